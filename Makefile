@@ -1,0 +1,45 @@
+# Only python3 (3.11 or newer), make and a package index are needed: each target does its own set-up.
+PYTHON ?= python3
+PORT ?= 8080
+VENV := .venv
+BIN := $(VENV)/bin
+UV_PIP := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+
+.PHONY: run serve test check lint types layers clean
+
+run: $(VENV)/.run
+	@PORT=$(PORT) $(BIN)/push-relay demo
+
+serve: $(VENV)/.run
+	@$(BIN)/push-relay serve --config config/relay.yaml
+
+test: $(VENV)/.dev
+	@$(BIN)/python -m pytest
+
+check: lint types layers
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	@$(BIN)/mypy
+
+layers: $(VENV)/.dev
+	@$(BIN)/lint-imports
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+
+$(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/uv
+	$(UV_PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/uv
+	$(UV_PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.run
+
+clean:
+	rm -rf $(VENV) var

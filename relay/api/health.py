@@ -1,0 +1,31 @@
+"""Whether the relay lives, and whether it can work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from aiohttp import web
+
+from relay.api import http
+from relay.store.database import Database
+
+
+class HealthApi:
+    """`/healthz`: the process answers. `/readyz`: it can accept pushes, because the database answers."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        """The routes of this API."""
+        yield web.get("/healthz", self.healthz)
+        yield web.get("/readyz", self.readyz)
+
+    async def healthz(self, _: web.Request) -> web.Response:
+        """Always 200 while the process runs."""
+        return http.answer({"status": "ok"})
+
+    async def readyz(self, _: web.Request) -> web.Response:
+        """200, or 503 while the database is away."""
+        await self._database.ready()
+        return http.answer({"status": "ok"})

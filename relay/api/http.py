@@ -1,0 +1,159 @@
+"""What all endpoints share: reading a body, checking it against a type, authenticating, and answering errors."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import hdrs, web
+
+from relay.api.fields import WORDS
+from relay.core import strict_json
+from relay.errors import (
+    BodyTooLarge,
+    Fault,
+    Forbidden,
+    Invalid,
+    MalformedBody,
+    MethodNotAllowed,
+    NotFound,
+    RelayError,
+    Unauthenticated,
+    UnsupportedMediaType,
+)
+from relay.store.auth import ApiToken, ApiTokens
+
+T = TypeVar("T")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+API_TOKENS = web.AppKey("api_tokens", ApiTokens)
+_log = logging.getLogger(__name__)
+_encode = msgspec.json.encode
+_PATH_IN_MESSAGE = re.compile(r" - at `(key in )?\$(.*)`$")
+_FORMS = {f"Expected `str` matching regex {pattern!r}": words for pattern, words in WORDS.items()}
+"""What msgspec says of a field that does not match its pattern, and what a caller can do something with."""
+
+
+def answer(body: Any, status: int = 200) -> web.Response:
+    """A JSON answer. `body` is anything msgspec encodes: structs, dicts, UUIDs, datetimes (RFC 3339)."""
+    return web.Response(body=_encode(body), status=status, content_type="application/json")
+
+
+def problem(error: RelayError) -> web.Response:
+    """The answer to an error: application/problem+json (RFC 9457)."""
+    body = {
+        "type": "about:blank",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "code": error.code,
+        "success": False,
+        "errors": [fault._asdict() for fault in error.faults],
+    }
+    return web.Response(
+        body=_encode(body),
+        status=error.status,
+        content_type="application/problem+json",
+        headers=error.headers,
+    )
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every exception becomes a problem; the unexpected ones are logged by type and place, without their values."""
+    try:
+        return await handler(request)
+    except RelayError as error:
+        return problem(error)
+    except web.HTTPRequestEntityTooLarge:
+        return problem(BodyTooLarge(f"The body is larger than {request.client_max_size} bytes."))
+    except web.HTTPMethodNotAllowed as error:
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return problem(
+            MethodNotAllowed(f"This path takes {allowed}.", headers={hdrs.ALLOW: allowed}),
+        )
+    except web.HTTPNotFound:
+        return problem(NotFound("There is nothing at this path."))
+    except web.HTTPException:
+        raise
+    except Exception as error:
+        _log.error("%s in %s", type(error).__name__, _place(error))
+        return problem(RelayError())
+
+
+def _place(error: BaseException) -> str:
+    places = []
+    trace = error.__traceback__
+    while trace is not None:
+        places.append(f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}")
+        trace = trace.tb_next
+    return " < ".join(reversed(places[-4:]))
+
+
+def route(method: str, path: str, handler: Handler) -> Iterable[web.RouteDef]:
+    """A route with its trailing slash and, as an alias, without."""
+    yield web.route(method, path, handler)
+    if path.endswith("/") and path != "/":
+        yield web.route(method, path.rstrip("/"), handler)
+
+
+async def read_json(request: web.Request) -> Any:
+    """The body as JSON, read strictly. Raises MalformedBody, UnsupportedMediaType or BodyTooLarge."""
+    if request.content_type not in ("application/json", "application/octet-stream"):
+        # aiohttp says octet-stream where the header is missing
+        raise UnsupportedMediaType("Send Content-Type: application/json.")
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
+        raise UnsupportedMediaType("Send the body without Content-Encoding.")
+    if (request.content_length or 0) > request.client_max_size:
+        raise BodyTooLarge(f"The body is larger than {request.client_max_size} bytes.")
+    body = await request.read()
+    if not body:
+        raise MalformedBody("The body is empty; JSON is expected.")
+    return strict_json.decode(body)
+
+
+def convert(value: Any, to: type[T]) -> T:
+    """A JSON value as a typed struct. Raises Invalid naming the field."""
+    try:
+        return msgspec.convert(value, to)
+    except msgspec.ValidationError as error:
+        raise Invalid(faults=[_fault(str(error))]) from None
+
+
+def _fault(message: str) -> Fault:
+    match = _PATH_IN_MESSAGE.search(message)
+    pointer = ""
+    if match:
+        message = message[: match.start()]
+        pointer = re.sub(r"\.|\[", "/", match[2]).replace("]", "")
+    if words := _FORMS.get(message):
+        return Fault("invalid_value", pointer, f"Expected {words}.")
+    for pattern, code in (
+        (r"unknown field `(.*)`", "unknown_field"),
+        (r"missing required field `(.*)`", "missing_field"),
+    ):
+        if named := re.search(pattern, message):
+            return Fault(code, f"{pointer}/{strict_json.pointer_token(named[1])}", f"{message}.")
+    is_type = message.startswith("Expected") and " of length " not in message and "matching" not in message
+    return Fault("wrong_type" if is_type else "invalid_value", pointer, f"{message}.")
+
+
+async def authenticate(request: web.Request, *kinds: str) -> ApiToken:
+    """The API token of the caller. Raises Unauthenticated, or Forbidden when its kind is not among `kinds`."""
+    token = await request.app[API_TOKENS].find(bearer(request))
+    if token is None:
+        raise Unauthenticated("The token is unknown, revoked or expired.")
+    if token.kind not in kinds:
+        raise Forbidden(f"This needs a {' or '.join(kinds)} token, and this is a {token.kind} token.")
+    return token
+
+
+def bearer(request: web.Request) -> str:
+    """The bearer token of the request (RFC 6750). Raises Unauthenticated without one."""
+    scheme, _, text = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    if scheme.lower() != "bearer" or not text.strip():
+        raise Unauthenticated()
+    return text.strip()

@@ -1,0 +1,224 @@
+"""What the store's operator does with an operator_ token: publishers, apps, and the credentials for APNs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from aiohttp import web
+
+from relay.api.fields import (
+    AppId,
+    BundleId,
+    EnvironmentName,
+    KeyId,
+    Name,
+    Pem,
+    TeamId,
+    app_id_in_path,
+    number_in_path,
+    uuid_in_path,
+)
+from relay.api.http import answer, authenticate, convert, read_json, route
+from relay.api.pages import page_answer, page_request
+from relay.core.apns_secrets import SecretRefused, check_certificate, check_p8
+from relay.core.clock import Clock, Random
+from relay.core.new_id import new_id
+from relay.core.sending import Environment
+from relay.errors import Conflict, Fault, Invalid, NotFound
+from relay.store.api_tokens import TokenIssuer
+from relay.store.auth import NewToken
+from relay.store.credentials import CredentialDescription, Credentials, NewCredential
+from relay.store.database import Database
+from relay.store.registry import App, Publisher, Registry
+
+APP_ID_BYTES = 20
+
+
+class _PublisherBody(msgspec.Struct, forbid_unknown_fields=True):
+    name: Name
+
+
+class _AppBody(msgspec.Struct, forbid_unknown_fields=True):
+    publisher_id: UUID
+    name: Name
+    app_id: AppId | None = None
+
+
+class _CredentialBody(msgspec.Struct, forbid_unknown_fields=True):
+    environment: EnvironmentName
+    team_id: TeamId | None = None
+    bundle_id: BundleId | None = None
+    key_id: KeyId | None = None
+    p8: Pem | None = None
+    certificate: Pem | None = None
+
+
+class OperatorApi:
+    """`/v1.0/operator/`: publishers, apps and credentials. No answer holds a secret, but new tokens once."""
+
+    def __init__(
+        self, database: Database, credential_keys: tuple[str, ...], clock: Clock, random: Random
+    ) -> None:
+        self._registry = Registry(database)
+        self._credentials = Credentials(database, credential_keys)
+        self._issuer = TokenIssuer(database, clock, random)
+        self._clock = clock
+        self._random = random
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        """All routes, each with its handler."""
+        base = "/v1.0/operator"
+        yield from route("POST", f"{base}/publishers/", self.add_publisher)
+        yield from route("GET", f"{base}/publishers/", self.list_publishers)
+        yield from route("POST", f"{base}/publishers/{{publisher_id}}/tokens/", self.add_manage_token)
+        yield from route("POST", f"{base}/apps/", self.add_app)
+        yield from route("GET", f"{base}/apps/", self.list_apps)
+        yield from route("POST", f"{base}/credentials/", self.put_credential)
+        yield from route("GET", f"{base}/credentials/", self.list_credentials)
+        yield from route("POST", f"{base}/credentials/{{credential_id}}/resume/", self.resume_credential)
+        yield from route("DELETE", f"{base}/credentials/{{credential_id}}/", self.remove_credential)
+
+    # --- publishers ---
+
+    async def add_publisher(self, request: web.Request) -> web.Response:
+        """201 {"id", "name", "created_at", "manage_token"}; the token is not shown again."""
+        await authenticate(request, "operator")
+        body = convert(await read_json(request), _PublisherBody)
+        token = self._issuer.make("manage")
+        publisher = Publisher(new_id(token.created_at, self._random), body.name, token.created_at)
+        await self._registry.add_publisher(publisher, token.text, token.token_id)
+        return answer(_show_publisher(publisher) | {"manage_token": token.text}, 201)
+
+    async def list_publishers(self, request: web.Request) -> web.Response:
+        """A page of publishers, oldest first."""
+        await authenticate(request, "operator")
+        page = page_request(request, uuid_in_path)
+        publishers = await self._registry.publishers(page.after, page.one_more)
+        return page_answer(page, publishers, lambda item: item.publisher_id, _show_publisher)
+
+    async def add_manage_token(self, request: web.Request) -> web.Response:
+        """201 {"id", "manage_token"}: another manage_ token of the publisher."""
+        await authenticate(request, "operator")
+        publisher_id = uuid_in_path(request.match_info["publisher_id"])
+        if not await self._registry.has_publisher(publisher_id):
+            raise NotFound("There is no such publisher.")
+        token = await self._issuer.issue(NewToken(kind="manage", publisher_id=publisher_id))
+        return answer({"id": token.token_id, "manage_token": token.text}, 201)
+
+    # --- apps ---
+
+    async def add_app(self, request: web.Request) -> web.Response:
+        """201 {"app_id", "publisher_id", "name", "created_at"}; 409 if the app_id is taken."""
+        await authenticate(request, "operator")
+        body = convert(await read_json(request), _AppBody)
+        if not await self._registry.has_publisher(body.publisher_id):
+            raise Invalid(faults=[Fault("unknown_publisher", "/publisher_id", "There is no such publisher.")])
+        app_id = body.app_id or self._random(APP_ID_BYTES).hex()
+        app = App(app_id, body.publisher_id, body.name, self._clock.now())
+        if not await self._registry.add_app(app):
+            raise Conflict(faults=[Fault("conflict", "/app_id", "This app_id is taken.")])
+        return answer(dataclasses.asdict(app), 201)
+
+    async def list_apps(self, request: web.Request) -> web.Response:
+        """A page of all publishers' apps, by app_id."""
+        await authenticate(request, "operator")
+        page = page_request(request, app_id_in_path)
+        apps = await self._registry.apps(page.after or "", page.one_more)
+        return page_answer(page, apps, lambda item: item.app_id, dataclasses.asdict)
+
+    # --- credentials ---
+
+    async def put_credential(self, request: web.Request) -> web.Response:
+        """201 and the credential without its secret; it replaces that of the same team, environment and bundle."""
+        await authenticate(request, "operator")
+        body = convert(await read_json(request), _CredentialBody)
+        now = self._clock.now()
+        if (body.p8 is None) == (body.certificate is None):
+            raise Invalid(faults=[Fault("invalid", "", "Give either p8 with key_id, or certificate.")])
+        new = _token_credential(body) if body.p8 is not None else self._certificate_credential(body)
+        return answer(_show_credential(await self._credentials.put(new, now)), 201)
+
+    def _certificate_credential(self, body: _CredentialBody) -> NewCredential:
+        if body.key_id is not None:
+            raise Invalid(faults=[Fault("invalid", "/key_id", "A certificate has no key id.")])
+        try:
+            certificate = check_certificate(body.certificate or "", self._clock.now())
+        except SecretRefused as error:
+            raise Invalid(faults=[Fault("invalid_value", "/certificate", str(error))]) from None
+        return NewCredential(
+            team_id=_from_subject("team_id", TeamId, body.team_id, certificate.team_id),
+            environment=Environment(body.environment),
+            bundle_id=_from_subject("bundle_id", BundleId, body.bundle_id, certificate.bundle_id),
+            kind="certificate",
+            key_id="",
+            secret=certificate.pem,
+        )
+
+    async def list_credentials(self, request: web.Request) -> web.Response:
+        """A page of credentials, oldest first, without secrets."""
+        await authenticate(request, "operator")
+        page = page_request(request, number_in_path)
+        credentials = await self._credentials.page(page.after or 0, page.one_more)
+        return page_answer(page, credentials, lambda item: item.credential_id, _show_credential)
+
+    async def resume_credential(self, request: web.Request) -> web.Response:
+        """204: the credential is active, and what waited for it is due."""
+        await authenticate(request, "operator")
+        credential_id = number_in_path(request.match_info["credential_id"])
+        if not await self._credentials.resume(credential_id, self._clock.now()):
+            raise NotFound("There is no such credential.")
+        return web.Response(status=204)
+
+    async def remove_credential(self, request: web.Request) -> web.Response:
+        """204: the credential is gone."""
+        await authenticate(request, "operator")
+        credential_id = number_in_path(request.match_info["credential_id"])
+        if not await self._credentials.remove(credential_id, self._clock.now()):
+            raise NotFound("There is no such credential.")
+        return web.Response(status=204)
+
+
+def _token_credential(body: _CredentialBody) -> NewCredential:
+    missing = [name for name in ("team_id", "key_id") if getattr(body, name) is None]
+    if missing:
+        raise Invalid(
+            faults=[Fault("missing_field", f"/{name}", f"A p8 key needs its {name}.") for name in missing]
+        )
+    try:
+        secret = check_p8(body.p8 or "")
+    except SecretRefused as error:
+        raise Invalid(faults=[Fault("invalid_value", "/p8", str(error))]) from None
+    return NewCredential(
+        team_id=body.team_id or "",
+        environment=Environment(body.environment),
+        bundle_id=body.bundle_id or "",
+        kind="token",
+        key_id=body.key_id or "",
+        secret=secret,
+    )
+
+
+def _from_subject(name: str, form: Any, given: str | None, subject: str) -> str:
+    """What the request or, without it, the certificate's subject says. Both may, and then alike."""
+    if given is not None and subject and given != subject:
+        raise Invalid(
+            faults=[Fault("invalid_value", f"/{name}", "The certificate's subject says otherwise.")]
+        )
+    try:
+        return str(msgspec.convert(given or subject, form))
+    except msgspec.ValidationError:
+        detail = "The certificate's subject does not say it."
+        raise Invalid(faults=[Fault("missing_field", f"/{name}", detail)]) from None
+
+
+def _show_publisher(publisher: Publisher) -> dict[str, Any]:
+    return {"id": publisher.publisher_id, "name": publisher.name, "created_at": publisher.created_at}
+
+
+def _show_credential(credential: CredentialDescription) -> dict[str, Any]:
+    shown = dataclasses.asdict(credential)
+    return {"id": shown.pop("credential_id"), **shown}

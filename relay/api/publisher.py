@@ -1,0 +1,202 @@
+"""What a publisher does with a manage_ token: its apps, their push tokens, and its test devices.
+
+What belongs to another publisher is not found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from aiohttp import web
+
+from relay.api.fields import FailureDomain, Label, Name, Udid, app_id_in_path, uuid_in_path
+from relay.api.http import answer, authenticate, convert, read_json, route
+from relay.api.pages import page_answer, page_request
+from relay.core.clock import Clock, Random
+from relay.core.new_id import new_id
+from relay.core.udid import UdidDigests
+from relay.errors import Conflict, Fault, Invalid, NotFound
+from relay.store.api_tokens import TokenDescription, TokenIssuer
+from relay.store.auth import ApiTokens, NewToken
+from relay.store.database import Database
+from relay.store.registry import App, Registry
+from relay.store.test_devices import TestDevice, TestDevices
+
+
+class _TokenBody(msgspec.Struct, forbid_unknown_fields=True):
+    label: Label = ""
+    expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    test_only: bool = False
+
+
+class _TestDeviceBody(msgspec.Struct, forbid_unknown_fields=True):
+    udid: Udid
+    label: Name
+    failure_domain: FailureDomain = "ok"
+
+
+class _TestDeviceChange(msgspec.Struct, forbid_unknown_fields=True):
+    label: Name | None = None
+    failure_domain: FailureDomain | None = None
+
+
+class PublisherApi:
+    """`/v1.0/apps/` and `/v1.0/test-devices/`. `api_tokens` forgets what was revoked."""
+
+    def __init__(
+        self,
+        database: Database,
+        api_tokens: ApiTokens,
+        udid_digests: UdidDigests,
+        clock: Clock,
+        random: Random,
+    ) -> None:
+        self._registry = Registry(database)
+        self._test_devices = TestDevices(database)
+        self._issuer = TokenIssuer(database, clock, random)
+        self._api_tokens = api_tokens
+        self._udid_digests = udid_digests
+        self._clock = clock
+        self._random = random
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        """All routes, each with its handler."""
+        yield from route("GET", "/v1.0/apps/", self.list_apps)
+        yield from route("POST", "/v1.0/apps/{app_id}/tokens/", self.add_token)
+        yield from route("GET", "/v1.0/apps/{app_id}/tokens/", self.list_tokens)
+        yield from route("DELETE", "/v1.0/apps/{app_id}/tokens/{token_id}/", self.revoke_token)
+        yield from route("POST", "/v1.0/test-devices/", self.add_test_device)
+        yield from route("GET", "/v1.0/test-devices/", self.list_test_devices)
+        yield from route("PATCH", "/v1.0/test-devices/{test_device_id}/", self.change_test_device)
+        yield from route("DELETE", "/v1.0/test-devices/{test_device_id}/", self.remove_test_device)
+
+    # --- apps and their push tokens ---
+
+    async def list_apps(self, request: web.Request) -> web.Response:
+        """A page of the publisher's apps, by app_id."""
+        publisher_id = await _publisher(request)
+        page = page_request(request, app_id_in_path)
+        apps = await self._registry.apps(page.after or "", page.one_more, publisher_id)
+        return page_answer(page, apps, lambda item: item.app_id, _show_app)
+
+    async def add_token(self, request: web.Request) -> web.Response:
+        """201 {"id", "token", "label", "test_only", "created_at", "expires_at"}; the token is not shown again."""
+        publisher_id, app_id = await self._own_app(request)
+        body = convert(await read_json(request), _TokenBody)
+        if body.expires_at is not None and body.expires_at <= self._clock.now():
+            raise Invalid(faults=[Fault("invalid_value", "/expires_at", "This time has passed.")])
+        issued = await self._issuer.issue(
+            NewToken(
+                kind="push",
+                publisher_id=publisher_id,
+                app_id=app_id,
+                label=body.label,
+                test_only=body.test_only,
+                expires_at=body.expires_at,
+            )
+        )
+        shown = {
+            "id": issued.token_id,
+            "token": issued.text,
+            "label": body.label,
+            "test_only": body.test_only,
+            "created_at": issued.created_at,
+            "expires_at": body.expires_at,
+        }
+        return answer(shown, 201)
+
+    async def list_tokens(self, request: web.Request) -> web.Response:
+        """A page of the app's push tokens that are not revoked, oldest first, without the tokens."""
+        _, app_id = await self._own_app(request)
+        page = page_request(request, uuid_in_path)
+        tokens = await self._issuer.of_app(app_id, page.after, page.one_more)
+        return page_answer(page, tokens, lambda item: item.token_id, _show_token)
+
+    async def revoke_token(self, request: web.Request) -> web.Response:
+        """204: the token is refused from now on."""
+        _, app_id = await self._own_app(request)
+        token_id = uuid_in_path(request.match_info["token_id"])
+        if not await self._issuer.revoke(app_id, token_id):
+            raise NotFound("The app has no such token.")
+        self._api_tokens.forget()
+        return web.Response(status=204)
+
+    async def _own_app(self, request: web.Request) -> tuple[UUID, str]:
+        publisher_id = await _publisher(request)
+        app_id = app_id_in_path(request.match_info["app_id"])
+        if not await self._registry.owns(publisher_id, app_id):
+            raise NotFound("There is no such app.")
+        return publisher_id, app_id
+
+    # --- test devices ---
+
+    async def add_test_device(self, request: web.Request) -> web.Response:
+        """201 {"id", "label", "failure_domain", "created_at"}; 409 if the device is listed already."""
+        publisher_id = await _publisher(request)
+        body = convert(await read_json(request), _TestDeviceBody)
+        now = self._clock.now()
+        device = TestDevice(new_id(now, self._random), body.label, body.failure_domain, now)
+        if not await self._test_devices.add(publisher_id, self._udid_digests.of(body.udid), device):
+            raise Conflict(faults=[Fault("conflict", "/udid", "The device is listed, or the list is full.")])
+        return answer(_show_test_device(device), 201)
+
+    async def list_test_devices(self, request: web.Request) -> web.Response:
+        """A page of the publisher's test devices, oldest first."""
+        publisher_id = await _publisher(request)
+        page = page_request(request, uuid_in_path)
+        devices = await self._test_devices.page(publisher_id, page.after, page.one_more)
+        return page_answer(page, devices, lambda item: item.test_device_id, _show_test_device)
+
+    async def change_test_device(self, request: web.Request) -> web.Response:
+        """200 and the test device with another label or failure domain."""
+        publisher_id = await _publisher(request)
+        test_device_id = uuid_in_path(request.match_info["test_device_id"])
+        body = convert(await read_json(request), _TestDeviceChange)
+        device = await self._test_devices.change(
+            publisher_id, test_device_id, body.label, body.failure_domain
+        )
+        if device is None:
+            raise NotFound("There is no such test device.")
+        return answer(_show_test_device(device))
+
+    async def remove_test_device(self, request: web.Request) -> web.Response:
+        """204: the device is off the list."""
+        publisher_id = await _publisher(request)
+        test_device_id = uuid_in_path(request.match_info["test_device_id"])
+        if not await self._test_devices.remove(publisher_id, test_device_id):
+            raise NotFound("There is no such test device.")
+        return web.Response(status=204)
+
+
+async def _publisher(request: web.Request) -> UUID:
+    token = await authenticate(request, "manage")
+    assert token.publisher_id is not None  # every manage_ token is stored with its publisher
+    return token.publisher_id
+
+
+def _show_app(app: App) -> dict[str, Any]:
+    return {"app_id": app.app_id, "name": app.name, "created_at": app.created_at}
+
+
+def _show_token(token: TokenDescription) -> dict[str, Any]:
+    return {
+        "id": token.token_id,
+        "label": token.label,
+        "test_only": token.test_only,
+        "created_at": token.created_at,
+        "expires_at": token.expires_at,
+        "last_used_at": token.last_used_at,
+    }
+
+
+def _show_test_device(device: TestDevice) -> dict[str, Any]:
+    return {
+        "id": device.test_device_id,
+        "label": device.label,
+        "failure_domain": device.failure_domain,
+        "created_at": device.created_at,
+    }

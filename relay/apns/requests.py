@@ -1,0 +1,155 @@
+"""From a batch to the octets of its requests (RFC 7541; Apple, "Sending notification requests to APNs").
+
+All pushes of a batch share payload and headers; only `:path`, `apns-id` and perhaps the topic differ. So the
+HEADERS and DATA frames of a push are a `Shape`, made once per length of token and topic, with holes:
+
+    head | stream id | before | token | between | apns-id | DATA head | stream id | payload
+
+Every field is a literal: "never indexed" for what is secret (path with the device token, authorization),
+"without indexing" for the rest, static names only, no Huffman coding. We keep no dynamic table: the very
+first block of a connection carries a size update to 0 (`NO_TABLE`), so no SETTINGS_HEADER_TABLE_SIZE of the
+server can ever concern us.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from relay.apns import frames
+from relay.core.sending import PushHeaders, SendBatch
+
+NO_TABLE: Final = b"\x20"
+"""Dynamic table size update to 0 (RFC 7541, 6.3)."""
+
+_POST_HTTPS: Final = b"\x83\x87"
+_AUTHORITY: Final = 1
+_PATH: Final = 4
+_AUTHORIZATION: Final = 23
+_PLAIN: Final = 0x00
+_NEVER: Final = 0x10
+_PREFIX: Final = b"/3/device/"
+_SHAPES_MAX: Final = 1_024
+
+
+def integer(value: int, bits: int, pattern: int = 0) -> bytes:
+    """A number with a prefix of `bits` bits, the bits above it from `pattern` (RFC 7541, 5.1)."""
+    full = (1 << bits) - 1
+    if value < full:
+        return bytes((pattern | value,))
+    out = bytearray((pattern | full,))
+    value -= full
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def indexed_name(pattern: int, index: int, value: bytes) -> bytes:
+    """A literal field whose name is in the static table (RFC 7541, 6.2.2, 6.2.3)."""
+    return integer(index, 4, pattern) + integer(len(value), 7) + value
+
+
+def literal(name: bytes, value: bytes) -> bytes:
+    """A literal field without indexing, name and value as they are (RFC 7541, 6.2.2)."""
+    return bytes((_PLAIN,)) + integer(len(name), 7) + name + integer(len(value), 7) + value
+
+
+class Shape(NamedTuple):
+    """The constant octets of a request: `head` is the HEADERS frame's without its stream id."""
+
+    head: bytes
+    before: bytes
+    between: bytes
+    oversize: bool
+    """The block is longer than a frame: `head` is of no use, CONTINUATION is needed."""
+
+    def block(self, token: bytes, apns_id: bytes) -> bytes:
+        """The header block of one push."""
+        return self.before + token + self.between + apns_id
+
+
+class RequestEncoder:
+    """Makes the shapes of a connection's requests, and keeps them: small batches tend to look alike.
+
+    `authority` is the host (and port, if it is not 443).
+    """
+
+    def __init__(self, authority: str) -> None:
+        self._start = _POST_HTTPS + indexed_name(_PLAIN, _AUTHORITY, authority.encode("ascii"))
+        self._shapes: dict[tuple[PushHeaders, bytes, str, int, int], Shape] = {}
+
+    def shape(
+        self, headers: PushHeaders, authorization: bytes, topic: str, token_size: int, apns_id_size: int
+    ) -> Shape:
+        """The shape for device tokens and apns-ids of these lengths. `authorization` is b"" with a
+        certificate."""
+        key = (headers, authorization, topic, token_size, apns_id_size)
+        found = self._shapes.get(key)
+        if found is None:
+            if len(self._shapes) >= _SHAPES_MAX:  # expirations and JWTs change: old shapes are of no use
+                self._shapes.clear()
+            found = self._shapes[key] = self._make(*key)
+        return found
+
+    def _make(
+        self, headers: PushHeaders, authorization: bytes, topic: str, token_size: int, apns_id_size: int
+    ) -> Shape:
+        before = self._start + integer(_PATH, 4, _NEVER) + integer(len(_PREFIX) + token_size, 7) + _PREFIX
+        fields = [
+            literal(b"apns-topic", topic.encode()),
+            literal(b"apns-push-type", headers.push_type.encode()),
+            literal(b"apns-priority", b"%d" % headers.priority),
+        ]
+        if authorization:
+            fields.insert(0, indexed_name(_NEVER, _AUTHORIZATION, authorization))
+        if headers.expiration is not None:
+            fields.append(literal(b"apns-expiration", b"%d" % headers.expiration))
+        if headers.collapse_id is not None:
+            fields.append(literal(b"apns-collapse-id", headers.collapse_id.encode()))
+        fields.append(bytes((_PLAIN,)) + integer(7, 7) + b"apns-id" + integer(apns_id_size, 7))
+        between = b"".join(fields)
+        size = len(before) + token_size + len(between) + apns_id_size
+        head = size.to_bytes(3, "big")[-3:] + bytes((frames.HEADERS, frames.END_HEADERS))
+        return Shape(head, before, between, size > frames.FRAME_MAX)
+
+
+def encode(
+    encoder: RequestEncoder, batch: SendBatch, authorization: bytes, start: int, stop: int, stream_id: int
+) -> list[bytes]:
+    """HEADERS and DATA of the pushes `start` to `stop` - 1 on consecutive streams from `stream_id`; one item
+    each.
+
+    The caller has seen to it that the payload fits into one frame and into the windows.
+    """
+    tokens, apns_ids, topics = batch.device_tokens, batch.apns_ids, batch.topics
+    payload, headers = batch.payload, batch.headers
+    data_head = len(payload).to_bytes(3, "big") + bytes((frames.DATA, frames.END_STREAM))
+    out = []
+    topic, token_size, apns_id_size = None, -1, -1
+    oversize, head, before, between = False, b"", b"", b""
+    for at in range(start, stop):
+        token = tokens[at].encode()
+        apns_id = apns_ids[at].encode()
+        if topics[at] != topic or len(token) != token_size or len(apns_id) != apns_id_size:
+            topic, token_size, apns_id_size = topics[at], len(token), len(apns_id)
+            shape = encoder.shape(headers, authorization, topic, token_size, apns_id_size)
+            head, before, between, oversize = shape
+        sid = stream_id.to_bytes(4, "big")
+        if oversize:
+            block = shape.block(token, apns_id)
+            out.append(frames.headers(stream_id, block) + data_head + sid + payload)
+        else:
+            out.append(
+                b"%b%b%b%b%b%b%b%b%b" % (head, sid, before, token, between, apns_id, data_head, sid, payload)
+            )
+        stream_id += 2
+    return out
+
+
+def encode_block(encoder: RequestEncoder, batch: SendBatch, authorization: bytes, index: int) -> bytes:
+    """The header block of one push."""
+    token = batch.device_tokens[index].encode()
+    apns_id = batch.apns_ids[index].encode()
+    shape = encoder.shape(batch.headers, authorization, batch.topics[index], len(token), len(apns_id))
+    return shape.block(token, apns_id)

@@ -1,0 +1,183 @@
+"""The composition root: the only place that wires the parts together.
+
+    api -> intake -> queue (PostgreSQL) -> dispatcher -> sender -> APNs -> settler -> PostgreSQL
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+from aiohttp import web
+
+from relay.api import http
+from relay.api.device import DeviceApi
+from relay.api.health import HealthApi
+from relay.api.operator import OperatorApi
+from relay.api.operator_installations import OperatorInstallationsApi
+from relay.api.publisher import PublisherApi
+from relay.api.pushes import PushesApi
+from relay.api.send import SendApi
+from relay.api.spec import SpecApi
+from relay.apns.connection import Timing
+from relay.apns.pool import Endpoint
+from relay.apns.sender import ApnsSender
+from relay.config import KeyRing, Settings, endpoint, key_ring
+from relay.core.accepting import Lifetimes
+from relay.core.identifiers import Identifiers
+from relay.core.install_tokens import InstallTokens
+from relay.core.sending import Environment
+from relay.core.udid import UdidDigests
+from relay.dispatch.intake import Intake
+from relay.dispatch.worker import Dispatcher
+from relay.errors import RelayError
+from relay.store.auth import ApiTokens
+from relay.store.credentials import Credentials
+from relay.store.database import Database
+from relay.store.embedded import EmbeddedPostgres
+
+_log = logging.getLogger(__name__)
+_MAINTENANCE = 60.0
+"""Seconds between two rounds of upkeep: partitions, and when tokens were used last."""
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        """The time in UTC."""
+        return datetime.now(UTC)
+
+
+def random_batch_id() -> int:
+    """A random id for a batch: 62 bits, so that nodes need not ask for one."""
+    return secrets.randbits(62)
+
+
+async def open_database(settings: Settings, stack: AsyncExitStack) -> Database:
+    """The database of the settings, migrated; the embedded one is started first. `stack` closes both."""
+    url = settings.database.url
+    if not url:
+        server = await asyncio.to_thread(EmbeddedPostgres, Path(settings.database.embedded))
+        stack.callback(server.stop)
+        url = server.url()
+    database = await Database.connect(url, settings.database.connections)
+    stack.push_async_callback(database.close)
+    await database.migrate()
+    await database.keep_partitions(datetime.now(UTC), timedelta(days=settings.retention_days))
+    return database
+
+
+class Relay:
+    """A running relay. Use `start()`, and `aclose()` at the end."""
+
+    def __init__(self, settings: Settings, keys: KeyRing, database: Database) -> None:
+        self.settings = settings
+        self.database = database
+        clock = SystemClock()
+        self._clock = clock
+        self._api_tokens = ApiTokens(database, clock)
+        self._sender = ApnsSender(
+            {environment: _endpoint(settings, environment) for environment in Environment},
+            max_connections=settings.apns.max_connections,
+        )
+        self.dispatcher = Dispatcher(
+            database,
+            Credentials(database, keys.credentials),
+            self._sender,
+            clock,
+            settings.dispatch,
+            uuid4(),
+            random_batch_id,
+            random.random,
+        )
+        self._intake = Intake(
+            database, self.dispatcher.wake, random_batch_id, batch_size=settings.dispatch.batch_size
+        )
+        self._web = self._make_web(keys)
+        self._runner = web.AppRunner(self._web, access_log=None, shutdown_timeout=10.0)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        host, port = self._runner.addresses[0][:2]
+        return f"http://{host}:{port}"
+
+    @classmethod
+    async def start(cls, settings: Settings, stack: AsyncExitStack) -> Relay:
+        """Start everything and listen. `stack` stops it again, in the order that loses nothing."""
+        keys = key_ring(settings.keys)
+        relay = cls(settings, keys, await open_database(settings, stack))
+        stack.push_async_callback(relay.aclose)
+        await relay._runner.setup()
+        await web.TCPSite(relay._runner, settings.http.host, settings.http.port, backlog=1024).start()
+        relay._tasks = [
+            asyncio.create_task(relay.dispatcher.run()),
+            asyncio.create_task(relay._maintain()),
+        ]
+        return relay
+
+    async def aclose(self) -> None:
+        """Stop accepting, commit what was accepted, let what is in flight end, hand back the rest."""
+        await self._runner.cleanup()
+        await self._intake.aclose()
+        await self.dispatcher.aclose()
+        await self._sender.aclose()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _make_web(self, keys: KeyRing) -> web.Application:
+        database, clock, random_bytes = self.database, self._clock, secrets.token_bytes
+        identifiers = Identifiers(keys.identifiers)
+        install_tokens = InstallTokens(keys.installations)
+        udid_digests = UdidDigests(keys.udid)
+        dispatch = self.settings.dispatch
+        apis = (
+            SendApi(
+                self._intake,
+                identifiers,
+                Lifetimes(dispatch.keep, dispatch.immediate_window),
+                clock,
+                random_bytes,
+            ),
+            PushesApi(database),
+            DeviceApi(database, install_tokens, clock),
+            PublisherApi(database, self._api_tokens, udid_digests, clock, random_bytes),
+            OperatorApi(database, keys.credentials, clock, random_bytes),
+            OperatorInstallationsApi(
+                database, identifiers, install_tokens, udid_digests, clock, random_bytes
+            ),
+            SpecApi(),
+            HealthApi(database),
+        )
+        application = web.Application(
+            client_max_size=self.settings.http.max_body, middlewares=[http.problems]
+        )
+        application[http.API_TOKENS] = self._api_tokens
+        for api in apis:
+            application.add_routes(list(api.routes()))
+        return application
+
+    async def _maintain(self) -> None:
+        retention = timedelta(days=self.settings.retention_days)
+        while True:
+            await asyncio.sleep(_MAINTENANCE)
+            try:
+                await self._api_tokens.write_last_used()
+                await self.database.keep_partitions(self._clock.now(), retention)
+            except RelayError:
+                _log.warning("upkeep waits for the database")
+
+
+def _endpoint(settings: Settings, environment: Environment) -> Endpoint:
+    found = endpoint(settings.apns, environment)
+    return Endpoint(found.host, found.port, found.ca_file)

@@ -1,0 +1,151 @@
+"""The commands: `push-relay serve`, `demo`, `apns`, `operator-token`, and what an operator does over the API."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvloop
+
+from relay import config
+from relay.admin import admin_app
+from relay.errors import RelayError
+
+app = typer.Typer(
+    name="push-relay",
+    help="A push relay for app stores beside Apple's.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # they would print local variables, and those hold secrets
+)
+for _group in admin_app.registered_groups:
+    app.registered_groups.append(_group)
+for _command in admin_app.registered_commands:
+    app.registered_commands.append(_command)
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", envvar="PUSH_RELAY_CONFIG", help="Settings (YAML).", dir_okay=False, exists=True),
+]
+
+
+def main() -> None:
+    """Entry point of `push-relay`. Settings that are wrong and a database that is away end it with one line."""
+    warnings.simplefilter("ignore", DeprecationWarning)
+    try:
+        app()
+    except (config.SettingsError, RelayError) as error:
+        typer.secho(f"push-relay: {error}", fg="red", err=True)
+        sys.exit(2)
+    except OSError as error:
+        typer.secho(f"push-relay: {error.strerror or error}", fg="red", err=True)
+        sys.exit(2)
+
+
+@app.command()
+def serve(config_file: ConfigFile = None) -> None:
+    """Run the relay until it is told to stop (SIGTERM or Ctrl-C)."""
+    settings = _settings(config_file)
+    _run(_serve(settings))
+
+
+@app.command("operator-token")
+def operator_token(
+    config_file: ConfigFile = None,
+    label: Annotated[str, typer.Option(help="What it is for.")] = "",
+) -> None:
+    """Make an operator_ token and print it; it is shown this once."""
+    settings = _settings(config_file)
+    _run(_operator_token(settings, label))
+
+
+@app.command()
+def demo(
+    port: Annotated[int, typer.Option(help="The relay's port.", envvar="PORT")] = 8080,
+    directory: Annotated[Path, typer.Option(help="Where its data is kept.", file_okay=False)] = Path("var"),
+) -> None:
+    """Run the relay, the APNs stand-in and a small store with simulated devices: try it out."""
+    from relay.demo import run_demo
+
+    _log_to_stderr("warning")
+    _run(run_demo(directory, port))
+
+
+@app.command()
+def apns(
+    production_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 2197,
+    sandbox_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 2198,
+    control_port: Annotated[int, typer.Option(help="The control API's; 0 takes a free one.")] = 8197,
+    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    ca_file: Annotated[Path, typer.Option(help="Where its CA is written.")] = Path("var/apns-ca.pem"),
+    state_file: Annotated[Path | None, typer.Option(help="Keeps keys and device tokens over restarts.")] = None,
+) -> None:
+    """Run the APNs stand-in alone: it answers like Apple and shows what each device received."""
+    from sdk_stub.apns import run
+
+    _log_to_stderr("info")
+    ca_file.parent.mkdir(parents=True, exist_ok=True)
+    _run(
+        run(
+            host=host,
+            production_port=production_port,
+            sandbox_port=sandbox_port,
+            control_port=control_port,
+            ca_file=ca_file,
+            state_file=state_file,
+        )
+    )
+
+
+def _settings(config_file: Path | None) -> config.Settings:
+    settings = config.load(config_file, os.environ)
+    _log_to_stderr(settings.log)
+    return settings
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(
+        level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("aioapns").setLevel(logging.WARNING)
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    with contextlib.suppress(KeyboardInterrupt):
+        uvloop.run(main)
+
+
+async def _serve(settings: config.Settings) -> None:
+    from relay.app import Relay
+
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    async with AsyncExitStack() as stack:
+        relay = await Relay.start(settings, stack)
+        typer.echo(f"push-relay listens at {relay.url}; its API is described at {relay.url}/v1.0/spec/")
+        await stopped.wait()
+
+
+async def _operator_token(settings: config.Settings, label: str) -> None:
+    import secrets
+
+    from relay.app import SystemClock, open_database
+    from relay.store.api_tokens import TokenIssuer
+    from relay.store.auth import NewToken
+
+    async with AsyncExitStack() as stack:
+        database = await open_database(settings, stack)
+        issuer = TokenIssuer(database, SystemClock(), secrets.token_bytes)
+        issued = await issuer.issue(NewToken(kind="operator", label=label))
+        typer.echo(issued.text)

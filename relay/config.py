@@ -1,0 +1,199 @@
+"""Settings: a YAML file, then the environment; an unknown key is an error.
+
+Every setting can be overridden by an environment variable: PUSH_RELAY_ and the path in capitals, parts joined by
+two underscores, for example PUSH_RELAY_DATABASE__URL. Values of variables are read as YAML.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from relay.core.sending import Environment
+
+PREFIX = "PUSH_RELAY_"
+
+
+class SettingsError(Exception):
+    """A setting is unknown, missing or has the wrong form. The message names it and says what would do."""
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class Http(_Section, frozen=True, kw_only=True):
+    """Where the relay listens. `port` 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    max_body: int = 4 * 1024 * 1024
+
+
+class Database(_Section, frozen=True, kw_only=True):
+    """`url` of a PostgreSQL (14 or newer); empty: the embedded one, its data in `embedded`."""
+
+    url: str = ""
+    embedded: str = "var/postgres"
+    connections: int = 8
+
+
+class ApnsEndpoint(_Section, frozen=True, kw_only=True):
+    """One of Apple's two hosts, or a stand-in. `ca_file` replaces the system's trusted authorities."""
+
+    host: str
+    port: int = 443
+    ca_file: str | None = None
+
+
+class Apns(_Section, frozen=True, kw_only=True):
+    """The way to Apple. Seconds throughout."""
+
+    production: ApnsEndpoint = ApnsEndpoint(host="api.push.apple.com")
+    sandbox: ApnsEndpoint = ApnsEndpoint(host="api.sandbox.push.apple.com")
+    max_connections: int = 2
+    connect_timeout: float = 10.0
+    response_timeout: float = 60.0
+
+
+class Keys(_Section, frozen=True, kw_only=True):
+    """Secrets, each list oldest to newest: the last one signs or encrypts, all are accepted.
+
+    `udid` is one key for ever: UDIDs are kept as digests under it. Empty: all are read from `file`, which is made
+    with random keys at the first start.
+    """
+
+    file: str = "var/keys.yaml"
+    identifiers: tuple[str, ...] = ()
+    installations: tuple[str, ...] = ()
+    credentials: tuple[str, ...] = ()
+    udid: str = ""
+
+    def __repr__(self) -> str:
+        return "Keys(…)"
+
+
+class Dispatch(_Section, frozen=True, kw_only=True):
+    """How batches are worked off. Seconds, unless said otherwise."""
+
+    batch_size: int = 2000
+    lease: float = 30.0
+    poll: float = 1.0
+    settle_rows: int = 1000
+    settle_interval: float = 0.2
+    in_flight: int = 20_000
+    retry_first: float = 5.0
+    retry_longest: float = 900.0
+    keep: float = 86_400.0
+    immediate_window: float = 10.0
+
+
+class Settings(_Section, frozen=True, kw_only=True):
+    """All settings. `retention_days`: how long pushes and their outcomes are kept."""
+
+    http: Http = Http()
+    database: Database = Database()
+    apns: Apns = Apns()
+    keys: Keys = Keys()
+    dispatch: Dispatch = Dispatch()
+    retention_days: int = 30
+    log: str = "info"
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """Settings from `path` (None: defaults) overridden by `environ`. Raises SettingsError."""
+    tree: Any = {}
+    if path is not None:
+        try:
+            tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except (OSError, yaml.YAMLError) as error:
+            raise SettingsError(f"cannot read the settings file {path}: {error}") from None
+        if not isinstance(tree, dict):
+            raise SettingsError(f"{path}: the settings must be a mapping of sections")
+    for name, value in environ.items():
+        if name.startswith(PREFIX) and name not in _NOT_SETTINGS:
+            _override(tree, name.removeprefix(PREFIX).lower().split("__"), value, name)
+    try:
+        return msgspec.convert(tree, Settings)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{path or 'environment'}: {error}") from None
+
+
+_NOT_SETTINGS = {f"{PREFIX}CONFIG", f"{PREFIX}URL", f"{PREFIX}TOKEN"}
+"""Variables of the command line: which settings file, which relay, which API token."""
+
+
+def _override(tree: dict[str, Any], path: list[str], value: str, name: str) -> None:
+    for part in path[:-1]:
+        tree = tree.setdefault(part, {})
+        if not isinstance(tree, dict):
+            raise SettingsError(f"{name}: {part} is not a section")
+    try:
+        tree[path[-1]] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise SettingsError(f"{name}: the value is not valid YAML") from None
+
+
+class KeyRing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The secret keys in use. See Keys for their order."""
+
+    identifiers: tuple[str, ...]
+    installations: tuple[str, ...]
+    credentials: tuple[str, ...]
+    udid: str
+
+    def __repr__(self) -> str:
+        return "KeyRing(…)"
+
+    def __post_init__(self) -> None:
+        for name in ("identifiers", "installations", "credentials"):
+            if not getattr(self, name):
+                raise ValueError(f"keys.{name} needs at least one key")
+        for key in (*self.identifiers, *self.installations, *self.credentials, self.udid):
+            if len(key) < 32:
+                raise ValueError("every key needs at least 32 characters: openssl rand -hex 32")
+
+
+def key_ring(keys: Keys) -> KeyRing:
+    """The keys of the settings or, where none are given there, of the key file. Raises SettingsError."""
+    given = {
+        name: getattr(keys, name)
+        for name in ("identifiers", "installations", "credentials", "udid")
+        if getattr(keys, name)
+    }
+    try:
+        if given:
+            return msgspec.convert(given, KeyRing)
+        path = Path(keys.file)
+        if not path.exists():
+            _make_key_file(path)
+        return msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), KeyRing)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"keys: {error}") from None
+    except (OSError, yaml.YAMLError) as error:
+        raise SettingsError(f"cannot use the key file {keys.file}: {type(error).__name__}") from None
+
+
+def _make_key_file(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = {
+        "identifiers": [secrets.token_hex(32)],
+        "installations": [secrets.token_hex(32)],
+        "credentials": [secrets.token_hex(32)],
+        "udid": secrets.token_hex(32),
+    }
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write("# The relay's secret keys, oldest to newest. Losing this file loses every identifier: back it up.\n")
+        yaml.safe_dump(made, file)
+
+
+def endpoint(apns: Apns, environment: Environment) -> ApnsEndpoint:
+    """The host that serves `environment`."""
+    return apns.production if environment is Environment.PRODUCTION else apns.sandbox

@@ -1,0 +1,44 @@
+"""Ids of our own making: push ids that hold their time, apns-ids that stay the same at every attempt."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from uuid import UUID
+
+_VERSION_7 = 0x7 << 76
+_VARIANT = 0b10 << 62
+
+
+def push_id(now_ms: int, random: int) -> UUID:
+    """A UUIDv7 (RFC 9562 section 5.7) of `now_ms` (epoch milliseconds) and 74 bits of `random`."""
+    return UUID(
+        int=(now_ms & (1 << 48) - 1) << 80
+        | _VERSION_7
+        | (random >> 62 & 0xFFF) << 64
+        | _VARIANT
+        | random & (1 << 62) - 1
+    )
+
+
+def push_id_floor(moment: datetime) -> UUID:
+    """The smallest UUID a push of that moment or later can have: the bound of a partition."""
+    return UUID(int=int(moment.timestamp() * 1000) << 80)
+
+
+class ApnsIds:
+    """The apns-ids of one push: `of(installation_id)` is the same for every attempt, and differs between pushes.
+
+    A UUIDv8 (RFC 9562 section 5.8): 60 bits of a digest of the push id, then the installation's number. Formatting
+    the number is all that is left to do for each delivery.
+    """
+
+    def __init__(self, push: UUID) -> None:
+        digest = hashlib.blake2b(push.bytes, digest_size=8, person=b"apns-id").hexdigest()
+        self._prefix = f"{digest[:8]}-{digest[8:12]}-8{digest[12:15]}-"
+
+    def of(self, installation_id: int) -> str:
+        """The apns-id of the delivery to that installation: a canonical lower-case UUID."""
+        return (
+            f"{self._prefix}{0x8000 | installation_id >> 48 & 0x3FFF:04x}-{installation_id & 0xFFFFFFFFFFFF:012x}"
+        )

@@ -1,0 +1,71 @@
+"""The credential of one installed copy: install_… says which installation it acts for, signed.
+
+After "install_" come the claims in base64url, a dot, and their signature (HMAC-SHA256) in base64url. The claims are
+eight bytes of serial, sixteen of installation UUID, and the app_id. The text depends on nothing else, so the same
+copy gets the same token again. The serial is the installation's of that day: it changes when the copy is retired or
+replaced, and every token signed before is refused for ever.
+
+The signature covers the claims as text and is itself compared as text: base64url has spare bits at its end that a
+comparison of decoded bytes would not notice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from typing import NamedTuple
+from uuid import UUID
+
+from itsdangerous import Signer
+from itsdangerous.encoding import base64_decode, base64_encode
+
+PREFIX = "install_"
+_SERIAL_BYTES = 8
+_CLAIMS_BYTES = _SERIAL_BYTES + 16
+_FORM = re.compile(r"install_([A-Za-z0-9_-]{34,})\.([A-Za-z0-9_-]{43})", re.ASCII)
+_LONGEST = 256
+
+
+class InstallClaims(NamedTuple):
+    """Which installation a token acts for."""
+
+    app_id: str
+    installation_uuid: UUID
+    serial: int
+
+
+class InstallTokens:
+    """Signs and verifies install_ tokens under `secret_keys` (oldest to newest): the newest signs, all verify."""
+
+    def __init__(self, secret_keys: tuple[str, ...]) -> None:
+        self._signers = [
+            Signer(
+                key,
+                salt="push-relay.installation",
+                key_derivation="hmac",
+                digest_method=hashlib.sha256,
+            )
+            for key in reversed(secret_keys)
+        ]
+
+    def sign(self, claims: InstallClaims) -> str:
+        """The token of that installation."""
+        packed = claims.serial.to_bytes(_SERIAL_BYTES, "big") + claims.installation_uuid.bytes
+        text = base64_encode(packed + claims.app_id.encode("ascii"))
+        return f"{PREFIX}{text.decode()}.{self._signers[0].get_signature(text).decode()}"
+
+    def verify(self, token: str) -> InstallClaims | None:
+        """What the token says, or None if it is not one that we signed. Whether it still holds, the store knows."""
+        match = _FORM.fullmatch(token) if len(token) <= _LONGEST else None
+        if match is None:
+            return None
+        text, signature = match[1].encode(), match[2].encode()
+        if not any(hmac.compare_digest(signer.get_signature(text), signature) for signer in self._signers):
+            return None
+        packed = base64_decode(text)
+        return InstallClaims(
+            packed[_CLAIMS_BYTES:].decode("ascii"),
+            UUID(bytes=packed[_SERIAL_BYTES:_CLAIMS_BYTES]),
+            int.from_bytes(packed[:_SERIAL_BYTES], "big"),
+        )

@@ -1,0 +1,112 @@
+"""What goes to APNs and what comes back: the values between dispatch and the wire.
+
+A send batch is one payload and one set of headers for many device tokens. Answers come back by index, so a push
+costs no object of its own: every success is the one constant `DELIVERED`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+
+class Fate(enum.Enum):
+    """How far a push got; each push ends with exactly one of these."""
+
+    ANSWERED = "answered"
+    """APNs answered: `Answer.status` and `Answer.reason` hold what it said."""
+    NOT_SENT = "not_sent"
+    """APNs certainly did not process it: it may be sent again without risk of a duplicate."""
+    UNKNOWN = "unknown"
+    """It left, and no answer came: sending it again may deliver it twice."""
+
+
+class Answer(NamedTuple):
+    """The end of one push.
+
+    `status` is the HTTP status (0 unless ANSWERED). `reason` is Apple's reason for an error, "" for a success; for
+    NOT_SENT and UNKNOWN it is ours ("ConnectFailed", "GoAway", "ResponseTimeout", …). `timestamp_ms` is what a 410
+    carries (epoch milliseconds). `unique_id` is the sandbox's apns-unique-id, read for traced batches only.
+    """
+
+    fate: Fate
+    status: int = 0
+    reason: str = ""
+    timestamp_ms: int | None = None
+    unique_id: str | None = None
+
+
+DELIVERED = Answer(Fate.ANSWERED, 200)
+
+
+@dataclass(frozen=True, slots=True)
+class PushHeaders:
+    """Request headers that all pushes of a batch share (Apple, "Sending notification requests to APNs").
+
+    `expiration` is epoch seconds, 0 for one attempt, None to leave the header out.
+    """
+
+    push_type: str
+    priority: int
+    expiration: int | None = None
+    collapse_id: str | None = None
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class SendBatch:
+    """Pushes that share payload and headers; `device_tokens`, `apns_ids`, `topics` and `answers` go by index.
+
+    Device tokens are lower-case hex, apns-ids canonical lower-case UUIDs. `answers[i]` is None until push i has
+    ended. `traced` asks for answers with their `unique_id`.
+    """
+
+    payload: bytes
+    headers: PushHeaders
+    device_tokens: Sequence[str]
+    apns_ids: Sequence[str]
+    topics: Sequence[str]
+    traced: bool = False
+    answers: list[Answer | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.answers = [None] * len(self.device_tokens)
+
+    def __len__(self) -> int:
+        return len(self.device_tokens)
+
+
+class Environment(enum.StrEnum):
+    """Which of Apple's two hosts knows a device token."""
+
+    PRODUCTION = "production"
+    SANDBOX = "sandbox"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Credential:
+    """What authenticates to APNs for a team in one environment. `secret` is PEM text, in clear: never log it.
+
+    kind "token": `secret` is the .p8 text and `key_id` its key. kind "certificate": certificate and key in one PEM.
+    `version` changes whenever the secret does. `bundle_id` is "" for a key that serves all topics of its team.
+    """
+
+    credential_id: int
+    version: int
+    team_id: str
+    environment: Environment
+    kind: str
+    key_id: str
+    secret: str
+    bundle_id: str = ""
+
+
+class Sender(Protocol):
+    """The door to Apple, as dispatch sees it."""
+
+    async def send(self, credential: Credential, batches: Sequence[SendBatch]) -> None:
+        """Send all batches; on return every `answers` entry is set. Never raises for what APNs or the network does."""
+
+    async def forget(self, credential_id: int) -> None:
+        """Close all connections of that credential, for example because it was suspended or replaced."""

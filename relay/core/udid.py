@@ -1,0 +1,36 @@
+"""UDIDs: the forms they come in, and the keyed digest that is all the relay keeps of one.
+
+A UDID has 40 hexadecimal digits (devices up to the iPhone X), or 24, written with a dash after the eighth (all later
+ones); a simulator has a UUID. Case and the dash don't matter: tools print them differently.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+
+PATTERN = (
+    r"^(?:[0-9A-Fa-f]{40}|[0-9A-Fa-f]{8}-?[0-9A-Fa-f]{16}"
+    r"|[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12})\Z"
+)
+_FORM = re.compile(PATTERN, re.ASCII)
+_PURPOSE = b"push-relay.udid"
+
+
+def normalise(text: str) -> str:
+    """The one spelling of a UDID: lower-case digits without dashes. Raises ValueError for anything else."""
+    if _FORM.match(text) is None:
+        raise ValueError("not a UDID")
+    return text.replace("-", "").lower()
+
+
+class UdidDigests:
+    """HMAC-SHA256 of UDIDs under one key. The key never changes: devices are found by these digests."""
+
+    def __init__(self, key: str) -> None:
+        self._key = hmac.digest(key.encode(), _PURPOSE, hashlib.sha256)
+
+    def of(self, text: str) -> bytes:
+        """The digest (32 bytes) of a UDID in any of its forms. Raises ValueError for anything else."""
+        return hmac.digest(self._key, normalise(text).encode(), hashlib.sha256)

@@ -1,0 +1,171 @@
+"""Answers -> what is written: outcomes, retries, retirements, traces. Synchronous; the writing comes after."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import msgspec
+
+from relay.core.retry import Backoff, next_attempt
+from relay.core.routing import ClaimedBatch, Copy, Leg
+from relay.core.sending import DELIVERED, Answer, Environment, Fate
+from relay.core.verdicts import Action, BadTokenAlarm, Verdict, judge, retires
+from relay.store.queue import Again, Outcome, Retirement, Trace
+
+_BAD_TOKEN = "BadDeviceToken"
+
+
+@dataclass(slots=True)
+class Judged:
+    """What one leg came to. `settled` counts its installations, all of them in `outcomes` or in `again`."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    again: list[Again] = field(default_factory=list)
+    retirements: list[Retirement] = field(default_factory=list)
+    traces: list[Trace] = field(default_factory=list)
+    suspend: str = ""
+    """The reason for which the leg's credential is to be suspended, or ""."""
+    reconnect: bool = False
+
+
+class Judge:
+    """Applies the verdict table to legs that have ended."""
+
+    def __init__(self, backoff: Backoff, spread: Callable[[], float]) -> None:
+        self._backoff = backoff
+        self._spread = spread
+        self._alarms: dict[int, BadTokenAlarm] = defaultdict(BadTokenAlarm)
+
+    def alarms(self) -> list[int]:
+        """The credentials for which BadDeviceToken answers have jumped."""
+        return [credential_id for credential_id, alarm in self._alarms.items() if alarm.ringing]
+
+    def judge(self, leg: Leg, sent_at: datetime, now: datetime, *, simulated: bool = False) -> Judged:
+        """What follows from the answers of a leg. A simulated answer retires no token."""
+        judged = Judged()
+        answers = leg.send.answers
+        if leg.test_device is not None:
+            judged.traces.append(_trace(leg, sent_at, now, simulated))
+        if answers.count(DELIVERED) == len(answers):  # nearly always: no look at each answer
+            judged.outcomes.append(_outcome(leg, "delivered", DELIVERED, leg.copies))
+            return judged
+        alarm = self._note_bad_tokens(leg, answers) if not simulated else None
+        groups: dict[Answer, list[Copy]] = defaultdict(list)
+        for answer, copy in zip(answers, leg.copies, strict=True):
+            groups[answer or _LOST].append(copy)
+        for answer, copies in groups.items():
+            verdict = judge(answer)
+            judged.reconnect |= verdict.reconnect and not simulated
+            self._settle_group(judged, leg, answer, verdict, copies, now)
+            if not simulated and not (verdict.action is Action.RETIRE_BAD_TOKEN and alarm and alarm.ringing):
+                _retire(judged, leg, answer, verdict, copies, sent_at)
+        return judged
+
+    def _note_bad_tokens(self, leg: Leg, answers: list[Answer | None]) -> BadTokenAlarm | None:
+        if leg.credential is None:
+            return None
+        alarm = self._alarms[leg.credential.credential_id]
+        alarm.note(len(answers), sum(1 for one in answers if one is not None and one.reason == _BAD_TOKEN))
+        return alarm
+
+    def _settle_group(
+        self, judged: Judged, leg: Leg, answer: Answer, verdict: Verdict, copies: list[Copy], now: datetime
+    ) -> None:
+        action = verdict.action
+        if action is Action.DELIVERED:
+            judged.outcomes.append(_outcome(leg, "delivered", answer, copies))
+        elif action is Action.SUSPEND and leg.credential is not None:
+            judged.suspend = answer.reason
+            judged.again.append(self.hold(leg.batch, leg.credential.credential_id, _ids(copies), now))
+        elif action in (Action.RETRY, Action.RETRY_SOON, Action.SUSPEND):
+            self._again(judged, leg, answer, action, copies, now)
+        elif action is Action.FAIL:
+            judged.outcomes.append(_outcome(leg, "failed", answer, copies))
+        else:
+            unregistered = action is Action.RETIRE_UNREGISTERED
+            judged.outcomes.append(_outcome(leg, "unregistered" if unregistered else "failed", answer, copies))
+
+    def _again(
+        self, judged: Judged, leg: Leg, answer: Answer, action: Action, copies: list[Copy], now: datetime
+    ) -> None:
+        batch = leg.batch
+        due = next_attempt(action, batch.attempt, now, batch.expires_at, self._backoff, self._spread())
+        if due is None:
+            judged.outcomes.append(_outcome(leg, "expired", answer, copies))
+        else:
+            judged.again.append(Again(batch, batch.attempt + 1, due, None, _ids(copies)))
+
+    def hold(self, batch: ClaimedBatch, credential_id: int, installations: list[int], now: datetime) -> Again:
+        """Keep installations until their credential works again; looked at again with back-off all the same."""
+        wait = self._backoff.wait(batch.attempt, self._spread())
+        due = min(now + timedelta(seconds=wait), batch.expires_at)
+        return Again(batch, batch.attempt, due, credential_id, installations)
+
+
+_LOST = Answer(Fate.UNKNOWN, 0, "NoAnswer")
+
+
+def _ids(copies: list[Copy]) -> list[int]:
+    return [copy.installation_id for copy in copies]
+
+
+def _outcome(leg: Leg, outcome: str, answer: Answer, copies: list[Copy]) -> Outcome:
+    return Outcome(leg.batch, outcome, answer.status, answer.reason, _ids(copies))
+
+
+def _retire(
+    judged: Judged, leg: Leg, answer: Answer, verdict: Verdict, copies: list[Copy], sent_at: datetime
+) -> None:
+    for copy in copies:
+        if retires(
+            verdict, answer, registered_at=copy.registered_at, sent_at=sent_at, environment=copy.environment
+        ):
+            judged.retirements.append(
+                Retirement(leg.batch.app_id, copy.installation_id, copy.token, answer.reason, sent_at)
+            )
+
+
+def _trace(leg: Leg, sent_at: datetime, now: datetime, simulated: bool) -> Trace:
+    """Everything about one attempt at one listed device, but never its device token."""
+    batch, copy = leg.batch, leg.copies[0]
+    answer = leg.send.answers[0] or _LOST
+    environment = copy.environment or Environment.PRODUCTION
+    label, failure_domain = leg.test_device or ("", "ok")
+    headers = {
+        "apns-id": leg.send.apns_ids[0],
+        "apns-topic": leg.send.topics[0],
+        "apns-push-type": batch.headers.push_type,
+        "apns-priority": str(batch.headers.priority),
+    }
+    if batch.headers.expiration is not None:
+        headers["apns-expiration"] = str(batch.headers.expiration)
+    if batch.headers.collapse_id is not None:
+        headers["apns-collapse-id"] = batch.headers.collapse_id
+    record = {
+        "label": label,
+        "failure_domain": failure_domain,
+        "simulated": simulated,
+        "topic": leg.send.topics[0],
+        "team_id": copy.team_id,
+        "environment": environment,
+        "environment_known": copy.environment is not None,
+        "credential_kind": leg.credential.kind if leg.credential else None,
+        "headers": headers,
+        "payload": batch.payload.decode(),
+        "answer": {
+            "fate": answer.fate.value,
+            "status": answer.status,
+            "reason": answer.reason,
+            "timestamp_ms": answer.timestamp_ms,
+            "apns_unique_id": answer.unique_id,
+        },
+        "verdict": judge(answer).action.value,
+        "accepted_at": batch.accepted_at,
+        "sent_at": sent_at,
+        "answered_at": now,
+    }
+    encoded = msgspec.json.encode(record).decode()
+    return Trace(batch.app_id, batch.push_id, copy.installation_id, batch.attempt, encoded)

@@ -1,0 +1,42 @@
+"""Failure domains: a listed test device behaves as its publisher asked, in production, without Apple being asked.
+
+The answer is played, and everything that follows from it is real (outcomes, retries, back-off), with one exception:
+no device token is retired, because the device is well.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from relay.core.routing import Leg
+from relay.core.sending import DELIVERED, Answer, Fate
+from relay.dispatch.judging import Judge, Judged
+from relay.store.queue import Again
+
+SLOW = timedelta(seconds=10)
+"""How long a push to a `slow` device takes."""
+
+
+def _says(status: int, reason: str) -> Answer:
+    return Answer(Fate.ANSWERED, status, reason)
+
+
+ANSWERS: dict[str, Answer] = {
+    "unregistered": _says(410, "Unregistered"),
+    "bad_device_token": _says(400, "BadDeviceToken"),
+    "throttled": _says(429, "TooManyRequests"),
+    "unavailable": _says(503, "ServiceUnavailable"),
+    "slow": DELIVERED,
+}
+
+
+def simulate(leg: Leg, judge: Judge, now: datetime) -> Judged:
+    """What a leg to a listed device with a failure domain comes to."""
+    assert leg.test_device is not None  # plan() simulates listed devices only
+    domain = leg.test_device.failure_domain
+    if domain == "slow" and now < leg.batch.accepted_at + SLOW:
+        due = min(leg.batch.accepted_at + SLOW, leg.batch.expires_at)
+        ids = [copy.installation_id for copy in leg.copies]
+        return Judged(again=[Again(leg.batch, leg.batch.attempt, due, None, ids)])
+    leg.send.answers = [ANSWERS[domain]] * len(leg.copies)
+    return judge.judge(leg, now, now, simulated=True)

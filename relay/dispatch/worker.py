@@ -1,0 +1,299 @@
+"""The dispatcher: claim -> resolve -> plan -> send -> judge -> settle.
+
+A claim takes many batches; each credential among them is a lane with a task of its own, so one that is slow or
+refused holds up no other. What a lane has finished is settled while the rest of it is still under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from relay.config import Dispatch
+from relay.core.clock import Clock
+from relay.core.push_types import PUSH_TYPES
+from relay.core.retry import Backoff
+from relay.core.routing import ClaimedBatch, Leg, Plan, plan
+from relay.core.sending import Credential, Environment, SendBatch, Sender
+from relay.dispatch.judging import Judge, Judged
+from relay.dispatch.settling import Settler
+from relay.dispatch.simulation import simulate
+from relay.errors import RelayError
+from relay.store import queue
+from relay.store.credentials import CredentialBook, Credentials
+from relay.store.database import Database
+from relay.store.queue import Again, Outcome
+
+_log = logging.getLogger(__name__)
+_CLAIM_SMALL = 500
+_BOOK_AGE = timedelta(seconds=1)
+_HOLD_PAUSE = timedelta(seconds=1)
+_NO_CREDENTIAL = 0
+"""`held_by` of what waits for a credential that does not exist yet."""
+
+
+class Dispatcher:
+    """Works off the queue with this node's lease `owner`. `spread` gives random numbers from 0 to 1."""
+
+    def __init__(
+        self,
+        database: Database,
+        credentials: Credentials,
+        sender: Sender,
+        clock: Clock,
+        settings: Dispatch,
+        owner: UUID,
+        batch_id: Callable[[], int],
+        spread: Callable[[], float],
+    ) -> None:
+        self._database = database
+        self._credentials = credentials
+        self._sender = sender
+        self._clock = clock
+        self._settings = settings
+        self._owner = owner
+        self._judge = Judge(Backoff(settings.retry_first, settings.retry_longest), spread)
+        self._settler = Settler(
+            database, owner, clock, batch_id, lease=settings.lease, wake_at=self._wake_at
+        )
+        self._wakeup = asyncio.Event()
+        self._book = CredentialBook((), ())
+        self._book_read: datetime | None = None
+        self._in_lane: Counter[int] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    # --- the main loop ---
+
+    async def run(self) -> None:
+        """Work until `aclose()`. A database that is away is waited for."""
+        leases = asyncio.create_task(self._keep_leases())
+        try:
+            while not self._stopping:
+                self._wakeup.clear()
+                try:
+                    claimed = await self._claim()
+                except RelayError:
+                    _log.warning("the queue cannot be read; trying again")
+                    await asyncio.sleep(self._settings.poll)
+                    continue
+                if not claimed:
+                    await self._wait()
+        finally:
+            leases.cancel()
+
+    def wake(self) -> None:
+        """There may be work."""
+        self._wakeup.set()
+
+    async def aclose(self, patience: float = 10.0) -> None:
+        """Claim nothing more, let what is in flight end for `patience` seconds, hand back the rest."""
+        self._stopping = True
+        self._wakeup.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=patience)
+        for task in self._tasks:
+            task.cancel()
+        try:
+            await self._settler.aclose()
+        except RelayError:
+            _log.warning("the database is away: batches in flight come back when their lease ends")
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(self._settings.poll):
+                await self._wakeup.wait()
+        except TimeoutError:
+            pass
+
+    def _wake_at(self, again: Iterable[Again]) -> None:
+        """Look at the queue again when the first of these is due, and whenever room has been made."""
+        self._wakeup.set()
+        due = min((one.due_at for one in again), default=None)
+        if due is not None:
+            seconds = (due - self._clock.now()).total_seconds()
+            if seconds < self._settings.poll:
+                asyncio.get_running_loop().call_later(max(0.0, seconds) + 0.005, self.wake)
+
+    async def _keep_leases(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.lease / 3)
+            try:
+                await self._settler.keep_leases()
+            except RelayError:
+                _log.warning("the leases could not be extended")
+
+    # --- claim and resolve ---
+
+    async def _claim(self) -> bool:
+        room = self._settings.in_flight - self._settler.in_flight
+        if room <= 0 or self._stopping:
+            return False
+        now = self._clock.now()
+        bulk = max(1, min(room, self._settings.in_flight // 2) // self._settings.batch_size)
+        async with self._database.connection() as connection:
+            lease_end = now + timedelta(seconds=self._settings.lease)
+            batches = await queue.claim(connection, self._owner, now, lease_end, _CLAIM_SMALL, bulk)
+        if not batches:
+            return False
+        self._settler.open(batches)
+        self._start(self._dispatch(batches))
+        return True
+
+    def _start(self, coroutine: object) -> None:
+        task = asyncio.create_task(coroutine)  # type: ignore[arg-type,var-annotated]
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._wakeup.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Its batches come back when their lease ends; nothing is lost.
+            _log.error("a dispatch task failed: %s", type(error).__name__)
+
+    async def _dispatch(self, batches: list[ClaimedBatch]) -> None:
+        now = self._clock.now()
+        alive = [batch for batch in batches if batch.expires_at > now]
+        if len(alive) < len(batches):
+            self._settle_expired([batch for batch in batches if batch.expires_at <= now])
+        made = await self._resolve(alive)
+        for batch, ids in made.tokenless:
+            self._settler.add(Judged([Outcome(batch, "unregistered", 0, "NoDeviceToken", ids)]))
+        for batch, credential_id, ids in made.held:
+            self._settler.add(Judged(again=[self._judge.hold(batch, credential_id, ids, now)]))
+        for leg in made.simulated:
+            self._settler.add(simulate(leg, self._judge, now))
+        for credential_id, legs in made.lanes.items():
+            credential = legs[0].credential
+            assert credential is not None  # plan() puts a leg into a lane for its credential
+            size = sum(len(leg.copies) for leg in legs)
+            if self._in_lane[credential_id] and self._in_lane[credential_id] + size > self._lane_limit:
+                self._put_back(legs, now)
+            else:
+                self._start(self._send(credential, legs, size))
+
+    @property
+    def _lane_limit(self) -> int:
+        """So much of what may be in flight can wait for one credential."""
+        return self._settings.in_flight // 2
+
+    def _settle_expired(self, batches: list[ClaimedBatch]) -> None:
+        for batch in batches:
+            self._settler.add(Judged([Outcome(batch, "expired", 0, "Expired", batch.installations)]))
+
+    def _put_back(self, legs: list[Leg], now: datetime) -> None:
+        for leg in legs:
+            ids = [copy.installation_id for copy in leg.copies]
+            again = Again(leg.batch, leg.batch.attempt, now + _HOLD_PAUSE, None, ids)
+            self._settler.add(Judged(again=[again]))
+
+    async def _resolve(self, batches: list[ClaimedBatch]) -> Plan:
+        if not batches:
+            return Plan()
+        await self._read_book()
+        async with self._database.connection() as connection:
+            kinds = [PUSH_TYPES[batch.headers.push_type].token_kind for batch in batches]
+            copies = await queue.resolve(connection, batches, kinds)
+            listed = await queue.test_devices(connection, list({batch.app_id for batch in batches}))
+        return plan(batches, copies, self._find_credential, listed)
+
+    async def _read_book(self) -> None:
+        now = self._clock.now()
+        if self._book_read is None or now - self._book_read > _BOOK_AGE:
+            self._book = await self._credentials.load()
+            self._book_read = now
+
+    def _find_credential(
+        self, team_id: str, environment: Environment, bundle_id: str
+    ) -> tuple[Credential | None, int]:
+        credential = self._book.find(team_id, environment, bundle_id)
+        if credential is None:
+            return None, _NO_CREDENTIAL
+        if self._book.is_suspended(credential.credential_id):
+            return None, credential.credential_id
+        return credential, 0
+
+    # --- send and judge ---
+
+    async def _send(self, credential: Credential, legs: list[Leg], size: int) -> None:
+        self._in_lane[credential.credential_id] += size
+        sent_at = self._clock.now()
+        batches: list[SendBatch] = [leg.send for leg in legs]
+        sending = asyncio.ensure_future(self._sender.send(credential, batches))
+        taken: dict[int, set[int]] = {}
+        try:
+            while not (await asyncio.wait({sending}, timeout=self._settings.settle_interval))[0]:
+                await self._settle_parts(credential, legs, taken, sent_at)
+            sending.result()
+            await self._settle_parts(credential, legs, taken, sent_at, everything=True)
+        finally:
+            sending.cancel()
+            self._in_lane[credential.credential_id] -= size
+
+    async def _settle_parts(
+        self,
+        credential: Credential,
+        legs: list[Leg],
+        taken: dict[int, set[int]],
+        sent_at: datetime,
+        *,
+        everything: bool = False,
+    ) -> None:
+        """Settle what has been answered since the last look; at the end, all that is left."""
+        now = self._clock.now()
+        suspend, reconnect = "", False
+        for number, leg in enumerate(legs):
+            part = _answered(leg, taken.setdefault(number, set()), everything)
+            if part is not None:
+                judged = self._judge.judge(part, sent_at, now)
+                self._settler.add(judged)
+                suspend = suspend or judged.suspend
+                reconnect = reconnect or judged.reconnect
+        if suspend:
+            await self._suspend(credential, suspend, now)
+        if suspend or reconnect:
+            await self._sender.forget(credential.credential_id)
+
+    async def _suspend(self, credential: Credential, reason: str, now: datetime) -> None:
+        _log.error(
+            "credential %d of team %s is suspended: APNs says %s. Its pushes are kept; replace or resume it.",
+            credential.credential_id,
+            credential.team_id,
+            reason,
+        )
+        self._book_read = None
+        try:
+            await self._credentials.suspend(credential.credential_id, reason, now, version=credential.version)
+        except RelayError:
+            _log.warning("the suspension could not be stored; the next answer brings it again")
+
+
+def _answered(leg: Leg, taken: set[int], everything: bool) -> Leg | None:
+    """The part of a leg that has been answered and not been taken yet; the whole leg where nothing was."""
+    answers = leg.send.answers
+    if not taken and (everything or None not in answers):
+        taken.update(range(len(answers)))
+        return leg
+    indexes = [
+        index
+        for index, answer in enumerate(answers)
+        if index not in taken and (everything or answer is not None)
+    ]
+    if not indexes:
+        return None
+    taken.update(indexes)
+    send = SendBatch(
+        leg.send.payload,
+        leg.send.headers,
+        [leg.send.device_tokens[index] for index in indexes],
+        [leg.send.apns_ids[index] for index in indexes],
+        [leg.send.topics[index] for index in indexes],
+        leg.send.traced,
+    )
+    send.answers = [answers[index] for index in indexes]
+    return Leg(leg.batch, send, [leg.copies[index] for index in indexes], leg.credential, leg.test_device)

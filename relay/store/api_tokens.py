@@ -1,0 +1,85 @@
+"""API tokens as their owners manage them: made, listed, revoked. Looking one up is auth.py's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from relay.core.clock import Clock, Random
+from relay.core.new_id import new_id
+from relay.store.auth import NewToken, insert_token, make_token
+from relay.store.database import Database
+
+TOKEN_BYTES = 32
+_NIL = UUID(int=0)
+
+_OF_APP = """
+SELECT token_id, label, test_only, created_at, expires_at, last_used_at FROM api_token
+WHERE app_id = $1 AND kind = 'push' AND revoked_at IS NULL AND token_id > $2 ORDER BY token_id LIMIT $3
+"""
+_REVOKE = """
+UPDATE api_token SET revoked_at = $3
+WHERE token_id = $1 AND app_id = $2 AND kind = 'push' AND revoked_at IS NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenDescription:
+    """What is told of a push token: all but the token."""
+
+    token_id: UUID
+    label: str
+    test_only: bool
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class IssuedToken:
+    """A new token with its text, which is shown once and kept nowhere."""
+
+    token_id: UUID
+    text: str
+    created_at: datetime
+
+
+class TokenIssuer:
+    """Makes tokens, lists those of an app, revokes them."""
+
+    def __init__(self, database: Database, clock: Clock, random: Random) -> None:
+        self._database = database
+        self._clock = clock
+        self._random = random
+
+    def make(self, kind: str) -> IssuedToken:
+        """A token of that kind that is not stored yet."""
+        now = self._clock.now()
+        text = make_token(kind, self._random(TOKEN_BYTES))
+        return IssuedToken(new_id(now, self._random), text, now)
+
+    async def issue(self, new: NewToken) -> IssuedToken:
+        """Make and store a token."""
+        issued = self.make(new.kind)
+        async with self._database.connection() as connection:
+            await insert_token(connection, new, issued.text, issued.token_id, issued.created_at)
+        return issued
+
+    async def of_app(self, app_id: str, after: UUID | None, limit: int) -> list[TokenDescription]:
+        """Up to `limit` push tokens of an app that follow `after` and are not revoked, oldest first."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_OF_APP, app_id, after or _NIL, limit)
+            return [TokenDescription(**row) for row in rows]
+
+    async def revoke(self, app_id: str, token_id: UUID) -> bool:
+        """Revoke a push token of that app. False if there is none, or none any more."""
+        async with self._database.connection() as connection:
+            status = await connection.execute(_REVOKE, token_id, app_id, self._clock.now())
+            return str(status) == "UPDATE 1"
+
+
+async def create_operator_token(database: Database, clock: Clock, random: Random, label: str = "") -> str:
+    """A new operator_ token, stored: the first one, which no API can give."""
+    issued = await TokenIssuer(database, clock, random).issue(NewToken(kind="operator", label=label))
+    return issued.text

@@ -1,0 +1,147 @@
+"""API tokens: made, looked up by digest, revoked; and the short memory that spares a query for each request.
+
+A token is its kind, "_", and 48 characters of base64url: 32 random bytes and 4 bytes of CRC-32, so that a scanner
+(and we) can tell a leaked token from a random word. Only its SHA-256 is stored: 256 random bits need no slow hash.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import zlib
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from relay.core.clock import Clock
+from relay.store.database import Connection, Database
+
+KINDS = ("push", "manage", "operator")
+
+
+@dataclass(frozen=True, slots=True)
+class ApiToken:
+    """Who is calling. `app_id` is set for a push token, `publisher_id` for push and manage tokens."""
+
+    token_id: UUID
+    kind: str
+    publisher_id: UUID | None
+    app_id: str | None
+    test_only: bool
+    expires_at: datetime | None
+
+
+def make_token(kind: str, random: bytes) -> str:
+    """The text of a token of that kind from 32 random bytes."""
+    return f"{kind}_{base64.urlsafe_b64encode(random + zlib.crc32(random).to_bytes(4, 'big')).decode()}"
+
+
+def kind_of(text: str) -> str | None:
+    """The kind of a well-formed token, or None for anything else. No query, no secret compared."""
+    kind, _, rest = text.partition("_")
+    if kind not in KINDS or len(rest) != 48 or not rest.isascii():
+        return None
+    try:
+        raw = base64.b64decode(rest, altchars=b"-_", validate=True)
+    except binascii.Error:
+        return None
+    return kind if zlib.crc32(raw[:32]).to_bytes(4, "big") == raw[32:] else None
+
+
+def digest(text: str) -> bytes:
+    """What is stored of a token."""
+    return hashlib.sha256(text.encode()).digest()
+
+
+_LOOK_UP = """
+SELECT token_id, kind, publisher_id, app_id, test_only, expires_at
+FROM api_token WHERE digest = $1 AND revoked_at IS NULL
+"""
+_INSERT = """
+INSERT INTO api_token (digest, token_id, kind, publisher_id, app_id, label, test_only, created_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+"""
+
+
+class ApiTokens:
+    """Looks tokens up, remembering what it found for `memory` seconds.
+
+    A revocation reaches this node at once (`forget`), and others when their memory ends.
+    """
+
+    def __init__(self, database: Database, clock: Clock, memory: float = 2.0) -> None:
+        self._database = database
+        self._clock = clock
+        self._memory = memory
+        self._known: dict[str, tuple[float, ApiToken | None]] = {}
+        self._used: dict[UUID, datetime] = {}
+
+    async def find(self, text: str) -> ApiToken | None:
+        """The token's meaning, or None if it is unknown, revoked or expired."""
+        now = self._clock.now()
+        known = self._known.get(text)
+        if known is None or known[0] < now.timestamp():
+            known = await self._look_up(text, now)
+        token = known[1]
+        if token is None or (token.expires_at is not None and token.expires_at <= now):
+            return None
+        self._used[token.token_id] = now
+        return token
+
+    async def _look_up(self, text: str, now: datetime) -> tuple[float, ApiToken | None]:
+        row = None
+        if kind_of(text) is not None:
+            async with self._database.connection() as connection:
+                row = await connection.fetchrow(_LOOK_UP, digest(text))
+        entry = (now.timestamp() + self._memory, ApiToken(**row) if row else None)
+        if row:  # unknown tokens are not remembered: a caller could fill the memory with them
+            self._known[text] = entry
+        return entry
+
+    def forget(self) -> None:
+        """Forget everything remembered: after a revocation."""
+        self._known.clear()
+
+    async def write_last_used(self) -> None:
+        """Write when tokens were used last, in one statement. Called every minute or so."""
+        used, self._used = self._used, {}
+        self._known = {
+            text: entry for text, entry in self._known.items() if entry[0] >= self._clock.now().timestamp()
+        }
+        if used:
+            async with self._database.connection() as connection:
+                await connection.execute(
+                    "UPDATE api_token t SET last_used_at = u.at "
+                    "FROM unnest($1::uuid[], $2::timestamptz[]) AS u(id, at) WHERE t.token_id = u.id",
+                    list(used),
+                    list(used.values()),
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewToken:
+    """What a token to be made may do."""
+
+    kind: str
+    publisher_id: UUID | None = None
+    app_id: str | None = None
+    label: str = ""
+    test_only: bool = False
+    expires_at: datetime | None = None
+
+
+async def insert_token(connection: Connection, new: NewToken, text: str, token_id: UUID, now: datetime) -> None:
+    """Store the digest of `text` with what the token may do."""
+    await connection.execute(
+        _INSERT,
+        digest(text),
+        token_id,
+        new.kind,
+        new.publisher_id,
+        new.app_id,
+        new.label,
+        new.test_only,
+        now,
+        new.expires_at,
+    )

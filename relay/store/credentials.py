@@ -1,0 +1,216 @@
+"""What authenticates to APNs, its secret encrypted at rest.
+
+A credential belongs to a team, an environment and a bundle identifier, or to all topics of its team where that is "".
+One that Apple refuses is suspended: batches that need it are held, and become due again when it is resumed, replaced
+or removed.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from relay.core.sending import Credential, Environment
+from relay.store.database import Connection, Database
+
+_log = logging.getLogger(__name__)
+
+_LOAD = """
+SELECT credential_id, version, team_id, environment, bundle_id, kind, key_id, secret, state FROM credential
+"""
+_PUT = """
+INSERT INTO credential AS c (team_id, environment, bundle_id, kind, key_id, secret, state_since, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
+ON CONFLICT (team_id, environment, bundle_id) DO UPDATE SET
+    kind = excluded.kind, key_id = excluded.key_id, secret = excluded.secret, version = c.version + 1,
+    state = 'active', state_reason = '', state_since = excluded.state_since
+RETURNING credential_id, team_id, environment, bundle_id, kind, key_id, version, state, state_reason, state_since,
+    created_at
+"""
+_PAGE = """
+SELECT credential_id, team_id, environment, bundle_id, kind, key_id, version, state, state_reason, state_since,
+    created_at
+FROM credential WHERE credential_id > $1 ORDER BY credential_id LIMIT $2
+"""
+_SUSPEND = """
+UPDATE credential SET state = 'suspended', state_reason = $2, state_since = $3
+WHERE credential_id = $1 AND state = 'active' AND ($4::integer IS NULL OR version = $4)
+"""
+_RESUME = """
+UPDATE credential SET state = 'active', state_reason = '', state_since = $2
+WHERE credential_id = $1 AND state = 'suspended'
+"""
+# Also what another credential of the team holds, and what waits for one that did not exist (0): the new one may be
+# the one that serves those topics now.
+_RELEASE_TEAM = """
+SELECT array_append(array_agg(credential_id), 0::bigint) FROM credential WHERE team_id = $1 AND environment = $2
+"""
+# Locked in the order of the primary key, so that two releases cannot wait for one another.
+_RELEASE = """
+WITH held AS (
+    SELECT app_id, push_id, batch_id FROM batch WHERE held_by = ANY($1::bigint[])
+    ORDER BY app_id, push_id, batch_id FOR UPDATE
+)
+UPDATE batch b SET due_at = $2, held_by = NULL FROM held h
+WHERE b.app_id = h.app_id AND b.push_id = h.push_id AND b.batch_id = h.batch_id
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class NewCredential:
+    """A checked credential to be stored. `secret` is PEM text, in clear; `bundle_id` "" is for all topics."""
+
+    team_id: str
+    environment: Environment
+    bundle_id: str
+    kind: str
+    key_id: str
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialDescription:
+    """What is told of a credential: all but its secret."""
+
+    credential_id: int
+    team_id: str
+    environment: str
+    bundle_id: str
+    kind: str
+    key_id: str
+    version: int
+    state: str
+    state_reason: str
+    state_since: datetime
+    created_at: datetime
+
+
+class CredentialBook:
+    """All credentials at one moment, found by what a copy of an app needs."""
+
+    def __init__(self, credentials: Iterable[Credential], suspended: Iterable[int]) -> None:
+        self._by_route: Mapping[tuple[str, str, str], Credential] = {
+            (c.team_id, c.environment, c.bundle_id): c for c in credentials
+        }
+        self._suspended = frozenset(suspended)
+
+    def find(self, team_id: str, environment: str, bundle_id: str) -> Credential | None:
+        """The credential of that topic or, without one, of the whole team; suspended or not."""
+        return self._by_route.get((team_id, environment, bundle_id)) or self._by_route.get(
+            (team_id, environment, "")
+        )
+
+    def is_suspended(self, credential_id: int) -> bool:
+        """Whether pushes that need this credential have to wait."""
+        return credential_id in self._suspended
+
+    def __iter__(self) -> Iterator[Credential]:
+        return iter(self._by_route.values())
+
+    def __len__(self) -> int:
+        return len(self._by_route)
+
+
+class Credentials:
+    """The stored credentials; `secret_keys` (oldest to newest) encrypt them: the newest encrypts, all decrypt."""
+
+    def __init__(self, database: Database, secret_keys: tuple[str, ...]) -> None:
+        self._database = database
+        self._fernet = MultiFernet([Fernet(_derive(key)) for key in reversed(secret_keys)])
+
+    async def load(self) -> CredentialBook:
+        """All credentials, decrypted. One that none of our keys opens is left out and logged by its id."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_LOAD)
+        credentials = []
+        for row in rows:
+            try:
+                secret = self._fernet.decrypt(row["secret"]).decode()
+            except InvalidToken:
+                _log.error("no key in keys.credentials decrypts credential %d", row["credential_id"])
+                continue
+            credentials.append(
+                Credential(
+                    credential_id=row["credential_id"],
+                    version=row["version"],
+                    team_id=row["team_id"],
+                    environment=Environment(row["environment"]),
+                    kind=row["kind"],
+                    key_id=row["key_id"],
+                    secret=secret,
+                    bundle_id=row["bundle_id"],
+                )
+            )
+        return CredentialBook(
+            credentials, (row["credential_id"] for row in rows if row["state"] == "suspended")
+        )
+
+    async def put(self, new: NewCredential, now: datetime) -> CredentialDescription:
+        """Store a credential, replacing that of the same team, environment and bundle; it is active then."""
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(
+                _PUT,
+                new.team_id,
+                new.environment.value,
+                new.bundle_id,
+                new.kind,
+                new.key_id,
+                self._fernet.encrypt(new.secret.encode()),
+                now,
+            )
+            assert row is not None  # an upsert returns its row
+            team = await connection.fetchval(_RELEASE_TEAM, new.team_id, new.environment.value)
+            await _release(connection, team, now)
+        return CredentialDescription(**row)
+
+    async def page(self, after: int, limit: int) -> list[CredentialDescription]:
+        """Up to `limit` credentials that follow `after`, oldest first."""
+        async with self._database.connection() as connection:
+            return [CredentialDescription(**row) for row in await connection.fetch(_PAGE, after, limit)]
+
+    async def suspend(
+        self, credential_id: int, reason: str, now: datetime, *, version: int | None = None
+    ) -> bool:
+        """Suspend a credential that Apple refused. False if it is suspended already, or gone.
+
+        With `version`, only that secret is meant: one that replaced it meanwhile stays active.
+        """
+        async with self._database.connection() as connection:
+            status = await connection.execute(_SUSPEND, credential_id, reason, now, version)
+            return str(status) == "UPDATE 1"
+
+    async def resume(self, credential_id: int, now: datetime) -> bool:
+        """Make a credential active and what it held due. False if there is no such credential."""
+        async with self._database.transaction() as connection:
+            await connection.execute(_RESUME, credential_id, now)
+            found = await connection.fetchval(
+                "SELECT true FROM credential WHERE credential_id = $1", credential_id
+            )
+            await _release(connection, [credential_id], now)
+            return bool(found)
+
+    async def remove(self, credential_id: int, now: datetime) -> bool:
+        """Remove a credential. What it held becomes due, to end without one. False if there is none."""
+        async with self._database.transaction() as connection:
+            status = await connection.execute(
+                "DELETE FROM credential WHERE credential_id = $1", credential_id
+            )
+            await _release(connection, [credential_id], now)
+            return str(status) == "DELETE 1"
+
+
+async def _release(connection: Connection, credential_ids: list[int], now: datetime) -> None:
+    await connection.execute(_RELEASE, credential_ids, now)
+
+
+def _derive(key: str) -> bytes:
+    """The Fernet key of a configured one, by HKDF (RFC 5869)."""
+    kdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"push-relay.credentials")
+    return base64.urlsafe_b64encode(kdf.derive(key.encode()))

@@ -1,0 +1,145 @@
+"""The connection pool, the migrations, and the one place where asyncpg's exceptions are translated."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from importlib import resources
+from typing import TypeAlias
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from relay.core.ids import push_id_floor
+from relay.errors import Unavailable
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+
+_MIGRATION_LOCK = 0x70757368
+"""Key of the advisory lock ("push"): one node migrates, the others wait."""
+_PARTITIONED = ("push", "delivery", "trace")
+_LOST = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InsufficientResourcesError,
+)
+"""What asyncpg raises when the database is away, full, read-only or shutting down: try again later."""
+
+
+class Database:
+    """A pool of connections to the one PostgreSQL. `connect()` makes one; `migrate()` brings the schema up."""
+
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record]) -> None:
+        self._pool = pool
+
+    @classmethod
+    async def connect(cls, url: str, connections: int) -> Database:
+        """Open a pool of up to `connections`. Raises Unavailable if the server can't be reached."""
+        try:
+            return cls(
+                await asyncpg.create_pool(url, min_size=1, max_size=connections, command_timeout=60, init=_init)
+            )
+        except _LOST as error:
+            raise _unavailable(error) from None
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection for a few statements. Raises Unavailable when the database is away."""
+        try:
+            async with self._pool.acquire() as connection:
+                yield connection
+        except _LOST as error:
+            raise _unavailable(error) from None
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A connection inside a transaction: committed at the end, rolled back on any exception."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    async def ready(self) -> None:
+        """Raises Unavailable unless the database answers."""
+        async with self.connection() as connection:
+            await connection.fetchval("SELECT 1", timeout=2)
+
+    async def close(self) -> None:
+        """Close all connections, waiting for those in use at most five seconds."""
+        try:
+            async with asyncio.timeout(5):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    async def migrate(self) -> None:
+        """Apply the migrations that this database lacks, in order, each in a transaction, under a lock."""
+        async with self.connection() as connection:
+            await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK)
+            try:
+                await connection.execute(
+                    "CREATE TABLE IF NOT EXISTS migration (name text PRIMARY KEY, applied_at timestamptz NOT NULL)"
+                )
+                applied = {row["name"] for row in await connection.fetch("SELECT name FROM migration")}
+                for name, sql in migrations():
+                    if name not in applied:
+                        async with connection.transaction():
+                            await connection.execute(sql)
+                            await connection.execute("INSERT INTO migration VALUES ($1, now())", name)
+            finally:
+                await connection.execute("SELECT pg_advisory_unlock($1)", _MIGRATION_LOCK)
+
+    async def keep_partitions(self, now: datetime, retention: timedelta, ahead: int = 7) -> None:
+        """Make the daily partitions from today on, `ahead` days, and drop those older than `retention`."""
+        today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        async with self.connection() as connection:
+            await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK)
+            try:
+                for table in _PARTITIONED:
+                    for day in (today + timedelta(days=n) for n in range(ahead)):
+                        await connection.execute(_partition_sql(table, day))
+                    oldest = f"{table}_{(today - retention):%Y%m%d}"
+                    for name in await _partitions(connection, table):
+                        if name < oldest and name.removeprefix(f"{table}_").isdigit():
+                            await connection.execute(f'DROP TABLE "{name}"')
+            finally:
+                await connection.execute("SELECT pg_advisory_unlock($1)", _MIGRATION_LOCK)
+
+
+def migrations() -> list[tuple[str, str]]:
+    """All migrations as (name, SQL), in their order."""
+    files = resources.files("relay.store").joinpath("migrations").iterdir()
+    return sorted((file.name, file.read_text(encoding="utf-8")) for file in files if file.name.endswith(".sql"))
+
+
+def _partition_sql(table: str, day: datetime) -> str:
+    low, high = push_id_floor(day), push_id_floor(day + timedelta(days=1))
+    return (
+        f'CREATE TABLE IF NOT EXISTS "{table}_{day:%Y%m%d}" PARTITION OF {table} '
+        f"FOR VALUES FROM ('{low}') TO ('{high}')"
+    )
+
+
+async def _partitions(connection: Connection, table: str) -> list[str]:
+    rows = await connection.fetch(
+        "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
+        "WHERE i.inhparent = $1::text::regclass",
+        table,
+    )
+    return [row["relname"] for row in rows]
+
+
+async def _init(connection: Connection) -> None:
+    # A plan with literals would be made anew for each call of a statement that runs thousands of times a second.
+    await connection.execute("SET plan_cache_mode = force_generic_plan; SET jit = off")
+
+
+def _unavailable(error: BaseException) -> Unavailable:
+    return Unavailable(f"The database is not available ({type(error).__name__}).")

@@ -1,0 +1,287 @@
+"""SQL of the queue: claim, resolve, settle, keep, wake.
+
+A claim moves a batch's due time to the end of the lease. Nothing is "processing": a batch whose node died is simply
+due again. What a batch row holds is always exactly what has not been settled of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from relay.core.routing import ClaimedBatch, Copy, TestDevice
+from relay.core.sending import Environment, PushHeaders
+from relay.store.database import Connection
+from relay.store.pushes import BULK
+
+# Fair between apps: each app with work gives the same number of batches, small ones and bulk ones apart. The apps
+# are found by jumping through the index (a loose index scan), not by reading the queue.
+_CLAIM = """
+WITH RECURSIVE apps AS (
+    (SELECT app_id FROM batch ORDER BY app_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT b.app_id FROM batch b WHERE b.app_id > a.app_id ORDER BY b.app_id LIMIT 1)
+    FROM apps a WHERE a.app_id IS NOT NULL
+), chosen AS (
+    SELECT app_id, count(*) OVER () AS apps FROM apps WHERE app_id IS NOT NULL ORDER BY random() LIMIT $4
+), small AS (
+    SELECT b.app_id, b.push_id, b.batch_id FROM chosen c CROSS JOIN LATERAL (
+        SELECT app_id, push_id, batch_id FROM batch
+        WHERE app_id = c.app_id AND NOT bulk AND due_at <= $1
+        ORDER BY due_at LIMIT greatest(1, $4 / c.apps) FOR UPDATE SKIP LOCKED
+    ) b
+), bulk AS (
+    SELECT b.app_id, b.push_id, b.batch_id FROM chosen c CROSS JOIN LATERAL (
+        SELECT app_id, push_id, batch_id FROM batch
+        WHERE app_id = c.app_id AND bulk AND due_at <= $1
+        ORDER BY due_at LIMIT greatest(1, $5 / c.apps) FOR UPDATE SKIP LOCKED
+    ) b
+    LIMIT $5
+), claimed AS (
+    UPDATE batch b SET due_at = $2, lease_owner = $3, held_by = NULL
+    FROM (SELECT * FROM small UNION ALL SELECT * FROM bulk) k
+    WHERE b.app_id = k.app_id AND b.push_id = k.push_id AND b.batch_id = k.batch_id
+    RETURNING b.app_id, b.push_id, b.batch_id, b.attempt, b.installations
+)
+SELECT c.app_id, c.push_id, c.batch_id, c.attempt, c.installations, p.payload, p.push_type, p.priority,
+       p.expiration, p.collapse_id, p.created_at, p.expires_at
+FROM claimed c JOIN push p ON p.app_id = c.app_id AND p.push_id = c.push_id
+"""
+
+_RESOLVE = """
+SELECT u.batch, u.id, i.bundle_id, i.team_id, i.environment, t.token, t.registered_at
+FROM unnest($1::int[], $2::bigint[]) AS u(batch, id)
+JOIN installation i ON i.app_id = ($3::text[])[u.batch] AND i.installation_id = u.id AND i.retired_at IS NULL
+JOIN device_token t ON t.app_id = i.app_id AND t.installation_id = i.installation_id
+     AND t.kind = ($4::text[])[u.batch] AND t.retired_at IS NULL
+"""
+
+_TEST_DEVICES = """
+SELECT i.app_id, i.installation_id, l.label, l.failure_domain
+FROM app a
+JOIN test_device l ON l.publisher_id = a.publisher_id
+JOIN device d ON d.udid_digest = l.udid_digest
+JOIN installation i ON i.app_id = a.app_id AND i.device_id = d.device_id
+WHERE a.app_id = ANY($1::text[])
+"""
+
+# One statement settles everything that ended together. `owned` is the gate: a batch whose lease was lost is not in
+# it, and nothing of it is written, because its new holder will write it.
+_SETTLE = """
+WITH ended AS (
+    DELETE FROM batch b USING unnest($2::batch_key[]) e
+    WHERE b.app_id = e.app_id AND b.push_id = e.push_id AND b.batch_id = e.batch_id AND b.lease_owner = $1
+    RETURNING b.batch_id
+), shrunk AS (
+    UPDATE batch b SET installations = s.installations, due_at = s.due_at FROM unnest($3::batch_row[]) s
+    WHERE b.app_id = s.app_id AND b.push_id = s.push_id AND b.batch_id = s.batch_id AND b.lease_owner = $1
+    RETURNING b.batch_id
+), owned AS (
+    SELECT batch_id FROM ended UNION ALL SELECT batch_id FROM shrunk
+), delivered AS (
+    INSERT INTO delivery (app_id, push_id, batch_id, attempt, settled_at, outcome, status, reason, installations)
+    SELECT app_id, push_id, batch_id, attempt, $6, outcome, status, reason, installations
+    FROM unnest($4::outcome_row[]) WHERE batch_id IN (SELECT batch_id FROM owned)
+), again AS (
+    INSERT INTO batch (app_id, push_id, batch_id, bulk, attempt, due_at, held_by, installations)
+    SELECT app_id, push_id, batch_id, cardinality(installations) > $7, attempt, due_at, held_by, installations
+    FROM unnest($5::batch_row[]) WHERE parent_id IN (SELECT batch_id FROM owned)
+)
+SELECT batch_id FROM owned
+"""
+_RETIRE = """
+UPDATE device_token t SET retired_at = $1, retired_reason = r.reason FROM unnest($2::retirement_row[]) r
+WHERE t.app_id = r.app_id AND t.installation_id = r.installation_id AND t.token = r.token
+  AND t.retired_at IS NULL AND t.registered_at <= r.evidence
+"""
+_TRACE = "INSERT INTO trace VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING"
+_EXTEND = "UPDATE batch SET due_at = $2 WHERE lease_owner = $1 AND batch_id = ANY($3::bigint[])"
+_RELEASE = "UPDATE batch SET due_at = $2, lease_owner = NULL WHERE lease_owner = $1"
+
+
+async def claim(
+    connection: Connection, owner: UUID, now: datetime, lease_end: datetime, small: int, bulk: int
+) -> list[ClaimedBatch]:
+    """Take the lease of up to about `small` small and `bulk` bulk batches that are due."""
+    rows = await connection.fetch(_CLAIM, now, lease_end, owner, small, bulk)
+    return [
+        ClaimedBatch(
+            row[0], row[1], row[2], row[3], row[4], row[5], PushHeaders(row[6], row[7], row[8], row[9]), row[10], row[11]
+        )
+        for row in rows
+    ]
+
+
+async def resolve(
+    connection: Connection, batches: Sequence[ClaimedBatch], token_kinds: Sequence[str]
+) -> list[Copy]:
+    """The copies behind claimed batches that have an active device token of the batch's kind."""
+    numbers: list[int] = []
+    ids: list[int] = []
+    for number, batch in enumerate(batches, start=1):
+        numbers.extend([number] * len(batch.installations))
+        ids.extend(batch.installations)
+    rows = await connection.fetch(_RESOLVE, numbers, ids, [batch.app_id for batch in batches], token_kinds)
+    return [
+        Copy(
+            number - 1,
+            installation_id,
+            bundle_id,
+            team_id,
+            _ENVIRONMENTS[environment],
+            token,
+            registered_at,
+        )
+        for number, installation_id, bundle_id, team_id, environment, token, registered_at in rows
+    ]
+
+
+_ENVIRONMENTS: dict[str | None, Environment | None] = {
+    None: None,
+    "production": Environment.PRODUCTION,
+    "sandbox": Environment.SANDBOX,
+}
+
+
+async def test_devices(
+    connection: Connection, app_ids: Sequence[str]
+) -> dict[tuple[str, int], TestDevice]:
+    """The listed copies of these apps, by (app_id, installation_id)."""
+    rows = await connection.fetch(_TEST_DEVICES, app_ids)
+    return {(row[0], row[1]): TestDevice(row[2], row[3]) for row in rows}
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Installations of a batch that ended in the same way."""
+
+    batch: ClaimedBatch
+    outcome: str
+    status: int
+    reason: str
+    installations: Sequence[int]
+
+
+@dataclass(slots=True)
+class Again:
+    """Installations of a batch that are tried again at `due_at`; `held_by` is the credential they wait for."""
+
+    batch: ClaimedBatch
+    attempt: int
+    due_at: datetime
+    held_by: int | None
+    installations: Sequence[int]
+
+
+@dataclass(slots=True, repr=False)
+class Retirement:
+    """A device token that was dead at `evidence`; one registered again since then stays."""
+
+    app_id: str
+    installation_id: int
+    token: bytes
+    reason: str
+    evidence: datetime
+
+
+@dataclass(slots=True, repr=False)
+class Trace:
+    """The record (JSON) of one attempt at one listed device."""
+
+    app_id: str
+    push_id: UUID
+    installation_id: int
+    attempt: int
+    record: str
+
+
+@dataclass(slots=True)
+class Settlement:
+    """Everything that is written together."""
+
+    ended: list[ClaimedBatch] = field(default_factory=list)
+    remaining: list[tuple[ClaimedBatch, Sequence[int]]] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    again: list[Again] = field(default_factory=list)
+    retirements: list[Retirement] = field(default_factory=list)
+    traces: list[Trace] = field(default_factory=list)
+
+
+async def settle(
+    connection: Connection,
+    owner: UUID,
+    settlement: Settlement,
+    now: datetime,
+    lease_end: datetime,
+    batch_id: Callable[[], int],
+) -> set[int]:
+    """Write a settlement in one transaction. Returns the ids of the batches whose lease we still had.
+
+    Of a batch whose lease was lost no outcome is written: whoever holds it now writes them. Retirements and traces
+    are true in any case.
+    """
+    async with connection.transaction():
+        rows = await connection.fetch(
+            _SETTLE,
+            owner,
+            [(batch.app_id, batch.push_id, batch.batch_id) for batch in settlement.ended],
+            [
+                (batch.app_id, batch.push_id, batch.batch_id, batch.attempt, lease_end, None, ids, None)
+                for batch, ids in settlement.remaining
+            ],
+            [
+                (
+                    one.batch.app_id,
+                    one.batch.push_id,
+                    one.batch.batch_id,
+                    one.batch.attempt,
+                    one.outcome,
+                    one.status,
+                    one.reason,
+                    one.installations,
+                )
+                for one in settlement.outcomes
+            ],
+            [
+                (
+                    one.batch.app_id,
+                    one.batch.push_id,
+                    batch_id(),
+                    one.attempt,
+                    one.due_at,
+                    one.held_by,
+                    one.installations,
+                    one.batch.batch_id,
+                )
+                for one in settlement.again
+            ],
+            now,
+            BULK,
+        )
+        if settlement.retirements:
+            retired = [
+                (one.app_id, one.installation_id, one.token, one.reason, one.evidence)
+                for one in settlement.retirements
+            ]
+            await connection.execute(_RETIRE, now, retired)
+        if settlement.traces:
+            await connection.executemany(
+                _TRACE,
+                [
+                    (one.app_id, one.push_id, one.installation_id, one.attempt, one.record)
+                    for one in settlement.traces
+                ],
+            )
+    return {row[0] for row in rows}
+
+
+async def extend(connection: Connection, owner: UUID, batch_ids: Sequence[int], lease_end: datetime) -> None:
+    """Hold on to batches that are still being sent."""
+    await connection.execute(_EXTEND, owner, lease_end, batch_ids)
+
+
+async def release(connection: Connection, owner: UUID, now: datetime) -> None:
+    """Hand back every batch of this node: for a clean end."""
+    await connection.execute(_RELEASE, owner, now)

@@ -1,0 +1,102 @@
+"""Publishers and their apps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from relay.store.auth import NewToken, insert_token
+from relay.store.database import Database
+
+_NIL = UUID(int=0)
+
+_INSERT_APP = """
+INSERT INTO app (app_id, publisher_id, name, created_at)
+SELECT $1, publisher_id, $3, $4 FROM publisher WHERE publisher_id = $2
+ON CONFLICT DO NOTHING
+"""
+_PUBLISHERS = """
+SELECT publisher_id, name, created_at FROM publisher WHERE publisher_id > $1 ORDER BY publisher_id LIMIT $2
+"""
+_APPS = """
+SELECT app_id, publisher_id, name, created_at FROM app
+WHERE app_id > $1 AND ($3::uuid IS NULL OR publisher_id = $3) ORDER BY app_id LIMIT $2
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """Who owns apps."""
+
+    publisher_id: UUID
+    name: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """An app of a publisher; `app_id` is the scope of its customer and device identifiers."""
+
+    app_id: str
+    publisher_id: UUID
+    name: str
+    created_at: datetime
+
+
+class Registry:
+    """Publishers and apps. There are few of them: thousands, not millions."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add_publisher(self, publisher: Publisher, manage_token: str, token_id: UUID) -> None:
+        """Store a publisher together with its first manage_ token."""
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                "INSERT INTO publisher (publisher_id, name, created_at) VALUES ($1, $2, $3)",
+                publisher.publisher_id,
+                publisher.name,
+                publisher.created_at,
+            )
+            await insert_token(
+                connection,
+                NewToken(kind="manage", publisher_id=publisher.publisher_id),
+                manage_token,
+                token_id,
+                publisher.created_at,
+            )
+
+    async def publishers(self, after: UUID | None, limit: int) -> list[Publisher]:
+        """Up to `limit` publishers that follow `after`, in the order of their ids (oldest first)."""
+        async with self._database.connection() as connection:
+            return [Publisher(**row) for row in await connection.fetch(_PUBLISHERS, after or _NIL, limit)]
+
+    async def has_publisher(self, publisher_id: UUID) -> bool:
+        """Whether there is such a publisher."""
+        async with self._database.connection() as connection:
+            return bool(
+                await connection.fetchval("SELECT true FROM publisher WHERE publisher_id = $1", publisher_id)
+            )
+
+    async def add_app(self, app: App) -> bool:
+        """Store an app of an existing publisher. False if its app_id is taken: nothing is stored then."""
+        async with self._database.connection() as connection:
+            status = await connection.execute(
+                _INSERT_APP, app.app_id, app.publisher_id, app.name, app.created_at
+            )
+            return str(status) == "INSERT 0 1"
+
+    async def apps(self, after: str, limit: int, publisher_id: UUID | None = None) -> list[App]:
+        """Up to `limit` apps that follow `after`, in the order of app_id; of one publisher if it is given."""
+        async with self._database.connection() as connection:
+            return [App(**row) for row in await connection.fetch(_APPS, after, limit, publisher_id)]
+
+    async def owns(self, publisher_id: UUID, app_id: str) -> bool:
+        """Whether that app is the publisher's."""
+        async with self._database.connection() as connection:
+            return bool(
+                await connection.fetchval(
+                    "SELECT true FROM app WHERE app_id = $1 AND publisher_id = $2", app_id, publisher_id
+                )
+            )

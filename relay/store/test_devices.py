@@ -1,0 +1,90 @@
+"""Devices a publisher listed to test and debug on, by the digest of their UDID."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from relay.store.database import Database
+
+_NIL = UUID(int=0)
+_COLUMNS = "test_device_id, label, failure_domain, created_at"
+
+_INSERT = """
+INSERT INTO test_device (publisher_id, udid_digest, test_device_id, label, failure_domain, created_at)
+SELECT $1, $2, $3, $4, $5, $6
+WHERE (SELECT count(*) FROM (SELECT FROM test_device WHERE publisher_id = $1 LIMIT $7) AS listed) < $7
+ON CONFLICT DO NOTHING
+"""
+_PAGE = f"""
+SELECT {_COLUMNS} FROM test_device
+WHERE publisher_id = $1 AND test_device_id > $2 ORDER BY test_device_id LIMIT $3
+"""  # noqa: S608 - the columns are ours
+_CHANGE = f"""
+UPDATE test_device SET label = coalesce($3, label), failure_domain = coalesce($4, failure_domain)
+WHERE publisher_id = $1 AND test_device_id = $2 RETURNING {_COLUMNS}
+"""  # noqa: S608 - the columns are ours
+
+MOST = 1000
+"""Test devices a publisher may list: every send with `debug` reads them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class TestDevice:
+    """A listed device as its publisher sees it: without the UDID."""
+
+    __test__ = False  # not a test, whatever pytest thinks of its name
+
+    test_device_id: UUID
+    label: str
+    failure_domain: str
+    created_at: datetime
+
+
+class TestDevices:
+    """The test devices of all publishers."""
+
+    __test__ = False
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, publisher_id: UUID, udid_digest: bytes, device: TestDevice) -> bool:
+        """List a device. False if the publisher has listed it already, or has listed `MOST`."""
+        async with self._database.connection() as connection:
+            status = await connection.execute(
+                _INSERT,
+                publisher_id,
+                udid_digest,
+                device.test_device_id,
+                device.label,
+                device.failure_domain,
+                device.created_at,
+                MOST,
+            )
+            return str(status) == "INSERT 0 1"
+
+    async def page(self, publisher_id: UUID, after: UUID | None, limit: int) -> list[TestDevice]:
+        """Up to `limit` of the publisher's test devices that follow `after`, oldest first."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_PAGE, publisher_id, after or _NIL, limit)
+            return [TestDevice(**row) for row in rows]
+
+    async def change(
+        self, publisher_id: UUID, test_device_id: UUID, label: str | None, failure_domain: str | None
+    ) -> TestDevice | None:
+        """Change what is not None. None if the publisher has no such test device."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(_CHANGE, publisher_id, test_device_id, label, failure_domain)
+            return TestDevice(**row) if row else None
+
+    async def remove(self, publisher_id: UUID, test_device_id: UUID) -> bool:
+        """Take a device off the list. False if the publisher has no such test device."""
+        async with self._database.connection() as connection:
+            status = await connection.execute(
+                "DELETE FROM test_device WHERE publisher_id = $1 AND test_device_id = $2",
+                publisher_id,
+                test_device_id,
+            )
+            return str(status) == "DELETE 1"

@@ -1,0 +1,26 @@
+"""A stand-in for Apple's push service: answers like it, misbehaves when told, shows what devices received."""
+
+from .answers import ScriptedAnswer
+from .client import ControlClient, ControlError
+from .errors import ConflictError, InvalidError, NotFoundError, StandInError, StateFileError
+from .limits import Limits
+from .registry import Device, Environment, IssuedKey
+from .server import run
+from .stand_in import ApnsStandIn
+
+__all__ = [
+    "ApnsStandIn",
+    "ConflictError",
+    "ControlClient",
+    "ControlError",
+    "Device",
+    "Environment",
+    "InvalidError",
+    "IssuedKey",
+    "Limits",
+    "NotFoundError",
+    "ScriptedAnswer",
+    "StandInError",
+    "StateFileError",
+    "run",
+]

@@ -1,0 +1,150 @@
+"""A client of the stand-in's control API, for simulated devices and tests in other processes."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+
+from .answers import ScriptedAnswer
+from .registry import Environment, IssuedKey
+from .statistics import StatisticsDocument
+
+
+class ControlError(Exception):
+    """The control API refused: HTTP status, its code, and what it says is wrong."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(f"{status} {code}: {detail}")
+        self.status = status
+        self.code = code
+        self.detail = detail
+
+
+class ControlClient:
+    """Talks to the control API at `url`. An async context manager; a given session is left open.
+
+    Every method raises ControlError when the stand-in refuses and aiohttp.ClientError when it can't be
+    reached.
+    """
+
+    def __init__(self, url: str, session: aiohttp.ClientSession | None = None) -> None:
+        self._url = url.rstrip("/")
+        self._session = session
+        self._own_session = session is None
+
+    async def __aenter__(self) -> Self:
+        if self._session is None:
+            self._session = aiohttp.ClientSession()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the session, if it is our own."""
+        if self._own_session and self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def issue_key(self, team_id: str, environment: Environment | None = None) -> IssuedKey:
+        """A new signing key of a team."""
+        answer = await self._call("POST", f"/teams/{_part(team_id)}/keys", {"environment": environment})
+        return msgspec.convert(answer, IssuedKey)
+
+    async def revoke_key(self, team_id: str, key_id: str) -> None:
+        """Make a key invalid."""
+        await self._call("DELETE", f"/teams/{_part(team_id)}/keys/{_part(key_id)}")
+
+    async def issue_certificate(
+        self, team_id: str, bundle_id: str, environment: Environment | None = None
+    ) -> str:
+        """A push certificate and its key, one PEM text."""
+        order = {"bundle_id": bundle_id, "environment": environment}
+        answer = await self._call("POST", f"/teams/{_part(team_id)}/certificates", order)
+        return str(answer["certificate"])
+
+    async def transfer_topic(self, bundle_id: str, team_id: str) -> None:
+        """Make a bundle identifier this team's, whosever it was."""
+        await self._call("PUT", f"/topics/{_part(bundle_id)}", {"team_id": team_id})
+
+    async def issue_device_token(
+        self, bundle_id: str, team_id: str, environment: Environment, kind: str = "apns"
+    ) -> str:
+        """A new device token, 64 hex digits."""
+        order = {"bundle_id": bundle_id, "team_id": team_id, "environment": environment, "kind": kind}
+        return str((await self._call("POST", "/devices", order))["device_token"])
+
+    async def issue_device_tokens(
+        self, count: int, bundle_id: str, team_id: str, environment: Environment, kind: str = "apns"
+    ) -> list[str]:
+        """Many device tokens of one app, up to 100,000, in one request."""
+        order = {
+            "bundle_id": bundle_id,
+            "team_id": team_id,
+            "environment": environment,
+            "kind": kind,
+            "count": count,
+        }
+        return list((await self._call("POST", "/devices", order))["device_tokens"])
+
+    async def devices(self) -> list[dict[str, Any]]:
+        """All device tokens with app, environment, kind, count and state."""
+        return list(await self._call("GET", "/devices"))
+
+    async def unregister(self, device_token: str, timestamp_ms: int | None = None) -> None:
+        """The app was removed from the device (at that time, or now)."""
+        await self._call("DELETE", f"/devices/{_part(device_token)}", {"timestamp": timestamp_ms})
+
+    async def notifications(
+        self, device_token: str, after: int = 0, wait: float = 0.0
+    ) -> list[dict[str, Any]]:
+        """What the device token received with `index` > `after`; waits up to `wait` (≤ 60) s for one."""
+        path = f"/devices/{_part(device_token)}/notifications"
+        return list(await self._call("GET", path, after=after, wait=wait))
+
+    async def feed(self, after: int = 0, wait: float = 0.0) -> list[dict[str, Any]]:
+        """What all device tokens received with feed `index` > `after`."""
+        return list(await self._call("GET", "/notifications", after=after, wait=wait))
+
+    async def answer(self, device_token: str, script: ScriptedAnswer) -> None:
+        """Prescribe what the device token answers."""
+        await self._call("PUT", f"/devices/{_part(device_token)}/answer", msgspec.to_builtins(script))
+
+    async def clear_answer(self, device_token: str) -> None:
+        """Let the device token answer as usual again."""
+        await self._call("DELETE", f"/devices/{_part(device_token)}/answer")
+
+    async def statistics(self) -> StatisticsDocument:
+        """The stand-in's counters."""
+        return msgspec.convert(await self._call("GET", "/statistics"), StatisticsDocument)
+
+    async def _call(
+        self, method: str, path: str, body: Any = None, *, after: int = 0, wait: float = 0.0
+    ) -> Any:
+        if self._session is None:
+            self._session = aiohttp.ClientSession()
+        query = {name: str(value) for name, value in (("after", after), ("wait", wait)) if value}
+        # The default timeout of five minutes outlasts every wait.
+        async with self._session.request(method, self._url + path, json=body, params=query) as response:
+            data = await response.read()
+        if response.status >= 400:
+            raise _refusal(response.status, data)
+        return msgspec.json.decode(data) if data else None
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _refusal(status: int, data: bytes) -> ControlError:
+    try:
+        problem = msgspec.json.decode(data, type=dict[str, Any])
+    except msgspec.DecodeError:
+        problem = {}
+    return ControlError(status, str(problem.get("code", "unknown")), str(problem.get("detail", "no detail")))

@@ -1,0 +1,346 @@
+"""One HTTP/2 connection of a provider: h2 speaks the protocol, this class moves bytes, streams and replies.
+
+What a client can make us hold is bounded: streams by the announced limit, a body by the largest payload,
+unsent answers by pausing to read while the client does not.
+
+The verbs at the end (`goaway`, `change_settings`, `abort`) are the places where connection-level faults take
+hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+import msgspec
+from h2.errors import ErrorCodes
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    RemoteSettingsChanged,
+    RequestReceived,
+    StreamEnded,
+    StreamReset,
+    WindowUpdated,
+)
+from h2.exceptions import H2Error
+from h2.settings import SettingCodes
+from hyperframe.frame import GoAwayFrame
+
+from .certificates import read_client_certificate
+from .checks import Peer, Request
+from .http2 import read_request, server_connection
+from .limits import Limits
+from .push_types import LARGEST_PAYLOAD
+from .service import Reply
+from .statistics import Statistics
+
+_log = logging.getLogger(__name__)
+
+# Beyond this a body is not read to its end: the answer is given at once, and the stream reset.
+BODY_CUT_OFF = 64 * 1024
+# Closed streams are swept out of h2 at every so many new ones.
+_SWEEP_STREAMS = 512
+CONNECTION_WINDOW = 8 * 1024 * 1024
+
+
+class Host(Protocol):
+    """What a connection needs of its listener."""
+
+    limits: Limits
+    statistics: Statistics
+
+    def opened(self, connection: Connection) -> bool:
+        """Admit a connection; False when there are too many."""
+
+    def closed(self, connection: Connection) -> None:
+        """The connection is gone."""
+
+    def reply(self, request: Request, peer: Peer) -> Reply:
+        """The reply to a complete request."""
+
+
+class _Stream:
+    """A request on its way in, or its answer on its way out."""
+
+    __slots__ = ("answered", "body", "headers", "size", "started", "timer", "unsent")
+
+    def __init__(self, headers: list[tuple[bytes, bytes]], started: float) -> None:
+        self.headers = headers
+        self.started = started
+        self.body = b""
+        self.size = 0
+        self.answered = False
+        self.timer: asyncio.TimerHandle | None = None
+        self.unsent = b""
+
+
+class Connection(asyncio.Protocol):
+    """The server's end of one connection."""
+
+    def __init__(self, host: Host) -> None:
+        self.peer = Peer()
+        self._host = host
+        self._statistics = host.statistics
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._h2 = server_connection(host.limits.initial_streams)
+        self._stream_limit = host.limits.initial_streams
+        self._streams: dict[int, _Stream] = {}
+        self._begun = 0
+        self._broken_off = 0
+        self._last_stream_id: int | None = None  # set by goaway
+        self._last_heard = self._loop.time()
+        self._paused_since: float | None = None
+        self._handlers: dict[type[Event], Callable[[Any], None]] = {
+            RequestReceived: self._on_request,
+            DataReceived: self._on_data,
+            StreamEnded: self._on_end,
+            StreamReset: self._on_reset,
+            WindowUpdated: self._on_window,
+            RemoteSettingsChanged: self._on_window,
+            ConnectionTerminated: self._on_terminated,
+        }
+
+    # -- the transport's side --
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """TLS is up: admit, look at the client certificate, send our SETTINGS."""
+        self._transport = cast(asyncio.Transport, transport)
+        if not self._host.opened(self):
+            self._transport.abort()
+            return
+        tls = transport.get_extra_info("ssl_object")
+        if isinstance(tls, (ssl.SSLObject, ssl.SSLSocket)):
+            certificate = tls.getpeercert(binary_form=True)
+            if certificate:
+                self.peer.certificate = read_client_certificate(certificate)
+        self._h2.initiate_connection()
+        self._h2.increment_flow_control_window(CONNECTION_WINDOW)
+        self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        """Feed h2, act on what it understood, send what came of it in one write."""
+        self._last_heard = self._loop.time()
+        try:
+            events = self._h2.receive_data(data)
+            for event in events:
+                handler = self._handlers.get(type(event))
+                if handler is not None:
+                    handler(event)
+        except H2Error as error:
+            # h2 has a GOAWAY with the error code ready.
+            _log.info("a client broke the protocol: %s", type(error).__name__)
+            self._statistics.protocol_errors += 1
+            self._close()
+        except Exception as error:
+            # Never the traceback: it shows headers.
+            _log.error("connection dropped: %s", type(error).__name__)
+            self.abort()
+        else:
+            self._flush()
+            self._close_if_done()
+
+    def eof_received(self) -> bool:
+        """The client is done; so are we."""
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Forget everything about the connection."""
+        for stream_id in list(self._streams):
+            self._drop(stream_id)
+        self._host.closed(self)
+
+    def pause_writing(self) -> None:
+        """The client does not read its answers: stop taking requests."""
+        self._paused_since = self._loop.time()
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The client caught up."""
+        self._paused_since = None
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    # -- requests --
+
+    def _on_request(self, event: RequestReceived) -> None:
+        stream_id = event.stream_id
+        self._statistics.streams += 1
+        self._begun += 1
+        if self._begun % _SWEEP_STREAMS == 0:
+            self._h2.sweep()
+        going_away = self._last_stream_id is not None and stream_id > self._last_stream_id
+        if going_away or len(self._streams) >= self._stream_limit:
+            self._statistics.refused += 1
+            self._h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
+            return
+        self._streams[stream_id] = _Stream(event.headers, self._last_heard)
+        self._statistics.open_streams += 1
+
+    def _on_data(self, event: DataReceived) -> None:
+        # Give the window back even where the bytes are not wanted, or the whole connection starves.
+        self._h2.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id)
+        stream = self._streams.get(event.stream_id)
+        if stream is None or stream.answered:
+            return
+        data = event.data or b""
+        if stream.size <= LARGEST_PAYLOAD:
+            stream.body = stream.body + data if stream.body else data
+            # One byte more than allowed is kept, the rest only counted.
+            if len(stream.body) > LARGEST_PAYLOAD:
+                stream.body = stream.body[: LARGEST_PAYLOAD + 1]
+        stream.size += len(data)
+        if stream.size > BODY_CUT_OFF and event.stream_ended is None:
+            self._answer_request(event.stream_id, stream)
+
+    def _on_end(self, event: StreamEnded) -> None:
+        stream = self._streams.get(event.stream_id)
+        if stream is not None and not stream.answered:
+            self._answer_request(event.stream_id, stream)
+
+    def _on_reset(self, event: StreamReset) -> None:
+        self._statistics.resets += 1
+        if event.stream_id in self._streams:
+            self._drop(event.stream_id)
+        self._broken_off += 1
+        if self._broken_off * 2 - self._begun > self._host.limits.max_resets:
+            self._h2.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
+            self._close()
+
+    # -- answers --
+
+    def _answer_request(self, stream_id: int, stream: _Stream) -> None:
+        stream.answered = True
+        reply = self._host.reply(read_request(stream.headers, stream.body, stream.size), self.peer)
+        stream.headers, stream.body = [], b""
+        if reply.status == 200 and self._stream_limit < self._host.limits.max_streams:
+            self.change_settings({SettingCodes.MAX_CONCURRENT_STREAMS: self._host.limits.max_streams})
+        if reply.delay > 0:
+            stream.timer = self._loop.call_later(reply.delay, self._answer_late, stream_id, reply)
+        else:
+            self._answer(stream_id, stream, reply)
+
+    def _answer_late(self, stream_id: int, reply: Reply) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        try:
+            self._answer(stream_id, stream, reply)
+        except H2Error:
+            self._close()  # the client said goodbye meanwhile
+            return
+        self._flush()
+        self._close_if_done()
+
+    def _answer(self, stream_id: int, stream: _Stream, reply: Reply) -> None:
+        if reply.reset is not None:
+            self._statistics.resets += 1
+            self._drop(stream_id)
+            self._h2.reset_stream(stream_id, reply.reset)
+            return
+        headers = [(b":status", b"%d" % reply.status), *reply.headers]
+        self._h2.send_headers(stream_id, headers, end_stream=not reply.body)
+        stream.unsent, stream.started = reply.body, self._loop.time()
+        self._send_body(stream_id, stream)
+
+    def _send_body(self, stream_id: int, stream: _Stream) -> None:
+        while stream.unsent:
+            room = min(self._h2.local_flow_control_window(stream_id), self._h2.max_outbound_frame_size)
+            if room <= 0:
+                return  # WINDOW_UPDATE brings us back
+            part, stream.unsent = stream.unsent[:room], stream.unsent[room:]
+            self._h2.send_data(stream_id, part, end_stream=not stream.unsent)
+        self._drop(stream_id)
+        if stream.size > BODY_CUT_OFF:
+            # Answered before the request's end: RFC 9113 section 8.1 asks for this.
+            open_stream = self._h2.streams.get(stream_id)
+            if open_stream is not None and not open_stream.closed:
+                self._h2.reset_stream(stream_id, ErrorCodes.NO_ERROR)
+
+    def _on_window(self, _: WindowUpdated | RemoteSettingsChanged) -> None:
+        for stream_id, stream in [item for item in self._streams.items() if item[1].unsent]:
+            self._send_body(stream_id, stream)
+
+    def _drop(self, stream_id: int) -> None:
+        stream = self._streams.pop(stream_id)
+        self._statistics.open_streams -= 1
+        if stream.timer is not None:
+            stream.timer.cancel()
+
+    # -- the end --
+
+    def _on_terminated(self, _: ConnectionTerminated) -> None:
+        # The client goes once it has its answers; new streams it will not begin.
+        self._last_stream_id = self._h2.highest_inbound_stream_id
+
+    def _flush(self) -> None:
+        data = self._h2.data_to_send()
+        if data and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def _close_if_done(self) -> None:
+        if self._last_stream_id is not None and not self._streams:
+            self._close()
+
+    def _close(self) -> None:
+        self._flush()
+        if self._transport is not None:
+            self._transport.close()
+
+    def sweep(self, now: float) -> None:
+        """Get rid of what takes too long; `now` is the event loop's time. Called every few seconds."""
+        limits = self._host.limits
+        stalled = self._paused_since is not None and now - self._paused_since > limits.request_seconds
+        if stalled:
+            self.abort()
+            return
+        if not self._streams and now - self._last_heard > limits.idle_seconds:
+            self.goaway(reason="IdleTimeout")
+            return
+        for stream_id, stream in list(self._streams.items()):
+            stuck = not stream.answered or stream.unsent
+            if stuck and now - stream.started > limits.request_seconds:
+                self._drop(stream_id)
+                self._statistics.resets += 1
+                self._h2.reset_stream(stream_id, ErrorCodes.CANCEL)
+        self._flush()
+
+    # -- what a listener, or a fault, does to a connection --
+
+    @property
+    def open_streams(self) -> int:
+        """Requests not yet answered in full."""
+        return len(self._streams)
+
+    def goaway(
+        self, error_code: int = 0, *, last_stream_id: int | None = None, reason: str | None = None
+    ) -> None:
+        """Send GOAWAY; streams up to `last_stream_id` (all begun so far) are still answered, then we close.
+
+        `reason` goes as JSON into the debug data, as Apple does it.
+        """
+        # Not through h2: after its own GOAWAY it lets no answer out.
+        last = self._h2.highest_inbound_stream_id if last_stream_id is None else last_stream_id
+        self._last_stream_id = last
+        debug_data = b"" if reason is None else msgspec.json.encode({"reason": reason})
+        frame = GoAwayFrame(0, last_stream_id=last, error_code=error_code, additional_data=debug_data)
+        self._flush()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(frame.serialize())
+        self._close_if_done()
+
+    def change_settings(self, settings: dict[SettingCodes, int]) -> None:
+        """Announce other SETTINGS. A higher limit of streams holds at once, a lower one too."""
+        self._h2.update_settings(cast(dict[SettingCodes | int, int], settings))
+        self._stream_limit = settings.get(SettingCodes.MAX_CONCURRENT_STREAMS, self._stream_limit)
+
+    def abort(self) -> None:
+        """Drop the TCP connection without a word."""
+        if self._transport is not None:
+            self._transport.abort()

@@ -1,0 +1,236 @@
+"""The control API: developer portal, devices and saboteur of the stand-in, over plain HTTP and JSON.
+
+A thin layer: each handler reads its arguments, calls one method of `ApnsStandIn`, and shows the result.
+Errors are application/problem+json (RFC 9457) with a `code`. It has no authentication: it is for a test
+machine's loopback.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from .answers import ScriptedAnswer
+from .errors import InvalidError, StandInError
+from .registry import Environment
+
+if TYPE_CHECKING:
+    from .stand_in import ApnsStandIn
+
+_log = logging.getLogger(__name__)
+
+# A body prescribed for a device token may be 1 MiB of characters.
+MAX_BODY_BYTES = 8 * 1024 * 1024
+# Issuing in bulk saves a benchmark 100,000 requests.
+MAX_TOKENS = 100_000
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+T = TypeVar("T")
+
+
+class KeyOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of `POST /teams/{team_id}/keys`."""
+
+    environment: Environment | None = None
+
+
+class CertificateOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of `POST /teams/{team_id}/certificates`."""
+
+    bundle_id: str
+    environment: Environment | None = None
+
+
+class TopicOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of `PUT /topics/{bundle_id}`: the team the bundle identifier belongs to from now on."""
+
+    team_id: str
+
+
+class DeviceOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of `POST /devices`. With `count` the answer is a list, `device_tokens`."""
+
+    bundle_id: str
+    team_id: str
+    environment: Environment
+    kind: str = "apns"
+    count: Annotated[int, msgspec.Meta(ge=1, le=MAX_TOKENS)] | None = None
+
+
+class Removal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of `DELETE /devices/{token}`: when the app was removed, epoch milliseconds."""
+
+    timestamp: Annotated[int, msgspec.Meta(ge=0)] | None = None
+
+
+class ControlServer:
+    """Serves the control API of one stand-in."""
+
+    def __init__(self, stand_in: ApnsStandIn) -> None:
+        self.port = 0
+        self._stand_in = stand_in
+        self._runner: web.AppRunner | None = None
+
+    async def start(self, host: str, port: int, *, fallback: bool) -> None:
+        """Listen on host and port (0: any free one; with `fallback` also if the port is taken)."""
+        runner = self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            if not (fallback and port and error.errno == errno.EADDRINUSE):
+                raise
+            await web.TCPSite(runner, host, 0).start()
+        self.port = runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Stop serving."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    def _application(self) -> web.Application:
+        application = web.Application(middlewares=[_problems], client_max_size=MAX_BODY_BYTES)
+        application.router.add_routes(
+            [
+                web.get("/healthz", self._health),
+                web.get("/statistics", self._statistics),
+                web.get("/notifications", self._feed),
+                web.post("/teams/{team_id}/keys", self._issue_key),
+                web.delete("/teams/{team_id}/keys/{key_id}", self._revoke_key),
+                web.post("/teams/{team_id}/certificates", self._issue_certificate),
+                web.put("/topics/{bundle_id}", self._register_topic),
+                web.post("/devices", self._issue_device_tokens),
+                web.get("/devices", self._devices),
+                web.delete("/devices/{token}", self._unregister),
+                web.get("/devices/{token}/notifications", self._notifications),
+                web.put("/devices/{token}/answer", self._set_answer),
+                web.delete("/devices/{token}/answer", self._clear_answer),
+            ]
+        )
+        return application
+
+    async def _health(self, _: web.Request) -> web.Response:
+        return _json({"status": "ok"})
+
+    async def _statistics(self, _: web.Request) -> web.Response:
+        return _json(self._stand_in.statistics())
+
+    async def _feed(self, request: web.Request) -> web.Response:
+        return _json(await self._stand_in.feed(_whole(request, "after"), _seconds(request, "wait")))
+
+    async def _issue_key(self, request: web.Request) -> web.Response:
+        order = await _body(request, KeyOrder)
+        return _json(self._stand_in.issue_key(request.match_info["team_id"], order.environment), 201)
+
+    async def _revoke_key(self, request: web.Request) -> web.Response:
+        self._stand_in.revoke_key(request.match_info["team_id"], request.match_info["key_id"])
+        return web.Response(status=204)
+
+    async def _issue_certificate(self, request: web.Request) -> web.Response:
+        order = await _body(request, CertificateOrder)
+        pem = self._stand_in.issue_certificate(
+            request.match_info["team_id"], order.bundle_id, order.environment
+        )
+        return _json({"certificate": pem}, 201)
+
+    async def _register_topic(self, request: web.Request) -> web.Response:
+        order = await _body(request, TopicOrder)
+        self._stand_in.register_topic(request.match_info["bundle_id"], order.team_id, transfer=True)
+        return web.Response(status=204)
+
+    async def _issue_device_tokens(self, request: web.Request) -> web.Response:
+        order = await _body(request, DeviceOrder)
+        tokens = [
+            self._stand_in.issue_device_token(
+                order.bundle_id, order.team_id, order.environment, order.kind
+            ).token
+            for _ in range(order.count or 1)
+        ]
+        return _json({"device_token": tokens[0]} if order.count is None else {"device_tokens": tokens}, 201)
+
+    async def _devices(self, _: web.Request) -> web.Response:
+        return _json(self._stand_in.devices())
+
+    async def _unregister(self, request: web.Request) -> web.Response:
+        timestamp = (await _body(request, Removal)).timestamp
+        if timestamp is None and "timestamp" in request.query:
+            timestamp = _whole(request, "timestamp")
+        self._stand_in.unregister(request.match_info["token"], timestamp)
+        return web.Response(status=204)
+
+    async def _notifications(self, request: web.Request) -> web.Response:
+        return _json(
+            await self._stand_in.notifications(
+                request.match_info["token"], _whole(request, "after"), _seconds(request, "wait")
+            )
+        )
+
+    async def _set_answer(self, request: web.Request) -> web.Response:
+        self._stand_in.script(request.match_info["token"], await _body(request, ScriptedAnswer))
+        return web.Response(status=204)
+
+    async def _clear_answer(self, request: web.Request) -> web.Response:
+        self._stand_in.clear_answer(request.match_info["token"])
+        return web.Response(status=204)
+
+
+@web.middleware
+async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The one place where errors become answers."""
+    try:
+        return await handler(request)
+    except StandInError as error:
+        return _problem(error.status, error.code, error.detail)
+    except web.HTTPException as error:
+        response = _problem(error.status, HTTPStatus(error.status).name.lower(), error.reason)
+        if "Allow" in error.headers:
+            response.headers["Allow"] = error.headers["Allow"]
+        return response
+    except Exception as error:
+        _log.error("the control API failed: %s", type(error).__name__)
+        return _problem(500, "internal", "the stand-in failed; its log names the error")
+
+
+async def _body(request: web.Request, kind: type[T]) -> T:
+    """The body as this type; an empty one counts as `{}`. Raises InvalidError naming the field."""
+    try:
+        return msgspec.json.decode(await request.read() or b"{}", type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidError(f"body: {error}") from error
+
+
+def _whole(request: web.Request, name: str) -> int:
+    text = request.query.get(name, "0")
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise InvalidError(f"{name}: must be a whole number, not negative")
+    return int(text)
+
+
+def _seconds(request: web.Request, name: str) -> float:
+    try:
+        seconds = float(request.query.get(name, "0"))
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 60:
+        raise InvalidError(f"{name}: must be between 0 and 60 seconds")
+    return seconds
+
+
+def _json(document: object, status: int = 200) -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(document), status=status, content_type="application/json", charset="utf-8"
+    )
+
+
+def _problem(status: int, code: str, detail: str) -> web.Response:
+    document = {"status": status, "title": HTTPStatus(status).phrase, "code": code, "detail": detail}
+    return web.Response(
+        body=msgspec.json.encode(document), status=status, content_type="application/problem+json"
+    )

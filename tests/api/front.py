@@ -1,0 +1,168 @@
+"""The store's, publishers' and devices' endpoints on a real server and a real database, without the sending side."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from relay.api import http
+from relay.api.device import DeviceApi
+from relay.api.operator import OperatorApi
+from relay.api.operator_installations import OperatorInstallationsApi
+from relay.api.publisher import PublisherApi
+from relay.core.identifiers import Identifiers
+from relay.core.install_tokens import InstallTokens
+from relay.core.udid import UdidDigests
+from relay.store.api_tokens import create_operator_token
+from relay.store.auth import ApiTokens
+from relay.store.database import Database
+
+KEYS = ("first key, long enough for the relay", "second key, long enough for the relay")
+IDENTIFIERS = Identifiers(KEYS)
+TEAM, OTHER_TEAM = "TEAM000001", "TEAM000002"
+
+
+@dataclass
+class Clock:
+    """A clock that moves when told."""
+
+    moment: datetime = field(default_factory=lambda: datetime(2026, 3, 1, 12, tzinfo=UTC))
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def advance(self, seconds: float) -> None:
+        self.moment += timedelta(seconds=seconds)
+
+
+def application(database: Database, clock: Clock) -> web.Application:
+    tokens = ApiTokens(database, clock)
+    install_tokens, udids = InstallTokens(KEYS), UdidDigests(KEYS[0])
+    app = web.Application(middlewares=[http.problems], client_max_size=4 * 1024 * 1024)
+    app[http.API_TOKENS] = tokens
+    for api in (
+        OperatorApi(database, KEYS, clock, secrets.token_bytes),
+        OperatorInstallationsApi(database, IDENTIFIERS, install_tokens, udids, clock, secrets.token_bytes),
+        PublisherApi(database, tokens, udids, clock, secrets.token_bytes),
+        DeviceApi(database, install_tokens, clock),
+    ):
+        app.add_routes(api.routes())
+    return app
+
+
+@dataclass
+class Answer:
+    status: int
+    body: Any
+    headers: Any
+
+    @property
+    def faults(self) -> list[tuple[str, str]]:
+        """Code and pointer of each fault of a problem."""
+        assert self.headers["Content-Type"].startswith("application/problem+json"), self
+        assert self.body["success"] is False
+        return [(fault["code"], fault["pointer"]) for fault in self.body["errors"]]
+
+
+class Front:
+    """A client with the operator's token, and shorthand for what most tests need first."""
+
+    def __init__(
+        self, client: TestClient[web.Request, web.Application], clock: Clock, database: Database, token: str
+    ) -> None:
+        self.client = client
+        self.clock = clock
+        self.database = database
+        self.operator_token = token
+        self._numbers = itertools.count(1)
+
+    @property
+    def url(self) -> str:
+        return str(self.client.make_url("/"))
+
+    async def call(
+        self, method: str, path: str, body: Any = None, *, token: str | None = None, raw: bytes | None = None
+    ) -> Answer:
+        headers = {"Authorization": f"Bearer {self.operator_token if token is None else token}"}
+        if token == "":
+            headers = {}
+        if raw is not None:
+            headers["Content-Type"] = "application/json"
+        async with self.client.request(
+            method, f"/v1.0/{path}", json=body, data=raw, headers=headers
+        ) as response:
+            is_json = "json" in response.content_type
+            return Answer(
+                response.status,
+                await response.json(content_type=None) if is_json else await response.text(),
+                response.headers,
+            )
+
+    async def publisher(self, name: str = "Ada") -> tuple[str, str]:
+        """A new publisher: its id and its manage_ token."""
+        answer = await self.call("POST", "operator/publishers/", {"name": name})
+        assert answer.status == 201, answer
+        return answer.body["id"], answer.body["manage_token"]
+
+    async def app(self, publisher_id: str | None = None, app_id: str | None = None) -> str:
+        publisher_id = publisher_id or (await self.publisher())[0]
+        answer = await self.call(
+            "POST", "operator/apps/", {"publisher_id": publisher_id, "name": "Chess", "app_id": app_id}
+        )
+        assert answer.status == 201, answer
+        return str(answer.body["app_id"])
+
+    def udid(self) -> str:
+        return f"{next(self._numbers):08x}-{secrets.token_hex(8)}"
+
+    def copy(self, app_id: str, **changes: Any) -> dict[str, Any]:
+        """The body that enrols a copy."""
+        return {
+            "app_id": app_id,
+            "customer": "customer-1",
+            "udid": "00008030-001c2d223a80802e",
+            "alongside": "",
+            "bundle_id": "com.example.chess",
+            "team_id": TEAM,
+            "environment": "production",
+            "app_version": "1.0",
+            **changes,
+        }
+
+    async def put(self, body: dict[str, Any], installation_uuid: UUID | None = None) -> Answer:
+        return await self.call("PUT", f"operator/installations/{installation_uuid or uuid4()}/", body)
+
+    async def install(self, body: dict[str, Any], installation_uuid: UUID | None = None) -> str:
+        """Enrol a copy: its install_ token."""
+        answer = await self.put(body, installation_uuid)
+        assert answer.status in (200, 201), answer
+        return str(answer.body["install_token"])
+
+    async def register(self, install_token: str, device_token: str, **more: Any) -> Answer:
+        return await self.call(
+            "PUT",
+            "installation/device-token/",
+            {"device_token": device_token, **more},
+            token=install_token,
+        )
+
+    async def tokens(self) -> dict[str, tuple[str, str | None]]:
+        """All device tokens as (kind, why it was retired, or None)."""
+        async with self.database.connection() as connection:
+            rows = await connection.fetch("SELECT token, kind, retired_reason FROM device_token")
+        return {row["token"].hex(): (row["kind"], row["retired_reason"]) for row in rows}
+
+
+async def open_front(database: Database) -> Front:
+    clock = Clock()
+    token = await create_operator_token(database, clock, secrets.token_bytes)
+    client = TestClient(TestServer(application(database, clock)))
+    await client.start_server()
+    return Front(client, clock, database, token)

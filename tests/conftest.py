@@ -1,0 +1,87 @@
+"""What all tests share: a real PostgreSQL, one database a test, and the programs some tests need."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from relay.store.database import Database
+from relay.store.embedded import EmbeddedPostgres
+
+_EXTRA_PATHS = ("/usr/sbin", "/usr/local/go/bin")
+_skipped: dict[str, list[str]] = {}
+
+
+def find_program(name: str) -> str | None:
+    """Where a program is, daemons' directories included."""
+    return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *_EXTRA_PATHS]))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("needs"):
+        for program in marker.args:
+            if find_program(program) is None:
+                _skipped.setdefault(program, []).append(item.nodeid)
+                pytest.skip(f"{program} is not installed")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for program, tests in _skipped.items():
+        terminalreporter.section(f"skipped: {program} is not installed", sep="-")
+        for test in tests:
+            terminalreporter.line(test)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    # CI installs every program first, so there nothing may be skipped.
+    if os.environ.get("CI") and _skipped:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """One server for the whole run. Its disk is not waited for: nothing here survives the run."""
+    directory = Path(tempfile.mkdtemp(prefix="push-relay-tests-"))
+    server = EmbeddedPostgres(directory / "postgres")
+
+    async def prepare() -> None:
+        connection = await asyncpg.connect(server.url())
+        for setting in ("fsync = off", "synchronous_commit = off", "full_page_writes = off"):
+            await connection.execute(f"ALTER SYSTEM SET {setting}")
+        await connection.execute("SELECT pg_reload_conf()")
+        await connection.execute("CREATE DATABASE template_relay")
+        await connection.close()
+        database = await Database.connect(server.url("template_relay"), 1)
+        await database.migrate()
+        await database.close()
+
+    asyncio.run(prepare())
+    yield server
+    server.stop()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+async def database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    """A database of its own, with the schema of today."""
+    name = f"test_{uuid4().hex}"
+    connection = await asyncpg.connect(postgres.url())
+    await connection.execute(f"CREATE DATABASE {name} TEMPLATE template_relay STRATEGY FILE_COPY")
+    yield postgres.url(name)
+    await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await connection.close()
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    opened = await Database.connect(database_url, 4)
+    yield opened
+    await opened.close()

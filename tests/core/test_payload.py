@@ -1,0 +1,131 @@
+"""Apple's payload schema: what is refused, what is only worth a warning, and what is sent."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.core.payload import check
+from relay.core.push_types import PUSH_TYPES, default_push_type
+from relay.errors import Invalid
+
+ALERT = PUSH_TYPES["alert"]
+BACKGROUND = PUSH_TYPES["background"]
+
+
+def pointers(payload: Any, push_type: str = "alert") -> set[str]:
+    with pytest.raises(Invalid) as caught:
+        check(payload, PUSH_TYPES[push_type])
+    return {fault.pointer for fault in caught.value.faults}
+
+
+def test_what_the_php_sender_posts_is_sent_as_it_is() -> None:
+    payload = {"aps": {"alert": {"title": "test", "subtitle": "test notification", "body": "…"}}}
+    checked = check(payload, ALERT)
+    assert checked.encoded == json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
+    assert checked.warnings == ()
+
+
+@pytest.mark.parametrize("payload", [[], {}, "text", 1, None, ["aps"]])
+def test_a_payload_that_is_no_filled_object_is_refused(payload: Any) -> None:
+    assert pointers(payload) == {"/payload"}
+
+
+@pytest.mark.parametrize(
+    ("aps", "pointer"),
+    [
+        ({"alert": 1}, "alert"),
+        ({"alert": {"title": 1}}, "alert/title"),
+        ({"alert": {"loc-args": "one"}}, "alert/loc-args"),
+        ({"alert": {"loc-args": [1]}}, "alert/loc-args"),
+        ({"badge": "1"}, "badge"),
+        ({"badge": True}, "badge"),
+        ({"badge": -1}, "badge"),
+        ({"badge": 1.5}, "badge"),
+        ({"sound": 1}, "sound"),
+        ({"sound": {"volume": 2}}, "sound/volume"),
+        ({"sound": {"critical": "1"}}, "sound/critical"),
+        ({"thread-id": 1}, "thread-id"),
+        ({"category": None}, "category"),
+        ({"content-available": "1"}, "content-available"),
+        ({"content-available": True}, "content-available"),
+        ({"mutable-content": 2}, "mutable-content"),
+        ({"interruption-level": "loud"}, "interruption-level"),
+        ({"relevance-score": "high"}, "relevance-score"),
+        ({"url-args": "a"}, "url-args"),
+        ({"event": "begin"}, "event"),
+        ({"timestamp": "now"}, "timestamp"),
+        ({"content-state": []}, "content-state"),
+    ],
+)
+def test_a_known_key_with_a_wrong_value_is_refused_by_name(aps: Any, pointer: str) -> None:
+    assert pointers({"aps": aps}) == {f"/payload/aps/{pointer}"}
+
+
+@pytest.mark.parametrize("aps", [[], "text", None, 3])
+def test_aps_must_be_an_object(aps: Any) -> None:
+    assert pointers({"aps": aps}) == {"/payload/aps"}
+
+
+def test_a_payload_without_aps_is_refused_where_apple_needs_one() -> None:
+    assert pointers({"custom": 1}) == {"/payload/aps"}
+    assert check({"custom": 1}, PUSH_TYPES["voip"]).encoded == b'{"custom":1}'
+    assert pointers({"aps": {}}, "mdm") == {"/payload/mdm"}
+
+
+def test_all_faults_are_named_at_once() -> None:
+    assert pointers({"aps": {"badge": "1", "sound": 2}}) == {"/payload/aps/badge", "/payload/aps/sound"}
+
+
+def test_unknown_keys_of_aps_are_warnings_and_custom_keys_are_not() -> None:
+    checked = check({"aps": {"alert": {"titel": "x"}, "a/b": 1}, "mine": {"alert": 1}}, ALERT)
+    assert {warning.pointer for warning in checked.warnings} == {
+        "/payload/aps/alert/titel",
+        "/payload/aps/a~1b",
+    }
+
+
+@pytest.mark.parametrize("aps", [{"alert": "x", "content-available": 1}, {"badge": 1}, {}])
+def test_a_background_push_is_silent(aps: dict[str, Any]) -> None:
+    assert pointers({"aps": aps}, "background")
+
+
+def test_the_push_type_follows_from_the_payload() -> None:
+    assert default_push_type({"aps": {"content-available": 1}, "mine": 1}) is BACKGROUND
+    assert default_push_type({"aps": {"content-available": 1, "badge": 1}}) is ALERT
+    assert default_push_type({"aps": {"alert": "x"}}) is ALERT
+    assert default_push_type({"aps": []}) is ALERT
+
+
+@pytest.mark.parametrize(("push_type", "limit"), [("alert", 4096), ("voip", 5120), ("background", 4096)])
+def test_the_limit_is_exact(push_type: str, limit: int) -> None:
+    payload: dict[str, Any] = {"aps": {"content-available": 1}, "x": ""}
+    payload["x"] = "é" * 10
+    room = limit - len(check(payload, PUSH_TYPES[push_type]).encoded)
+    payload["x"] += "a" * room
+    assert len(check(payload, PUSH_TYPES[push_type]).encoded) == limit
+    payload["x"] += "a"
+    assert pointers(payload, push_type) == {"/payload"}
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.text(), json_values, max_size=5), json_values)
+def test_anything_is_either_refused_with_names_or_sent_unchanged(payload: dict[str, Any], aps: Any) -> None:
+    payload = {**payload, "aps": aps}
+    try:
+        checked = check(payload, ALERT)
+    except Invalid as error:
+        assert error.faults
+        assert all(fault.pointer.startswith("/payload") for fault in error.faults)
+    else:
+        assert json.loads(checked.encoded) == payload
