@@ -27,10 +27,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # they would print local variables, and those hold secrets
 )
-for _group in admin_app.registered_groups:
-    app.registered_groups.append(_group)
-for _command in admin_app.registered_commands:
-    app.registered_commands.append(_command)
+app.add_typer(admin_app)
 
 ConfigFile = Annotated[
     Path | None,
@@ -84,7 +81,7 @@ def demo(
 def apns(
     production_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 2197,
     sandbox_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 2198,
-    control_port: Annotated[int, typer.Option(help="The control API's; 0 takes a free one.")] = 8197,
+    control_port: Annotated[int, typer.Option(help="The control API's; 0 takes a free one.")] = 2199,
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
     ca_file: Annotated[Path, typer.Option(help="Where its CA is written.")] = Path("var/apns-ca.pem"),
     state_file: Annotated[Path | None, typer.Option(help="Keeps keys and device tokens over restarts.")] = None,

@@ -1,4 +1,4 @@
-"""What an installed copy does with its install_ token: learn who it is, register device tokens, withdraw them."""
+"""What an installed copy does with its install_ token: learn who it is, register and withdraw device tokens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from relay.api.fields import DeviceToken, TokenKind, token_kind_in_query
 from relay.api.http import answer, authenticate, bearer, convert, read_json, route
 from relay.core.clock import Clock
 from relay.core.install_tokens import PREFIX, InstallTokens
-from relay.errors import Fault, Invalid, Unauthenticated
+from relay.errors import Conflict, Fault, Unauthenticated
 from relay.store.database import Database
 from relay.store.device_tokens import MOST_KINDS, DeviceTokens, TooManyKinds
 from relay.store.installations import Installation, Installations
@@ -74,7 +74,7 @@ class DeviceApi:
             )
         except TooManyKinds:
             detail = f"This installation has {MOST_KINDS} kinds of device tokens."
-            raise Invalid(faults=[Fault("too_many", "/kind", detail)]) from None
+            raise Conflict(faults=[Fault("too_many", "/kind", detail)]) from None
         if not registered:
             raise _retired()
         return web.Response(status=204)

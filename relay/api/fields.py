@@ -1,6 +1,7 @@
 """The forms of the fields that requests share, and what to tell a caller whose field has another form.
 
-Every pattern ends in \\Z ("$" would let a line feed pass) and none matches NUL, which PostgreSQL cannot store.
+Every pattern ends in \\Z ("$" would let a line feed pass) and none matches NUL, which PostgreSQL cannot
+store.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ _TEN: Final = r"^[A-Z0-9]{10}\Z"
 _BUNDLE_ID: Final = r"^[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\Z"
 _ALONGSIDE: Final = r"^[A-Za-z0-9]{0,5}\Z"
 _UUID: Final = r"^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}\Z"
-_TOKEN: Final = r"^(?:[0-9A-Fa-f]{2}){8,100}\Z"
-_TOKEN_KIND: Final = (
+_HEX_BYTES: Final = r"^(?:[0-9A-Fa-f]{2}){8,100}\Z"
+_KIND: Final = (
     r"^(?:apns|voip|complication|fileprovider|mdm|location|pushtotalk|widgets|controls"
     r"|liveactivity|liveactivity-start|liveactivity:[A-Za-z0-9._-]{1,64})\Z"
 )
@@ -36,8 +37,8 @@ WORDS: Final = {
     _BUNDLE_ID: "letters, digits and hyphens in parts joined by periods",
     _ALONGSIDE: "an empty string, or 1 to 5 letters and digits",
     _UUID: "a UUID in its form with hyphens",
-    _TOKEN: "8 to 100 bytes in hexadecimal digits",
-    _TOKEN_KIND: (
+    _HEX_BYTES: "8 to 100 bytes in hexadecimal digits",
+    _KIND: (
         "apns, voip, complication, fileprovider, mdm, location, pushtotalk, widgets, controls, liveactivity, "
         "liveactivity-start, or liveactivity: with the activity"
     ),
@@ -57,8 +58,8 @@ Alongside = Annotated[str, Meta(pattern=_ALONGSIDE)]
 Udid = Annotated[str, Meta(pattern=udid.PATTERN)]
 UuidText = Annotated[str, Meta(pattern=_UUID)]
 AppVersion = Annotated[str, Meta(pattern=_LABEL, max_length=100)]
-DeviceToken = Annotated[str, Meta(pattern=_TOKEN)]
-TokenKind = Annotated[str, Meta(pattern=_TOKEN_KIND)]
+DeviceToken = Annotated[str, Meta(pattern=_HEX_BYTES)]
+TokenKind = Annotated[str, Meta(pattern=_KIND)]
 Pem = Annotated[str, Meta(pattern=_PEM, max_length=65_536)]
 EnvironmentName = Literal["production", "sandbox"]
 FailureDomain = Literal["ok", "unregistered", "bad_device_token", "throttled", "unavailable", "slow"]
@@ -87,6 +88,6 @@ def app_id_in_path(text: str) -> str:
 
 def token_kind_in_query(text: str) -> str:
     """A kind of device token from the query. Raises MalformedRequest."""
-    if re.match(_TOKEN_KIND, text, re.ASCII) is None:
-        raise MalformedRequest(f"kind must be {WORDS[_TOKEN_KIND]}.")
+    if re.match(_KIND, text, re.ASCII) is None:
+        raise MalformedRequest(f"kind must be {WORDS[_KIND]}.")
     return text

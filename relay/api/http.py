@@ -102,8 +102,7 @@ def route(method: str, path: str, handler: Handler) -> Iterable[web.RouteDef]:
 
 async def read_json(request: web.Request) -> Any:
     """The body as JSON, read strictly. Raises MalformedBody, UnsupportedMediaType or BodyTooLarge."""
-    if request.content_type not in ("application/json", "application/octet-stream"):
-        # aiohttp says octet-stream where the header is missing
+    if hdrs.CONTENT_TYPE in request.headers and request.content_type != "application/json":
         raise UnsupportedMediaType("Send Content-Type: application/json.")
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
         raise UnsupportedMediaType("Send the body without Content-Encoding.")
@@ -116,11 +115,20 @@ async def read_json(request: web.Request) -> Any:
 
 
 def convert(value: Any, to: type[T]) -> T:
-    """A JSON value as a typed struct. Raises Invalid naming the field."""
+    """A JSON value as a typed struct. Raises Invalid naming the field.
+
+    JSON has one kind of number, and 5.0 is an integer (JSON Schema, 6.1.1): in the fields of the struct it is 5.
+    """
+    if isinstance(value, dict):
+        value = {key: int(item) if _is_whole(item) else item for key, item in value.items()}
     try:
         return msgspec.convert(value, to)
     except msgspec.ValidationError as error:
         raise Invalid(faults=[_fault(str(error))]) from None
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, float) and value.is_integer()
 
 
 def _fault(message: str) -> Fault:

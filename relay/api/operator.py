@@ -112,11 +112,13 @@ class OperatorApi:
     # --- apps ---
 
     async def add_app(self, request: web.Request) -> web.Response:
-        """201 {"app_id", "publisher_id", "name", "created_at"}; 409 if the app_id is taken."""
+        """201 {"app_id", "publisher_id", "name", "created_at"}; 409 if it is taken, or there is no such publisher."""
         await authenticate(request, "operator")
         body = convert(await read_json(request), _AppBody)
         if not await self._registry.has_publisher(body.publisher_id):
-            raise Invalid(faults=[Fault("unknown_publisher", "/publisher_id", "There is no such publisher.")])
+            raise Conflict(
+                faults=[Fault("unknown_publisher", "/publisher_id", "There is no such publisher.")]
+            )
         app_id = body.app_id or self._random(APP_ID_BYTES).hex()
         app = App(app_id, body.publisher_id, body.name, self._clock.now())
         if not await self._registry.add_app(app):
@@ -133,7 +135,7 @@ class OperatorApi:
     # --- credentials ---
 
     async def put_credential(self, request: web.Request) -> web.Response:
-        """201 and the credential without its secret; it replaces that of the same team, environment and bundle."""
+        """201 and the credential without its secret, replacing that of the same team, environment and bundle."""
         await authenticate(request, "operator")
         body = convert(await read_json(request), _CredentialBody)
         now = self._clock.now()

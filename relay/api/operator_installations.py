@@ -80,7 +80,7 @@ class OperatorInstallationsApi:
         yield from route("DELETE", f"{base}{{installation_uuid}}/", self.retire)
 
     async def put(self, request: web.Request) -> web.Response:
-        """201 or 200 {"installation_uuid", "install_token"}; 409 where another copy has the uuid."""
+        """201 or 200 {"installation_uuid", "install_token"}; 409 where it contradicts what is stored."""
         await authenticate(request, "operator")
         installation_uuid = uuid_in_path(request.match_info["installation_uuid"])
         body = convert(await read_json(request), _Copy)
@@ -89,11 +89,11 @@ class OperatorInstallationsApi:
                 [self._enrolment(body, installation_uuid)], self._clock.now()
             )
         except EnrolmentRefused as refused:
-            raise _refusal([fault for _, fault in refused.faults]) from None
+            raise Conflict(faults=[fault for _, fault in refused.faults]) from None
         return answer(self._show(enrolled), 201 if enrolled.created else 200)
 
     async def put_many(self, request: web.Request) -> web.Response:
-        """200 {"installations": [{"installation_uuid", "install_token"}, …]} by index; all of them, or none."""
+        """200 {"installations": [{"installation_uuid", "install_token"}, …]} by index; all or none."""
         await authenticate(request, "operator")
         body = convert(await read_json(request), _Bulk)
         copies, faults = [], []
@@ -103,12 +103,12 @@ class OperatorInstallationsApi:
             except Invalid as error:
                 faults += [_at(index, fault) for fault in error.faults]
         if faults:
-            raise _refusal(faults)
+            raise Invalid(faults=faults[:MOST_FAULTS])
         enrolments = [self._enrolment(copy, UUID(copy.installation_uuid)) for copy in copies]
         try:
             enrolled = await self._enrolments.enrol(enrolments, self._clock.now())
         except EnrolmentRefused as refused:
-            raise _refusal([_at(index, fault) for index, fault in refused.faults]) from None
+            raise Conflict(faults=[_at(*fault) for fault in refused.faults[:MOST_FAULTS]]) from None
         return answer({"installations": [self._show(one) for one in enrolled]})
 
     async def retire(self, request: web.Request) -> web.Response:
@@ -142,8 +142,3 @@ class OperatorInstallationsApi:
 
 def _at(index: int, fault: Fault) -> Fault:
     return fault._replace(pointer=f"/installations/{index}{fault.pointer}")
-
-
-def _refusal(faults: list[Fault]) -> Conflict | Invalid:
-    kind = Conflict if all(fault.code == "conflict" for fault in faults) else Invalid
-    return kind(faults=faults[:MOST_FAULTS])

@@ -6,7 +6,7 @@ What belongs to another publisher is not found.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -84,11 +84,12 @@ class PublisherApi:
         return page_answer(page, apps, lambda item: item.app_id, _show_app)
 
     async def add_token(self, request: web.Request) -> web.Response:
-        """201 {"id", "token", "label", "test_only", "created_at", "expires_at"}; the token is not shown again."""
+        """201 {"id", "token", "label", "test_only", "created_at", "expires_at"}: the token, this once."""
         publisher_id, app_id = await self._own_app(request)
         body = convert(await read_json(request), _TokenBody)
-        if body.expires_at is not None and body.expires_at <= self._clock.now():
-            raise Invalid(faults=[Fault("invalid_value", "/expires_at", "This time has passed.")])
+        expires_at = _in_utc(body.expires_at)
+        if expires_at is not None and expires_at <= self._clock.now():
+            raise Conflict(faults=[Fault("conflict", "/expires_at", "This time has passed.")])
         issued = await self._issuer.issue(
             NewToken(
                 kind="push",
@@ -96,7 +97,7 @@ class PublisherApi:
                 app_id=app_id,
                 label=body.label,
                 test_only=body.test_only,
-                expires_at=body.expires_at,
+                expires_at=expires_at,
             )
         )
         shown = {
@@ -105,7 +106,7 @@ class PublisherApi:
             "label": body.label,
             "test_only": body.test_only,
             "created_at": issued.created_at,
-            "expires_at": body.expires_at,
+            "expires_at": expires_at,
         }
         return answer(shown, 201)
 
@@ -176,6 +177,15 @@ async def _publisher(request: web.Request) -> UUID:
     token = await authenticate(request, "manage")
     assert token.publisher_id is not None  # every manage_ token is stored with its publisher
     return token.publisher_id
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    try:
+        return moment and moment.astimezone(UTC)
+    except OverflowError:  # the first or the last hours of the calendar, in another zone
+        raise Invalid(
+            faults=[Fault("invalid_value", "/expires_at", "There is no such time in UTC.")]
+        ) from None
 
 
 def _show_app(app: App) -> dict[str, Any]:

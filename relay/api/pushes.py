@@ -10,12 +10,12 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 from aiohttp import web
 
 from relay.api import http
+from relay.api.fields import uuid_in_path
 from relay.errors import MalformedRequest, NotFound
 from relay.store import pushes
 from relay.store.auth import ApiToken
@@ -97,10 +97,7 @@ class PushesApi:
 
     async def _find(self, connection: Connection, token: ApiToken, request: web.Request) -> asyncpg.Record:
         """The push of the path, if the caller may see it."""
-        try:
-            push_id = UUID(request.match_info["push_id"])
-        except ValueError:
-            raise NotFound("There is no such push.") from None
+        push_id = uuid_in_path(request.match_info["push_id"])
         if token.app_id is not None:
             push = await pushes.find(connection, [token.app_id], push_id)
         else:

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from aioapns.connection import (
     APNsBaseClientProtocol,
@@ -142,7 +142,7 @@ class _Pool(APNsBaseConnectionPool):
     def discard_connection(self, connection: APNsBaseClientProtocol) -> None:
         """A connection was lost, perhaps before it was ours."""
         if connection in self.connections:
-            self.connections.remove(cast(ApnsConnection, connection))
+            self.connections.remove(connection)
 
     async def create_connection(self) -> ApnsConnection:
         """A new connection whose SETTINGS have come. Raises CannotSendError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -118,7 +119,7 @@ def _expiration(body: SendBody, push_type: PushType, now: datetime, faults: list
     elif body.ttl is not None:
         if not 0 <= body.ttl <= 31_536_000:
             faults.append(Fault("invalid_value", "/ttl", "`ttl` is seconds, from 0 to one year."))
-        return int(now.timestamp()) + body.ttl if body.ttl else 0
+        return math.ceil(now.timestamp()) + body.ttl if body.ttl else 0
     elif body.expiration is not None:
         if not 0 <= body.expiration <= _MAX_EPOCH:
             faults.append(Fault("invalid_value", "/expiration", "`expiration` is epoch seconds, or 0."))

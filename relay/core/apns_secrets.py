@@ -1,7 +1,7 @@
 """What authenticates to APNs, checked when it is given: a .p8 key, or a certificate with its key.
 
-A .p8 is an elliptic-curve key on P-256 (Apple, "Establishing a token-based connection to APNs": ES256). A push
-certificate names in its subject the bundle identifier (UID) and the team (OU).
+A .p8 is an elliptic-curve key on P-256 (Apple, "Establishing a token-based connection to APNs": ES256). A
+push certificate names in its subject the bundle identifier (UID) and the team (OU).
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """The credential of one installed copy: install_… says which installation it acts for, signed.
 
-After "install_" come the claims in base64url, a dot, and their signature (HMAC-SHA256) in base64url. The claims are
-eight bytes of serial, sixteen of installation UUID, and the app_id. The text depends on nothing else, so the same
-copy gets the same token again. The serial is the installation's of that day: it changes when the copy is retired or
-replaced, and every token signed before is refused for ever.
+After "install_" come the claims in base64url, a dot, and their signature (HMAC-SHA256) in base64url. The
+claims are eight bytes of serial, sixteen of installation UUID, and the app_id. The text depends on nothing
+else, so the same copy gets the same token again. The serial is the installation's of that day: it changes
+when the copy is retired or replaced, and every token signed before is refused for ever.
 
-The signature covers the claims as text and is itself compared as text: base64url has spare bits at its end that a
-comparison of decoded bytes would not notice.
+The signature covers the claims as text and is itself compared as text: base64url has spare bits at its end
+that a comparison of decoded bytes would not notice.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class InstallClaims(NamedTuple):
 
 
 class InstallTokens:
-    """Signs and verifies install_ tokens under `secret_keys` (oldest to newest): the newest signs, all verify."""
+    """Signs and verifies install_ tokens under `secret_keys`, oldest to newest: the newest signs."""
 
     def __init__(self, secret_keys: tuple[str, ...]) -> None:
         self._signers = [
@@ -56,7 +56,7 @@ class InstallTokens:
         return f"{PREFIX}{text.decode()}.{self._signers[0].get_signature(text).decode()}"
 
     def verify(self, token: str) -> InstallClaims | None:
-        """What the token says, or None if it is not one that we signed. Whether it still holds, the store knows."""
+        """What the token says, or None if we did not sign it. Whether it still holds, the store knows."""
         match = _FORM.fullmatch(token) if len(token) <= _LONGEST else None
         if match is None:
             return None

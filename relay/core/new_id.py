@@ -10,5 +10,5 @@ from relay.core.ids import push_id
 
 
 def new_id(now: datetime, random: Random) -> UUID:
-    """A UUIDv7 of that moment: a list in the order of such ids is in the order of time, so the last id is the cursor."""
+    """A UUIDv7 of that moment: a list in the order of such ids is in the order of time."""
     return push_id(int(now.timestamp() * 1000), int.from_bytes(random(10), "big"))

@@ -86,6 +86,11 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _is_whole(value: Any) -> bool:
+    """JSON has one kind of number: 5.0 is whole (JSON Schema, 6.1.1)."""
+    return _is_number(value) and (isinstance(value, int) or value.is_integer())
+
+
 def _is_strings(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
@@ -97,13 +102,8 @@ _NUMBER = _Rule(_is_number, "a number")
 _ONE = _Rule(lambda value: _is_number(value) and value == 1, "1")
 _ZERO_OR_ONE = _Rule(lambda value: _is_number(value) and value in (0, 1), "0 or 1")
 _UNIT = _Rule(lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1")
-_BADGE = _Rule(
-    lambda value: isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 31,
-    "a whole number, 0 or more",
-)
-_EPOCH = _Rule(
-    lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0, "epoch seconds"
-)
+_BADGE = _Rule(lambda value: _is_whole(value) and 0 <= value < 1 << 31, "a whole number, 0 or more")
+_EPOCH = _Rule(lambda value: _is_whole(value) and value >= 0, "epoch seconds")
 
 
 def _one_of(*values: str) -> _Rule:

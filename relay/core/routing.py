@@ -89,7 +89,7 @@ class Copy(NamedTuple):
     registered_at: datetime
 
 
-class TestDevice(NamedTuple):
+class ListedDevice(NamedTuple):
     """A listed copy: the publisher's label and its failure domain."""
 
     label: str
@@ -104,7 +104,7 @@ class Leg:
     send: SendBatch
     copies: list[Copy]
     credential: Credential | None = None
-    test_device: TestDevice | None = None
+    test_device: ListedDevice | None = None
 
 
 @dataclass(slots=True, repr=False)
@@ -129,7 +129,7 @@ def plan(
     batches: Sequence[ClaimedBatch],
     copies: Iterable[Copy],
     find_credential: FindCredential,
-    test_devices: Mapping[tuple[str, int], TestDevice],
+    test_devices: Mapping[tuple[str, int], ListedDevice],
 ) -> Plan:
     """Group the copies of claimed batches by what they are sent with. `Copy.batch` is an index into `batches`."""
     made = Plan()
@@ -146,7 +146,7 @@ def _plan_batch(
     batch: ClaimedBatch,
     copies: list[Copy],
     find_credential: FindCredential,
-    test_devices: Mapping[tuple[str, int], TestDevice],
+    test_devices: Mapping[tuple[str, int], ListedDevice],
 ) -> None:
     seen: set[bytes] = set()
     routed: set[int] = set()
@@ -181,7 +181,7 @@ def _plan_batch(
 
 
 def _leg(
-    batch: ClaimedBatch, copies: list[Copy], credential: Credential | None, listed: TestDevice | None
+    batch: ClaimedBatch, copies: list[Copy], credential: Credential | None, listed: ListedDevice | None
 ) -> Leg:
     apns_id = ApnsIds(batch.push_id).of
     suffix = PUSH_TYPES[batch.headers.push_type].suffix

@@ -1,7 +1,7 @@
 """UDIDs: the forms they come in, and the keyed digest that is all the relay keeps of one.
 
-A UDID has 40 hexadecimal digits (devices up to the iPhone X), or 24, written with a dash after the eighth (all later
-ones); a simulator has a UUID. Case and the dash don't matter: tools print them differently.
+A UDID has 40 hexadecimal digits (devices up to the iPhone X), or 24, written with a dash after the eighth
+(all later ones); a simulator has a UUID. Case and the dash don't matter: tools print them differently.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What authenticates to APNs, its secret encrypted at rest.
 
-A credential belongs to a team, an environment and a bundle identifier, or to all topics of its team where that is "".
-One that Apple refuses is suspended: batches that need it are held, and become due again when it is resumed, replaced
-or removed.
+A credential belongs to a team, an environment and a bundle identifier, or to all topics of its team where
+that is "". One that Apple refuses is suspended: batches that need it are held, and become due again when it
+is resumed, replaced or removed.
 """
 
 from __future__ import annotations
@@ -25,19 +25,14 @@ _log = logging.getLogger(__name__)
 _LOAD = """
 SELECT credential_id, version, team_id, environment, bundle_id, kind, key_id, secret, state FROM credential
 """
-_PUT = """
-INSERT INTO credential AS c (team_id, environment, bundle_id, kind, key_id, secret, state_since, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
-ON CONFLICT (team_id, environment, bundle_id) DO UPDATE SET
-    kind = excluded.kind, key_id = excluded.key_id, secret = excluded.secret, version = c.version + 1,
-    state = 'active', state_reason = '', state_since = excluded.state_since
-RETURNING credential_id, team_id, environment, bundle_id, kind, key_id, version, state, state_reason, state_since,
-    created_at
+_PUT = """ INSERT INTO credential AS c (team_id, environment, bundle_id, kind, key_id, secret, state_since,
+created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT (team_id, environment, bundle_id) DO UPDATE
+SET kind = excluded.kind, key_id = excluded.key_id, secret = excluded.secret, version = c.version + 1, state =
+'active', state_reason = '', state_since = excluded.state_since RETURNING credential_id, team_id, environment,
+bundle_id, kind, key_id, version, state, state_reason, state_since, created_at
 """
-_PAGE = """
-SELECT credential_id, team_id, environment, bundle_id, kind, key_id, version, state, state_reason, state_since,
-    created_at
-FROM credential WHERE credential_id > $1 ORDER BY credential_id LIMIT $2
+_PAGE = """ SELECT credential_id, team_id, environment, bundle_id, kind, key_id, version, state, state_reason,
+state_since, created_at FROM credential WHERE credential_id > $1 ORDER BY credential_id LIMIT $2
 """
 _SUSPEND = """
 UPDATE credential SET state = 'suspended', state_reason = $2, state_since = $3
@@ -47,10 +42,10 @@ _RESUME = """
 UPDATE credential SET state = 'active', state_reason = '', state_since = $2
 WHERE credential_id = $1 AND state = 'suspended'
 """
-# Also what another credential of the team holds, and what waits for one that did not exist (0): the new one may be
-# the one that serves those topics now.
-_RELEASE_TEAM = """
-SELECT array_append(array_agg(credential_id), 0::bigint) FROM credential WHERE team_id = $1 AND environment = $2
+# Also what another credential of the team holds, and what waits for one that did not exist (0): the new one
+# may be the one that serves those topics now.
+_RELEASE_TEAM = """ SELECT array_append(array_agg(credential_id), 0::bigint) FROM credential WHERE team_id =
+$1 AND environment = $2
 """
 # Locked in the order of the primary key, so that two releases cannot wait for one another.
 _RELEASE = """
@@ -119,7 +114,7 @@ class CredentialBook:
 
 
 class Credentials:
-    """The stored credentials; `secret_keys` (oldest to newest) encrypt them: the newest encrypts, all decrypt."""
+    """The stored credentials under `secret_keys`, oldest to newest: the newest encrypts, all decrypt."""
 
     def __init__(self, database: Database, secret_keys: tuple[str, ...]) -> None:
         self._database = database

@@ -1,7 +1,7 @@
 """Device tokens: registered by the copies themselves, one of each kind.
 
-Registering the token that is there already writes nothing: apps do it at every launch. A token that is active at
-another copy of the app leaves that one: APNs gives a token to one copy at a time.
+Registering the token that is there already writes nothing: apps do it at every launch. A token that is active
+at another copy of the app leaves that one: APNs gives a token to one copy at a time.
 """
 
 from __future__ import annotations

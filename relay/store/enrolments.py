@@ -62,7 +62,10 @@ class Enrolled(NamedTuple):
 
 
 class EnrolmentRefused(Exception):
-    """Nothing was enrolled. `faults` are (index, what is wrong there); the code "conflict" contradicts what is stored."""
+    """Nothing was enrolled. `faults` are (index, what is wrong there).
+
+    The code "conflict" is for what contradicts what is stored.
+    """
 
     def __init__(self, faults: Sequence[tuple[int, Fault]]) -> None:
         super().__init__(f"{len(faults)} enrolments refused")
@@ -138,7 +141,7 @@ class Enrolments:
         ]
 
     async def _mint(self, connection: Connection, new: Sequence[tuple[str, _Place]]) -> None:
-        """Mint the identifiers that customers and devices of new copies lack. Those of devices need their customer's."""
+        """Mint what customers and devices of new copies lack. That of a device needs its customer's."""
         customers = sorted({(app_id, place.customer_id) for app_id, place in new})
         minted = {
             key: self._identifiers.mint_customer(key[0], self._random(RANDOM_BYTES)) for key in customers
@@ -171,7 +174,7 @@ def refuse(faults: Iterable[tuple[int, Fault]]) -> None:
 
 
 def _contradictions(enrolments: Sequence[Enrolment]) -> Iterable[tuple[int, Fault]]:
-    """What enrolments of one call say against one another: no order among them could make all of them true."""
+    """What enrolments of one call say against one another."""
     uuids: set[UUID] = set()
     copies: set[tuple[str, bytes, str]] = set()
     customers: dict[bytes, str] = {}
@@ -204,12 +207,17 @@ def _differs(enrolment: Enrolment, row: Any) -> bool:
 
 
 def _moved(enrolment: Enrolment, row: Any) -> bool:
-    """Whether APNs knows the copy by other device tokens now. To learn or forget the environment changes nothing."""
+    """Whether APNs knows the copy by other device tokens now.
+
+    To learn or to forget the environment changes nothing.
+    """
     return (
         row["bundle_id"] != enrolment.bundle_id
         or row["team_id"] != enrolment.team_id
-        or None not in (row["environment"], enrolment.environment)
-        and row["environment"] != enrolment.environment
+        or (
+            None not in (row["environment"], enrolment.environment)
+            and row["environment"] != enrolment.environment
+        )
     )
 
 
@@ -243,8 +251,8 @@ async def _places(connection: Connection, enrolments: Sequence[Enrolment]) -> li
 async def _ensure(connection: Connection, sql: str, count: int, *arguments: Any) -> list[Any]:
     """Run a statement that inserts what is missing and returns all. Raises UniqueViolationError if it cannot.
 
-    A row that another transaction committed while the statement ran is in neither of its halves: the next run finds
-    it.
+    A row that another transaction committed while the statement ran is in neither of its halves: the next run
+    finds it.
     """
     for _ in range(_ATTEMPTS):
         rows = await connection.fetch(sql, *arguments)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from relay.core.routing import ClaimedBatch, Copy, TestDevice
+from relay.core.routing import ClaimedBatch, Copy, ListedDevice
 from relay.core.sending import Environment, PushHeaders
 from relay.store.database import Connection
 from relay.store.pushes import BULK
@@ -147,10 +147,10 @@ _ENVIRONMENTS: dict[str | None, Environment | None] = {
 
 async def test_devices(
     connection: Connection, app_ids: Sequence[str]
-) -> dict[tuple[str, int], TestDevice]:
+) -> dict[tuple[str, int], ListedDevice]:
     """The listed copies of these apps, by (app_id, installation_id)."""
     rows = await connection.fetch(_TEST_DEVICES, app_ids)
-    return {(row[0], row[1]): TestDevice(row[2], row[3]) for row in rows}
+    return {(row[0], row[1]): ListedDevice(row[2], row[3]) for row in rows}
 
 
 @dataclass(slots=True)

@@ -45,7 +45,8 @@ _log = logging.getLogger(__name__)
 BODY_CUT_OFF = 64 * 1024
 # Closed streams are swept out of h2 at every so many new ones.
 _SWEEP_STREAMS = 512
-CONNECTION_WINDOW = 8 * 1024 * 1024
+# What a thousand streams of the usual payload need before we get round to reading them.
+CONNECTION_WINDOW = 4 * 1024 * 1024
 
 
 class Host(Protocol):

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from h2.config import H2Configuration
 from h2.connection import ConnectionState, H2Connection
+from h2.errors import ErrorCodes
 from h2.events import Event
+from h2.exceptions import FrameTooLargeError
 from h2.settings import SettingCodes, Settings
 
 from .checks import Request
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
 MAX_HEADER_LIST_BYTES = 16384
+FRAME_HEADER_BYTES = 9
 
 
 class ServerConnection(H2Connection):
-    """h2 with two habits broken.
+    """h2 with three habits broken.
 
     It walks over all streams at each new one to count them; `Connection` keeps the count itself. And it lets
-    nothing out once the client has sent GOAWAY, though what the client asked before deserves its answer.
+    nothing out once the client has sent GOAWAY, though what the client asked before deserves its answer. And
+    it looks at a frame's length only when it has all of the frame, which can be 16 MiB.
     """
 
     def receive_data(self, data: Buffer) -> list[Event]:
         """As in h2, but open again after a GOAWAY. Raises ProtocolError, and then stays closed."""
         events = super().receive_data(data)
+        # What is left is the beginning of one frame.
+        if len(self.incoming_buffer._data) > self.max_inbound_frame_size + FRAME_HEADER_BYTES:
+            self.close_connection(ErrorCodes.FRAME_SIZE_ERROR)
+            raise FrameTooLargeError("frame too large")
         if self.state_machine.state is ConnectionState.CLOSED:
             self.state_machine.state = ConnectionState.SERVER_OPEN
         return events

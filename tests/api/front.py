@@ -1,4 +1,4 @@
-"""The store's, publishers' and devices' endpoints on a real server and a real database, without the sending side."""
+"""The endpoints but the sending ones, on a real server and a real database."""
 
 from __future__ import annotations
 

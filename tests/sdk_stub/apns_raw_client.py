@@ -1,4 +1,4 @@
-"""A small HTTP/2 client that lets a test do what no well-behaved client would, and a rig around the stand-in."""
+"""An HTTP/2 client that lets a test do what no well-behaved client would, and a rig around the stand-in."""
 
 from __future__ import annotations
 
@@ -58,14 +58,24 @@ class Answer:
         return self.status, self.document["reason"] if self.body else None
 
 
+class Careless(H2Connection):
+    """Does not mind the server's limit of streams (and is faster for not counting them)."""
+
+    @property
+    def open_outbound_streams(self) -> int:
+        return 0
+
+
 class RawClient:
     """One connection. Requests go out as given; answers are gathered by stream."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
-        self.h2 = H2Connection(
+        self.h2 = Careless(
             H2Configuration(
-                client_side=True, header_encoding="utf-8", validate_outbound_headers=False,
+                client_side=True,
+                header_encoding="utf-8",
+                validate_outbound_headers=False,
                 normalize_outbound_headers=False,
             )
         )
@@ -73,14 +83,19 @@ class RawClient:
         self.goaway: ConnectionTerminated | None = None
         self.closed = asyncio.Event()
         self.settled = asyncio.Event()
+        self.unsettled = 1
         self.task: asyncio.Task[None] | None = None
         self._last = 0
 
     @classmethod
     @asynccontextmanager
     async def connect(
-        cls, stand_in: ApnsStandIn, environment: str = "production", certificate: Path | None = None,
-        settings: dict[SettingCodes, int] | None = None, alpn: bool = True,
+        cls,
+        stand_in: ApnsStandIn,
+        environment: str = "production",
+        certificate: Path | None = None,
+        settings: dict[SettingCodes, int] | None = None,
+        alpn: bool = True,
     ):
         context = ssl.create_default_context(cadata=stand_in.ca_pem)
         if alpn:
@@ -90,14 +105,17 @@ class RawClient:
         port = stand_in.listeners[environment].port
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
         client = cls(reader, writer)
-        if settings:
-            client.h2.local_settings.update(settings)
         client.h2.initiate_connection()
+        if settings:
+            client.h2.update_settings(settings)
+            client.unsettled += 1
         client.flush()
         client.task = asyncio.create_task(client.read())
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await client.settled.wait()
+            if client.closed.is_set():
+                raise ConnectionError("the server hung up")
             yield client
         finally:
             client.task.cancel()
@@ -117,6 +135,7 @@ class RawClient:
             pass
         finally:
             self.closed.set()
+            self.settled.set()
 
     def on_event(self, event: object) -> None:
         if isinstance(event, ConnectionTerminated):
@@ -124,7 +143,9 @@ class RawClient:
             # h2 takes no answers after GOAWAY; what was begun before it has a right to one.
             self.h2.state_machine.state = ConnectionState.CLIENT_OPEN
         elif isinstance(event, SettingsAcknowledged):
-            self.settled.set()  # the server's own SETTINGS came before
+            self.unsettled -= 1  # the server's own SETTINGS came before
+            if not self.unsettled:
+                self.settled.set()
         elif isinstance(event, ResponseReceived | DataReceived | StreamEnded | StreamReset):
             answer = self.answers[event.stream_id]
             if isinstance(event, ResponseReceived):
@@ -139,7 +160,6 @@ class RawClient:
                 answer.done.set()
 
     def begin(self, headers: list[tuple[str, str]], end_stream: bool = False) -> int:
-        # Not h2's own numbering: it would mind the server's limit of streams.
         self._last = self._last + 2 if self._last else 1
         self.answers[self._last] = Answer()
         self.h2.send_headers(self._last, headers, end_stream=end_stream)
@@ -153,7 +173,7 @@ class RawClient:
         return stream_id
 
     async def answer(self, stream_id: int) -> Answer:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await self.answers[stream_id].done.wait()
         return self.answers[stream_id]
 
@@ -170,14 +190,22 @@ class Rig:
         self.token = stand_in.issue_device_token(BUNDLE, TEAM, "production").token
         self.jwt = self.sign()
 
-    def sign(self, key: Any = None, *, team: str | None = None, iat: Any = None, kid: str | None = None) -> str:
+    def sign(
+        self, key: Any = None, *, team: str | None = None, iat: Any = None, kid: str | None = None
+    ) -> str:
         key = key or self.key
         claims = {"iss": team or key.team_id, "iat": int(self.clock()) if iat is None else iat}
         return jwt.encode(claims, key.p8, algorithm="ES256", headers={"kid": kid or key.key_id})
 
     def headers(
-        self, *, token: str | None = None, method: str = "POST", path: str | None = None,
-        bearer: str | None = None, extra: list[tuple[str, str]] | None = None, **changes: str | None,
+        self,
+        *,
+        token: str | None = None,
+        method: str = "POST",
+        path: str | None = None,
+        bearer: str | None = None,
+        extra: list[tuple[str, str]] | None = None,
+        **changes: str | None,
     ) -> list[tuple[str, str]]:
         """A good push's headers; `apns_topic="x"` changes one, None removes it."""
         named: dict[str, str | None] = {
@@ -187,7 +215,9 @@ class Rig:
         }
         named |= {name.replace("_", "-"): value for name, value in changes.items()}
         pseudo = [
-            (":method", method), (":scheme", "https"), (":authority", "localhost"),
+            (":method", method),
+            (":scheme", "https"),
+            (":authority", "localhost"),
             (":path", path if path is not None else f"/3/device/{token or self.token}"),
         ]
         return pseudo + [(name, value) for name, value in named.items() if value is not None] + (extra or [])

@@ -6,6 +6,7 @@ import json
 import uuid
 
 import pytest
+
 from .apns_raw_client import BUNDLE, OTHER_BUNDLE, OTHER_TEAM, PAYLOAD, TEAM, RawClient, running
 
 UPPER = "A" * 63 + "G"
@@ -47,7 +48,12 @@ HEADER_ROWS = [
     ("another scheme", {"authorization": "Basic eA=="}, 403, "MissingProviderToken"),
     ("empty bearer", {"authorization": "bearer"}, 403, "MissingProviderToken"),
     ("no JWT", {"authorization": "bearer abc"}, 403, "InvalidProviderToken"),
-    ("repeated header", {"extra": [("apns-priority", "5"), ("apns-priority", "10")]}, 400, "DuplicateHeaders"),
+    (
+        "repeated header",
+        {"extra": [("apns-priority", "5"), ("apns-priority", "10")]},
+        400,
+        "DuplicateHeaders",
+    ),
 ]
 GOOD_ROWS = [
     ("plain", {}),
@@ -63,25 +69,28 @@ GOOD_ROWS = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "status", "reason"), [row[1:] for row in HEADER_ROWS], ids=[r[0] for r in HEADER_ROWS])
-async def test_a_bad_header_is_refused_with_apples_reason(changes, status, reason):
+async def test_a_bad_header_is_refused_with_apples_reason():
     async with running() as rig, RawClient.connect(rig.apns) as client:
-        answer = await client.push(rig.headers(**changes))
-        assert (answer.status, answer.document) == (status, {"reason": reason})
-        uuid.UUID(answer.headers["apns-id"])
+        verdicts = {}
+        for name, changes, _, _ in HEADER_ROWS:
+            answer = await client.push(rig.headers(**changes))
+            verdicts[name] = (answer.status, answer.document)
+            uuid.UUID(answer.headers["apns-id"])
+        assert verdicts == {name: (status, {"reason": reason}) for name, _, status, reason in HEADER_ROWS}
         assert await rig.apns.notifications(rig.token) == []
-        assert rig.apns.statistics()["rejected"] == {reason: 1}
+        assert sum(rig.apns.statistics()["rejected"].values()) == len(HEADER_ROWS)
 
 
-@pytest.mark.parametrize("changes", [row[1] for row in GOOD_ROWS], ids=[row[0] for row in GOOD_ROWS])
-async def test_a_good_push_is_accepted_and_received(changes):
+async def test_a_good_push_is_accepted_and_received():
     async with running() as rig, RawClient.connect(rig.apns) as client:
-        answer = await client.push(rig.headers(**changes))
-        assert (answer.status, answer.body) == (200, b"")
-        [received] = await rig.apns.notifications(rig.token)
-        assert received["payload"] == json.loads(PAYLOAD)
-        assert received["apns_id"] == answer.headers["apns-id"] == changes.get("apns_id", answer.headers["apns-id"])
-        assert "apns-unique-id" not in answer.headers
+        for index, (name, changes) in enumerate(GOOD_ROWS):
+            answer = await client.push(rig.headers(**changes))
+            assert (answer.status, answer.body) == (200, b""), name
+            [received] = await rig.apns.notifications(rig.token, after=index)
+            assert received["payload"] == json.loads(PAYLOAD)
+            assert received["apns_id"] == answer.headers["apns-id"]
+            assert changes.get("apns_id", received["apns_id"]) == received["apns_id"]
+            assert "apns-unique-id" not in answer.headers
 
 
 async def test_only_sandbox_answers_have_a_unique_id():

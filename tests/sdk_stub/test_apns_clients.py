@@ -1,4 +1,4 @@
-"""The stand-in serves clients we did not write: curl and stock aioapns; and runs under uvloop and as a program."""
+"""Clients we did not write are served: curl and stock aioapns. Runs under uvloop, and as a program."""
 
 from __future__ import annotations
 
@@ -34,10 +34,20 @@ async def run(*arguments: str) -> str:
 async def test_curl(tmp_path):
     async with running(ca_file=tmp_path / "ca.pem") as rig:
         command = [
-            "curl", "--silent", "--show-error", "--http2", "--cacert", str(tmp_path / "ca.pem"),
-            "--write-out", "\n%{http_version} %{http_code} %header{apns-id}",
-            "--header", f"apns-topic: {BUNDLE}", "--header", "apns-push-type: alert",
-            "--data-binary", PAYLOAD.decode(),
+            "curl",
+            "--silent",
+            "--show-error",
+            "--http2",
+            "--cacert",
+            str(tmp_path / "ca.pem"),
+            "--write-out",
+            "\n%{http_version} %{http_code} %header{apns-id}",
+            "--header",
+            f"apns-topic: {BUNDLE}",
+            "--header",
+            "apns-push-type: alert",
+            "--data-binary",
+            PAYLOAD.decode(),
         ]
         bearer = ["--header", f"authorization: bearer {rig.jwt}"]
         port = rig.apns.listeners["production"].port
@@ -72,13 +82,21 @@ async def test_stock_aioapns(tmp_path, with_certificate):
             apns = APNs(client_cert=str(file), ssl_context=context)
         else:
             apns = APNs(
-                key=rig.key.p8, key_id=rig.key.key_id, team_id=TEAM, topic=BUNDLE, ssl_context=context,
+                key=rig.key.p8,
+                key_id=rig.key.key_id,
+                team_id=TEAM,
+                topic=BUNDLE,
+                ssl_context=context,
             )
         apns.pool.protocol_class = Redirected
         requests = [
             NotificationRequest(
-                rig.token, {"aps": {"alert": f"number {number}"}}, push_type=PushType.ALERT, priority=10,
-                time_to_live=60, collapse_key=f"c{number}",
+                rig.token,
+                {"aps": {"alert": f"number {number}"}},
+                push_type=PushType.ALERT,
+                priority=10,
+                time_to_live=60,
+                collapse_key=f"c{number}",
             )
             for number in range(200)
         ]
@@ -92,7 +110,9 @@ async def test_stock_aioapns(tmp_path, with_certificate):
         rig.apns.unregister(rig.token, 1_700_000_000_000)
         answer = await apns.send_notification(NotificationRequest(rig.token, {"aps": {}}))
         assert (answer.status, answer.description, answer.timestamp) == (
-            "410", "Unregistered", 1_700_000_000_000,
+            "410",
+            "Unregistered",
+            1_700_000_000_000,
         )
         apns.pool.close()
         await asyncio.sleep(0.05)
@@ -110,11 +130,24 @@ def test_under_uvloop():
 
 async def test_as_a_program(tmp_path):
     command = [
-        sys.executable, "-m", "sdk_stub.apns", "--production-port", "0", "--sandbox-port", "0",
-        "--control-port", "0", "--ca-file", str(tmp_path / "ca.pem"), "--state-file", str(tmp_path / "state"),
+        sys.executable,
+        "-m",
+        "sdk_stub.apns",
+        "--production-port",
+        "0",
+        "--sandbox-port",
+        "0",
+        "--control-port",
+        "0",
+        "--ca-file",
+        str(tmp_path / "ca.pem"),
+        "--state-file",
+        str(tmp_path / "state"),
     ]
     process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        *command,
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
         cwd=Path(__file__).parents[2],
     )
     assert process.stdout is not None

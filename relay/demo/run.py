@@ -1,0 +1,156 @@
+"""The demo's course: start everything, set the store up or find it again, show what arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import signal
+from contextlib import AsyncExitStack
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+from rich.console import Console
+from rich.markup import escape
+
+from relay.app import Relay, SystemClock
+from relay.config import Apns, ApnsEndpoint, Database, Http, Keys, Settings
+from relay.demo import document
+from relay.demo.document import App, Copy, Customer, Demo, Device
+from relay.demo.store import StoreBuilder, launch_again
+from relay.store.api_tokens import TokenIssuer
+from relay.store.auth import NewToken
+from sdk_stub.apns import ApnsStandIn, ControlClient
+from sdk_stub.device import ReceivedNotification, SimulatedDevice
+
+_console = Console(highlight=False, soft_wrap=True)
+
+
+async def run_demo(directory: Path, port: int) -> None:
+    """Run the demo on `port` with its data in `directory` until SIGTERM or Ctrl-C."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    directory.mkdir(parents=True, exist_ok=True)
+    async with AsyncExitStack() as stack:
+        apns = await stack.enter_async_context(
+            ApnsStandIn(
+                production_port=2197,
+                sandbox_port=2198,
+                control_port=2199,
+                fallback_to_free_port=True,
+                state_file=directory / "apns-state.json",
+                ca_file=(directory / "apns-ca.pem").resolve(),
+            )
+        )
+        relay = await Relay.start(_settings(directory, port, apns), stack)
+        control = await stack.enter_async_context(ControlClient(apns.control_url))
+        http = await stack.enter_async_context(aiohttp.ClientSession(relay.url))
+        demo = await _find_or_build(directory, relay, apns, control, http)
+        document.write(directory / "demo.json", demo)
+        devices = [
+            (labels, await stack.enter_async_context(await launch_again(labels[3], relay.url, control)))
+            for labels in demo.copies()
+        ]
+        watching = [asyncio.create_task(_show(labels, device)) for labels, device in devices]
+        _greet(demo, directory)
+        await stopped.wait()
+        for task in watching:
+            task.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
+
+
+def _settings(directory: Path, port: int, apns: ApnsStandIn) -> Settings:
+    def endpoint(url: str) -> ApnsEndpoint:
+        return ApnsEndpoint(host="localhost", port=urlsplit(url).port or 443, ca_file=str(apns.ca_file))
+
+    return Settings(
+        http=Http(port=port),
+        database=Database(embedded=str(directory / "postgres")),
+        keys=Keys(file=str(directory / "keys.yaml")),
+        apns=Apns(production=endpoint(apns.production_url), sandbox=endpoint(apns.sandbox_url)),
+    )
+
+
+async def _find_or_build(
+    directory: Path, relay: Relay, apns: ApnsStandIn, control: ControlClient, http: aiohttp.ClientSession
+) -> Demo:
+    """The store of an earlier run if the relay and the stand-in still know it, else a new one."""
+    places = document.Apns(
+        url=apns.production_url,
+        sandbox_url=apns.sandbox_url,
+        ca=str(apns.ca_file),
+        control=apns.control_url,
+    )
+    found = document.read(directory / "demo.json")
+    if found is not None and await _still_holds(found, control, http):
+        found.relay, found.apns = relay.url, places
+        return found
+    issuer = TokenIssuer(relay.database, SystemClock(), secrets.token_bytes)
+    operator = await issuer.issue(NewToken(kind="operator", label="demo"))
+    publishers = await StoreBuilder(http, relay.url, operator.text, control).build()
+    return Demo(relay=relay.url, apns=places, operator_token=operator.text, publishers=publishers)
+
+
+async def _still_holds(found: Demo, control: ControlClient, http: aiohttp.ClientSession) -> bool:
+    headers = {"Authorization": f"Bearer {found.operator_token}"}
+    async with http.get("/v1.0/operator/publishers/", headers=headers) as response:
+        if not response.ok:
+            return False
+    issued = {device["device_token"] for device in await control.devices()}
+    return all(copy.device_token in issued for _, _, _, copy in found.copies())
+
+
+Labels = tuple[App, Customer, Device, Copy]
+
+
+async def _show(labels: Labels, device: SimulatedDevice) -> None:
+    async for notification in device.notifications():
+        _console.print(_line(labels, notification))
+
+
+def _line(labels: Labels, notification: ReceivedNotification) -> str:
+    app, customer, device, copy = labels
+    when = datetime.fromtimestamp(notification.time_ms / 1000).strftime("%H:%M:%S")
+    which = f"copy “{copy.alongside}”" if copy.alongside else "copy"
+    payload = escape(json.dumps(notification.payload, ensure_ascii=False))
+    return (
+        f"[dim]{when}[/] [bold cyan]{customer.name}[/]’s {device.name}, {app.name} {which}"
+        f" [dim]({copy.environment}, team {copy.team_id})[/] ← {payload}"
+    )
+
+
+def _greet(demo: Demo, directory: Path) -> None:
+    app = demo.publishers[0].apps[0]
+    customer = app.customers[0]
+    body = {
+        "app_id": app.app_id,
+        "payload": {"aps": {"alert": {"title": "Good morning", "body": "The paper is here."}}},
+        "destinations": {customer.id: []},
+    }
+    _console.print(f"\n[bold]The relay is at {demo.relay}[/] and described at {demo.relay}/v1.0/spec/\n")
+    for shown in demo.publishers:
+        for one in shown.apps:
+            people = ", ".join(
+                f"{who.name} ({_devices(who)})" for who in one.customers
+            )
+            _console.print(f"  {shown.name}: {one.name} on {people}")
+    _console.print(f"\nSend {customer.name} a push, to every copy on every device:\n")
+    _console.print(
+        f"curl -sS {demo.relay}/v1.0/send/ -H 'Authorization: Bearer {app.push_token}' "
+        f"-H 'Content-Type: application/json' -d '{json.dumps(body)}'",
+        markup=False,
+    )
+    token = customer.devices[0].copies[0].device_token
+    _console.print("\nWhat arrives is shown here, and to be read at the APNs stand-in, for example:\n")
+    _console.print(f"curl -sS {demo.apns.control}/devices/{token}/notifications", markup=False)
+    _console.print(f"\nAll tokens and identifiers: {directory / 'demo.json'}. Ctrl-C ends it.\n")
+
+
+def _devices(customer: Customer) -> str:
+    return ", ".join(
+        device.name + (f" with {len(device.copies)} copies" if len(device.copies) > 1 else "")
+        for device in customer.devices
+    )

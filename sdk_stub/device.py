@@ -1,0 +1,103 @@
+"""A simulated device with one copy of an app: it registers like a real one, and shows what it receives."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+from sdk_stub.apns.client import ControlClient
+from sdk_stub.apns.registry import Environment
+from sdk_stub.client import BundleInfo, ServicesClient
+
+_LONGEST_WAIT = 30.0
+"""Seconds one question to the stand-in stays open."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedNotification:
+    """What arrived: `index` counts from 1, `time_ms` is epoch milliseconds, `headers` are APNs'."""
+
+    index: int
+    time_ms: int
+    headers: dict[str, str]
+    payload: dict[str, Any]
+
+
+class SimulatedDevice:
+    """One copy of an app on a device. Its device token comes from the APNs stand-in behind `control`.
+
+    `device_token` (hex) is that of an earlier run, if there was one. `environment` is where the copy is known
+    to APNs; by default what the store says, or production. An async context manager: it closes its services
+    client.
+    """
+
+    def __init__(
+        self,
+        relay_url: str,
+        bundle_info: BundleInfo,
+        control: ControlClient,
+        *,
+        session: aiohttp.ClientSession | None = None,
+        device_token: str | None = None,
+        environment: Environment | None = None,
+    ) -> None:
+        self.services = ServicesClient(relay_url, bundle_info, session, operating_system=self)
+        self.device_token = device_token
+        self._control = control
+        self._environment = environment
+        self._seen = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.services.close()
+
+    async def launch(self) -> None:
+        """What an app does when it starts: register for push notifications through the SDK."""
+        await self.services.register_push_notifications()
+
+    async def register_for_remote_notifications(self) -> bytes:
+        """iOS's part: the device token of this copy, the same one at every launch."""
+        if self.device_token is None:
+            identity = await self.services.identity()
+            environment = self._environment or _environment(identity.environment)
+            self.device_token = await self._control.issue_device_token(
+                identity.bundle_id, identity.team_id, environment
+            )
+        return bytes.fromhex(self.device_token)
+
+    async def delete_app(self) -> None:
+        """The user deletes the app: APNs learns of it, the relay does not."""
+        if self.device_token is not None:
+            await self._control.unregister(self.device_token)
+            self.device_token = None
+
+    async def receive(self, wait: float) -> list[ReceivedNotification]:
+        """What arrived since the last call; waits up to `wait` seconds (≤ 60) for the first."""
+        if self.device_token is None:
+            return []
+        documents = await self._control.notifications(self.device_token, self._seen, wait)
+        received = [
+            ReceivedNotification(one["index"], one["time"], one["headers"], one["payload"])
+            for one in documents
+        ]
+        if received:
+            self._seen = received[-1].index
+        return received
+
+    async def notifications(self) -> AsyncIterator[ReceivedNotification]:
+        """Every notification as it arrives, without end. The device must have been launched."""
+        while self.device_token is not None:
+            for notification in await self.receive(_LONGEST_WAIT):
+                yield notification
+
+
+def _environment(name: str | None) -> Environment:
+    return "sandbox" if name == "sandbox" else "production"

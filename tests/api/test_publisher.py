@@ -1,0 +1,150 @@
+"""What a publisher can do with a manage_ token."""
+
+from __future__ import annotations
+
+import re
+from uuid import uuid4
+
+from tests.api.front import Front
+
+UDID = "00008030-001C2D223A80802E"
+
+
+async def test_a_publisher_sees_its_own_apps(front: Front) -> None:
+    publisher, manage = await front.publisher()
+    other, other_manage = await front.publisher("Bob")
+    mine = [await front.app(publisher) for _ in range(3)]
+    theirs = await front.app(other)
+    listed = await front.call("GET", "apps/", token=manage)
+    assert sorted(mine) == [item["app_id"] for item in listed.body["items"]]
+    assert set(listed.body["items"][0]) == {"app_id", "name", "created_at"}
+    page = await front.call("GET", "apps?limit=2", token=manage)
+    rest = await front.call("GET", f"apps/?cursor={page.body['next']}", token=manage)
+    assert [item["app_id"] for item in rest.body["items"]] == sorted(mine)[2:]
+    assert [i["app_id"] for i in (await front.call("GET", "apps/", token=other_manage)).body["items"]] == [
+        theirs
+    ]
+
+
+async def test_push_tokens(front: Front) -> None:
+    publisher, manage = await front.publisher()
+    app_id = await front.app(publisher)
+    path = f"apps/{app_id}/tokens"
+    plain = await front.call("POST", f"{path}/", {}, token=manage)
+    assert plain.status == 201
+    assert re.fullmatch(r"push_[A-Za-z0-9_-]{48}", plain.body["token"])
+    front.clock.advance(1)
+    body = {"label": "staging", "expires_at": "2026-04-01T00:00:00+02:00", "test_only": True}
+    full = await front.call("POST", path, body, token=manage)
+    assert full.body["label"] == "staging"
+    assert full.body["test_only"] is True
+    assert full.body["expires_at"].startswith("2026-0")
+
+    listed = await front.call("GET", path, token=manage)
+    assert [item["id"] for item in listed.body["items"]] == [plain.body["id"], full.body["id"]]
+    assert "push_" not in str(listed.body)
+    assert listed.body["items"][0]["last_used_at"] is None
+
+    one = f"{path}/{plain.body['id']}/"
+    assert (await front.call("GET", "apps/", token=plain.body["token"])).status == 403
+    assert (await front.call("DELETE", one, token=manage)).status == 204
+    assert (await front.call("GET", "apps/", token=plain.body["token"])).status == 401, "revoked at once"
+    assert (await front.call("DELETE", one, token=manage)).status == 404
+    front.clock.advance(60 * 24 * 3600)
+    assert (await front.call("GET", "apps/", token=full.body["token"])).status == 401, "expired"
+
+
+BAD_PUSH_TOKENS: list[tuple[object, str]] = [
+    ({"expires_at": "2026-03-01T12:00:00Z"}, "/expires_at"),
+    ({"expires_at": "2020-01-01T00:00:00Z"}, "/expires_at"),
+    ({"expires_at": "2027-01-01T00:00:00"}, "/expires_at"),
+    ({"expires_at": "tomorrow"}, "/expires_at"),
+    ({"expires_at": 1900000000}, "/expires_at"),
+    ({"label": "a\x00"}, "/label"),
+    ({"label": "x" * 201}, "/label"),
+    ({"test_only": "yes"}, "/test_only"),
+    ({"kind": "operator"}, "/kind"),
+    ([], ""),
+]
+
+
+async def test_bad_push_tokens(front: Front) -> None:
+    publisher, manage = await front.publisher()
+    path = f"apps/{await front.app(publisher)}/tokens/"
+    for body, pointer in BAD_PUSH_TOKENS:
+        answer = await front.call("POST", path, body, token=manage)
+        assert (answer.status, [place for _, place in answer.faults]) == (422, [pointer])
+        assert (await front.call("GET", path, token=manage)).body["items"] == []
+
+
+async def test_test_devices(front: Front) -> None:
+    _, manage = await front.publisher()
+    created = await front.call("POST", "test-devices/", {"udid": UDID, "label": "my phone"}, token=manage)
+    assert created.status == 201
+    assert {name: created.body[name] for name in ("label", "failure_domain")} == {
+        "label": "my phone",
+        "failure_domain": "ok",
+    }
+    same = {"udid": UDID.lower().replace("-", ""), "label": "again"}
+    answer = await front.call("POST", "test-devices/", same, token=manage)
+    assert (answer.status, answer.faults) == (409, [("conflict", "/udid")])
+    _, other = await front.publisher("Bob")
+    assert (await front.call("POST", "test-devices/", same, token=other)).status == 201
+
+    one = f"test-devices/{created.body['id']}/"
+    changed = await front.call("PATCH", one, {"failure_domain": "slow"}, token=manage)
+    assert changed.body == created.body | {"failure_domain": "slow"}
+    listed = await front.call("GET", "test-devices", token=manage)
+    assert listed.body["items"] == [changed.body]
+    assert "001c2d22" not in str([created.body, listed.body]).lower()
+
+    assert (await front.call("DELETE", one, token=manage)).status == 204
+    assert (await front.call("DELETE", one, token=manage)).status == 404
+    assert (await front.call("GET", "test-devices/", token=manage)).body["items"] == []
+
+
+BAD_TEST_DEVICES: list[tuple[dict[str, object], str]] = [
+    ({"udid": "nonsense"}, "/udid"),
+    ({"udid": ""}, "/udid"),
+    ({"label": ""}, "/label"),
+    ({"label": "\x00"}, "/label"),
+    ({"failure_domain": "explode"}, "/failure_domain"),
+    ({"failure_domain": None}, "/failure_domain"),
+    ({"publisher_id": str(uuid4())}, "/publisher_id"),
+]
+
+
+async def test_bad_test_devices(front: Front) -> None:
+    _, manage = await front.publisher()
+    for change, pointer in BAD_TEST_DEVICES:
+        answer = await front.call(
+            "POST", "test-devices/", {"udid": UDID, "label": "x", **change}, token=manage
+        )
+        assert (answer.status, [place for _, place in answer.faults]) == (422, [pointer])
+        assert (await front.call("GET", "test-devices/", token=manage)).body["items"] == []
+
+
+async def test_what_is_another_publishers_is_not_there(front: Front) -> None:
+    publisher, manage = await front.publisher()
+    app_id = await front.app(publisher)
+    token = await front.call("POST", f"apps/{app_id}/tokens/", {}, token=manage)
+    device = await front.call("POST", "test-devices/", {"udid": UDID, "label": "x"}, token=manage)
+    other_publisher, other = await front.publisher("Bob")
+    their_app = await front.app(other_publisher)
+    for method, path in (
+        ("GET", f"apps/{app_id}/tokens/"),
+        ("POST", f"apps/{app_id}/tokens/"),
+        ("DELETE", f"apps/{app_id}/tokens/{token.body['id']}/"),
+        ("DELETE", f"apps/{their_app}/tokens/{token.body['id']}/"),
+        ("DELETE", f"apps/{their_app}/tokens/x/"),
+        ("GET", "apps/%00/tokens/"),
+        ("PATCH", f"test-devices/{device.body['id']}/"),
+        ("DELETE", f"test-devices/{device.body['id']}/"),
+        ("DELETE", "test-devices/x/"),
+    ):
+        body = {} if method in ("POST", "PATCH") else None
+        assert (await front.call(method, path, body, token=other)).status == 404, (method, path)
+    assert len((await front.call("GET", f"apps/{app_id}/tokens/", token=manage)).body["items"]) == 1
+    for token_text, status in (("", 401), (front.operator_token, 403), (token.body["token"], 403)):
+        assert (await front.call("GET", "apps/", token=token_text)).status == status
+        assert (await front.call("GET", "test-devices/", token=token_text)).status == status

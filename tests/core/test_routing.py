@@ -1,0 +1,173 @@
+"""Destinations and installations -> deliveries."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.core.ids import ApnsIds, push_id, push_id_floor
+from relay.core.routing import ClaimedBatch, Copy, Plan, Reach, ListedDevice, plan, route
+from relay.core.sending import Credential, Environment, PushHeaders
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+PUSH = push_id(1_767_225_600_000, 7)
+
+
+def credential(credential_id: int, team_id: str, environment: Environment, bundle_id: str = "") -> Credential:
+    return Credential(credential_id, 1, team_id, environment, "token", "KEYKEYKEY1", "secret", bundle_id)
+
+
+CREDENTIALS = {
+    ("TEAM000001", Environment.PRODUCTION): credential(1, "TEAM000001", Environment.PRODUCTION),
+    ("TEAM000001", Environment.SANDBOX): credential(2, "TEAM000001", Environment.SANDBOX),
+    ("TEAM000002", Environment.PRODUCTION): credential(3, "TEAM000002", Environment.PRODUCTION),
+}
+SUSPENDED = {("TEAM000003", Environment.PRODUCTION): 4}
+
+
+def find(team_id: str, environment: Environment, bundle_id: str) -> tuple[Credential | None, int]:
+    return CREDENTIALS.get((team_id, environment)), SUSPENDED.get((team_id, environment), 0)
+
+
+def batch(*installations: int, push_type: str = "alert") -> ClaimedBatch:
+    headers = PushHeaders(push_type, 10)
+    return ClaimedBatch("app", PUSH, 1, 0, list(installations), b"{}", headers, NOW, NOW)
+
+
+def copy(
+    number: int,
+    team_id: str = "TEAM000001",
+    environment: Environment | None = Environment.PRODUCTION,
+    token: bytes | None = None,
+    index: int = 0,
+) -> Copy:
+    bundle_id = f"com.example.copy{number}"
+    return Copy(index, number, bundle_id, team_id, environment, token or bytes([number]) * 32, NOW)
+
+
+def everything(made: Plan) -> list[int]:
+    """All installations a plan speaks of, wherever they are."""
+    legs = [leg for lane in made.lanes.values() for leg in lane] + made.simulated
+    return sorted(
+        [copy.installation_id for leg in legs for copy in leg.copies]
+        + [one for _, _, ids in made.held for one in ids]
+        + [one for _, ids in made.tokenless for one in ids]
+    )
+
+
+def test_an_installation_reached_twice_is_one_target() -> None:
+    made = route(["c_1"], ["d_1"], [Reach("c_1", 5, False), Reach("d_1", 5, False)], listed_only=False)
+    assert made.installations == [5]
+    assert made.warnings == []
+
+
+def test_a_destination_without_copies_is_a_warning() -> None:
+    made = route(["c_1", "c_2"], ["d_1"], [Reach("c_1", 5, False)], listed_only=False)
+    assert [warning.pointer for warning in made.warnings] == ["/destinations/c_2", "/destinations/d_1"]
+
+
+def test_debug_reaches_listed_devices_only_and_counts_the_others() -> None:
+    reached = [Reach("c_1", 5, True), Reach("c_1", 6, False), Reach("c_1", 7, False)]
+    assert route(["c_1"], [], reached, listed_only=True)[:2] == ([5], 2)
+    assert route(["c_1"], [], reached, listed_only=False)[:2] == ([5, 6, 7], 0)
+
+
+def test_each_copy_goes_with_its_own_topic_team_and_environment() -> None:
+    copies = [copy(1), copy(2, "TEAM000002"), copy(3, environment=Environment.SANDBOX)]
+    made = plan([batch(1, 2, 3)], copies, find, {})
+    sent = {
+        (credential_id, leg.credential and leg.credential.environment): list(leg.send.topics)
+        for credential_id, lane in made.lanes.items()
+        for leg in lane
+    }
+    assert sent == {
+        (1, Environment.PRODUCTION): ["com.example.copy1"],
+        (3, Environment.PRODUCTION): ["com.example.copy2"],
+        (2, Environment.SANDBOX): ["com.example.copy3"],
+    }
+
+
+def test_the_push_type_adds_its_suffix_to_the_topic() -> None:
+    made = plan([batch(1, push_type="voip")], [copy(1)], find, {})
+    assert made.lanes[1][0].send.topics == ["com.example.copy1.voip"]
+
+
+def test_an_unknown_environment_is_tried_in_production() -> None:
+    made = plan([batch(1)], [copy(1, environment=None)], find, {})
+    assert list(made.lanes) == [1]
+
+
+def test_one_token_at_two_installations_is_sent_once() -> None:
+    made = plan([batch(1, 2)], [copy(1, token=b"same"), copy(2, token=b"same")], find, {})
+    assert [leg.send.device_tokens for leg in made.lanes[1]] == [[b"same".hex()]]
+    assert made.tokenless == [(made.tokenless[0][0], [2])]
+
+
+def test_a_suspended_or_missing_credential_holds_its_copies_and_no_others() -> None:
+    copies = [copy(1), copy(2, "TEAM000003"), copy(3, "TEAM000009")]
+    made = plan([batch(1, 2, 3)], copies, find, {})
+    assert {(credential_id, *ids) for _, credential_id, ids in made.held} == {(4, 2), (0, 3)}
+    assert [leg.copies[0].installation_id for leg in made.lanes[1]] == [1]
+
+
+def test_a_failure_domain_acts_on_the_listed_copy_only() -> None:
+    listed = {("app", 1): ListedDevice("mine", "unregistered"), ("app", 2): ListedDevice("mine", "ok")}
+    made = plan([batch(1, 2, 3)], [copy(1), copy(2), copy(3)], find, listed)
+    assert [leg.copies[0].installation_id for leg in made.simulated] == [1]
+    lane = {leg.copies[0].installation_id: leg.send.traced for leg in made.lanes[1]}
+    assert lane == {2: True, 3: False}
+    other_app = {("other", 1): ListedDevice("theirs", "unregistered")}
+    assert plan([batch(1)], [copy(1)], find, other_app).simulated == []
+
+
+teams = st.sampled_from(["TEAM000001", "TEAM000002", "TEAM000003", "TEAM000009"])
+environments = st.sampled_from([Environment.PRODUCTION, Environment.SANDBOX, None])
+tokens = st.sampled_from([bytes([number]) * 32 for number in range(6)])
+
+
+@given(
+    st.lists(
+        st.tuples(teams, environments, tokens, st.sampled_from([None, "ok", "slow"]), st.booleans()), max_size=12
+    )
+)
+def test_every_installation_is_in_exactly_one_place_and_every_token_sent_at_most_once(
+    drawn: list[tuple[str, Environment | None, bytes, str | None, bool]],
+) -> None:
+    claimed = batch(*range(len(drawn)))
+    copies = [
+        copy(number, team_id, environment, token)
+        for number, (team_id, environment, token, _, has_token) in enumerate(drawn)
+        if has_token
+    ]
+    listed = {("app", number): ListedDevice("x", row[3]) for number, row in enumerate(drawn) if row[3]}
+    made = plan([claimed], copies, find, listed)
+    assert everything(made) == list(range(len(drawn)))
+    sent = [leg.send for lane in made.lanes.values() for leg in lane] + [leg.send for leg in made.simulated]
+    counted = Counter(token for send in sent for token in send.device_tokens)
+    assert not counted or max(counted.values()) == 1
+    for credential_id, lane in made.lanes.items():
+        for leg in lane:
+            assert leg.credential is not None
+            assert leg.credential.credential_id == credential_id
+            assert {one.team_id for one in leg.copies} == {leg.credential.team_id}
+            assert {one.environment or Environment.PRODUCTION for one in leg.copies} == {leg.credential.environment}
+
+
+def test_apns_ids_are_canonical_constant_and_distinct() -> None:
+    ids = ApnsIds(PUSH)
+    numbers = [0, 1, 2**31, 2**48, 2**62 - 1]
+    assert [str(UUID(ids.of(number))) for number in numbers] == [ids.of(number) for number in numbers]
+    assert len({ids.of(number) for number in numbers}) == len(numbers)
+    assert ApnsIds(PUSH).of(5) == ids.of(5)
+    assert ApnsIds(push_id(1_767_225_600_000, 8)).of(5) != ids.of(5)
+
+
+@given(st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)), st.integers(0, 2**80 - 1))
+def test_a_push_id_is_a_uuid_of_version_7_that_sorts_by_its_time(moment: datetime, random: int) -> None:
+    made = push_id(int(moment.timestamp() * 1000), random)
+    assert (made.version, made.variant) == (7, "specified in RFC 4122")
+    assert push_id_floor(moment) <= made

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+
+from relay.core.udid import UdidDigests, normalise
+
+KEY = "a key of at least thirty-two characters"
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("00008030-001C2D223A80802E", "00008030001c2d223a80802e"),
+        ("00008030001c2d223a80802e", "00008030001C2D223A80802E"),
+        ("A" * 40, "a" * 40),
+        ("1B7D4F0A-2C3E-4D5F-8A9B-0C1D2E3F4A5B", "1b7d4f0a-2c3e-4d5f-8a9b-0c1d2e3f4a5b"),
+    ],
+)
+def test_every_spelling_is_the_same_device(text: str, same: str) -> None:
+    digests = UdidDigests(KEY)
+    assert normalise(text) == normalise(same)
+    assert digests.of(text) == digests.of(same)
+    assert len(digests.of(text)) == 32
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a" * 39,
+        "a" * 41,
+        "g" * 40,
+        "a" * 24 + "\n",
+        " " + "a" * 24,
+        "00008030-001c2d22-3a80802e",
+        "00008030001c2d22-3a80802e",
+        "1b7d4f0a2c3e4d5f8a9b0c1d2e3f4a5b",
+        "٠" * 40,
+        "\x00" * 40,
+    ],
+)
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not a UDID"):
+        UdidDigests(KEY).of(text)
+
+
+def test_without_the_key_a_digest_says_nothing() -> None:
+    udid = "a" * 40
+    assert UdidDigests(KEY).of(udid) != UdidDigests(KEY + "!").of(udid)
+    assert udid.encode() not in UdidDigests(KEY).of(udid)

@@ -1,0 +1,155 @@
+"""The verdict table: Apple's answers, and the evidence that retires a token."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.core.sending import DELIVERED, Answer, Environment, Fate
+from relay.core.verdicts import VERDICTS, Action, BadTokenAlarm, judge, retires
+
+SENT = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+BEFORE = SENT - timedelta(days=1)
+AFTER = SENT + timedelta(seconds=1)
+
+
+def answered(status: int, reason: str = "", timestamp: datetime | None = None) -> Answer:
+    return Answer(
+        Fate.ANSWERED, status, reason, int(timestamp.timestamp() * 1000) if timestamp else None
+    )
+
+
+# Apple, "Handling notification responses from APNs": every reason it names, and what must follow.
+EXPECTED = {
+    Action.FAIL: [
+        *((400, reason) for reason in ("BadCollapseId", "BadExpirationDate", "BadMessageId", "BadPriority")),
+        *((400, reason) for reason in ("InvalidPushType", "PayloadEmpty", "BadTopic", "MissingTopic")),
+        *((400, reason) for reason in ("TopicDisallowed", "MissingDeviceToken", "DuplicateHeaders")),
+        (413, "PayloadTooLarge"),
+        (403, "Forbidden"),
+        (404, "BadPath"),
+        (405, "MethodNotAllowed"),
+    ],
+    Action.RETIRE_WRONG_TOPIC: [(400, "DeviceTokenNotForTopic")],
+    Action.RETIRE_BAD_TOKEN: [(400, "BadDeviceToken")],
+    Action.RETIRE_UNREGISTERED: [(410, "Unregistered"), (410, "ExpiredToken")],
+    Action.SUSPEND: [
+        *((403, reason) for reason in ("BadCertificate", "BadCertificateEnvironment", "MissingProviderToken")),
+        *((403, reason) for reason in ("InvalidProviderToken", "BadEnvironmentKeyIdInToken")),
+    ],
+    Action.RETRY_SOON: [
+        (403, "ExpiredProviderToken"),
+        (403, "UnrelatedKeyIdInToken"),
+        (400, "IdleTimeout"),
+        (421, ""),
+    ],
+    Action.RETRY: [
+        (429, "TooManyRequests"),
+        (429, "TooManyProviderTokenUpdates"),
+        (500, "InternalServerError"),
+        (503, "ServiceUnavailable"),
+        (503, "Shutdown"),
+    ],
+    Action.DELIVERED: [(200, "")],
+}
+
+
+@pytest.mark.parametrize(
+    ("action", "status", "reason"),
+    [(action, *answer) for action, answers in EXPECTED.items() for answer in answers],
+)
+def test_every_answer_apple_names(action: Action, status: int, reason: str) -> None:
+    assert judge(answered(status, reason)).action is action
+
+
+def test_the_expectations_cover_the_table() -> None:
+    assert {answer for answers in EXPECTED.values() for answer in answers} == set(VERDICTS)
+
+
+@pytest.mark.parametrize(
+    ("status", "action"),
+    [
+        (200, Action.DELIVERED),
+        (400, Action.FAIL),
+        (403, Action.FAIL),
+        (404, Action.FAIL),
+        (410, Action.RETIRE_UNREGISTERED),
+        (421, Action.RETRY_SOON),
+        (429, Action.RETRY),
+        (500, Action.RETRY),
+        (502, Action.RETRY),
+        (503, Action.RETRY),
+    ],
+)
+@pytest.mark.parametrize("reason", ["", "SomethingNew"])
+def test_an_unknown_reason_goes_by_its_status(status: int, reason: str, action: Action) -> None:
+    assert judge(answered(status, reason)).action is action
+
+
+@pytest.mark.parametrize("fate", [Fate.NOT_SENT, Fate.UNKNOWN])
+def test_what_was_not_answered_is_tried_again(fate: Fate) -> None:
+    assert judge(Answer(fate, 0, "GoAway")).action is Action.RETRY_SOON
+
+
+@given(st.integers(0, 999), st.text(max_size=20))
+def test_no_answer_is_without_a_verdict_and_none_but_the_known_ones_retires(status: int, reason: str) -> None:
+    verdict = judge(answered(status, reason))
+    dead = retires(
+        verdict, answered(status, reason), registered_at=BEFORE, sent_at=SENT, environment=Environment.SANDBOX
+    )
+    assert dead <= (status == 410 or reason in ("BadDeviceToken", "DeviceTokenNotForTopic"))
+
+
+def dead(answer: Answer, registered_at: datetime, environment: Environment | None = Environment.PRODUCTION) -> bool:
+    return retires(
+        judge(answer), answer, registered_at=registered_at, sent_at=SENT, environment=environment
+    )
+
+
+def test_a_410_retires_what_was_registered_at_or_before_its_timestamp() -> None:
+    late = answered(410, "Unregistered", SENT - timedelta(hours=1))
+    assert dead(late, SENT - timedelta(hours=1))
+    assert dead(late, BEFORE)
+    assert not dead(late, SENT - timedelta(minutes=59)), "registered again since: it is alive"
+    assert dead(answered(410, "ExpiredToken", SENT), BEFORE)
+
+
+def test_a_410_without_timestamp_goes_by_the_time_of_sending() -> None:
+    assert dead(answered(410, "Unregistered"), BEFORE)
+    assert not dead(answered(410, "Unregistered"), AFTER)
+
+
+def test_bad_device_token_retires_only_where_the_environment_is_known() -> None:
+    assert dead(answered(400, "BadDeviceToken"), BEFORE, Environment.SANDBOX)
+    assert not dead(answered(400, "BadDeviceToken"), BEFORE, None)
+    assert dead(answered(400, "DeviceTokenNotForTopic"), BEFORE, None)
+
+
+@pytest.mark.parametrize("answer", [(status, reason) for status, reason in VERDICTS if status == 403])
+def test_a_credentials_fault_never_costs_a_token(answer: tuple[int, str]) -> None:
+    assert not dead(answered(*answer), BEFORE)
+
+
+def test_the_alarm_rings_for_a_jump_and_stops_when_it_is_over() -> None:
+    alarm = BadTokenAlarm(window=100, floor=20, share=0.2)
+    alarm.note(10_000, 100)
+    assert not alarm.ringing, "one in a hundred is everyday life"
+    alarm.note(100, 90)
+    assert alarm.ringing
+    alarm.note(1000, 0)
+    assert not alarm.ringing
+
+
+def test_a_handful_of_bad_tokens_is_no_alarm() -> None:
+    alarm = BadTokenAlarm(floor=20)
+    alarm.note(19, 19)
+    assert not alarm.ringing
+    alarm.note(1, 1)
+    assert alarm.ringing
+
+
+def test_delivered_is_a_200() -> None:
+    assert judge(DELIVERED).action is Action.DELIVERED

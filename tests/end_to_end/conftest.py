@@ -1,0 +1,60 @@
+"""A whole relay with its APNs stand-in, on real ports."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from relay.app import Relay, SystemClock
+from relay.config import Apns, ApnsEndpoint, Database, Dispatch, Http, Keys, Settings
+from relay.store.api_tokens import TokenIssuer
+from relay.store.auth import NewToken
+from sdk_stub.apns import ApnsStandIn
+
+from .store import Store
+
+
+@pytest.fixture
+async def apns(tmp_path: Path) -> AsyncIterator[ApnsStandIn]:
+    async with ApnsStandIn(ca_file=tmp_path / "ca.pem") as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+def dispatch() -> Dispatch:
+    """Waits are short, so that a test sees a retry."""
+    return Dispatch(retry_first=0.2, retry_longest=1.0, poll=0.1)
+
+
+@pytest.fixture
+def settings(apns: ApnsStandIn, dispatch: Dispatch, database_url: str, tmp_path: Path) -> Settings:
+    def endpoint(url: str) -> ApnsEndpoint:
+        return ApnsEndpoint(host="localhost", port=urlsplit(url).port or 0, ca_file=str(apns.ca_file))
+
+    return Settings(
+        http=Http(port=0),
+        database=Database(url=database_url, connections=4),
+        keys=Keys(file=str(tmp_path / "keys.yaml")),
+        apns=Apns(production=endpoint(apns.production_url), sandbox=endpoint(apns.sandbox_url)),
+        dispatch=dispatch,
+    )
+
+
+@pytest.fixture
+async def relay(settings: Settings) -> AsyncIterator[Relay]:
+    async with AsyncExitStack() as stack:
+        yield await Relay.start(settings, stack)
+
+
+@pytest.fixture
+async def store(relay: Relay, apns: ApnsStandIn) -> AsyncIterator[Store]:
+    issuer = TokenIssuer(relay.database, SystemClock(), secrets.token_bytes)
+    operator = await issuer.issue(NewToken(kind="operator"))
+    async with aiohttp.ClientSession(relay.url) as session:
+        yield Store(session, apns, operator.text)

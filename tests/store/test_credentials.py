@@ -1,0 +1,147 @@
+"""Credentials at rest, found by what a copy needs, suspended and resumed."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from relay.core.sending import Environment
+from relay.store.credentials import CredentialDescription, Credentials, NewCredential
+from relay.store.database import Database
+
+OLD, NEW = "an old key of thirty-two characters..", "a new key of thirty-two characters.."
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+LATER = NOW + timedelta(hours=1)
+PRODUCTION, SANDBOX = Environment.PRODUCTION, Environment.SANDBOX
+
+
+def key(
+    secret: str = "the secret", *, bundle_id: str = "", environment: Environment = PRODUCTION
+) -> NewCredential:
+    return NewCredential(
+        team_id="TEAM000001",
+        environment=environment,
+        bundle_id=bundle_id,
+        kind="token",
+        key_id="KEY0000001",
+        secret=secret,
+    )
+
+
+async def hold(database: Database, credential_id: int) -> None:
+    """A batch that waits for a credential."""
+    async with database.connection() as connection:
+        await connection.execute(
+            "INSERT INTO batch (app_id, push_id, batch_id, bulk, due_at, held_by, installations) "
+            "OVERRIDING SYSTEM VALUE VALUES ('chess', $1, $4, false, $2, $3, '{1}')",
+            uuid4(),
+            LATER,
+            credential_id,
+            uuid4().int % 2**62,
+        )
+
+
+async def due(database: Database) -> list[tuple[datetime, int | None]]:
+    async with database.connection() as connection:
+        rows = await connection.fetch("SELECT due_at, held_by FROM batch ORDER BY due_at, held_by")
+        return [(row["due_at"], row["held_by"]) for row in rows]
+
+
+@pytest.fixture
+def credentials(database: Database) -> Credentials:
+    return Credentials(database, (OLD, NEW))
+
+
+async def test_a_topic_finds_its_own_credential_before_its_teams(credentials: Credentials) -> None:
+    team = await credentials.put(key("team's"), NOW)
+    topic = await credentials.put(key("topic's", bundle_id="com.example.chess"), NOW)
+    book = await credentials.load()
+    assert len(book) == 2
+
+    def found(team_id: str, environment: Environment, bundle_id: str) -> int | None:
+        credential = book.find(team_id, environment, bundle_id)
+        return credential.credential_id if credential else None
+
+    assert found("TEAM000001", PRODUCTION, "com.example.chess") == topic.credential_id
+    assert found("TEAM000001", PRODUCTION, "com.example.go") == team.credential_id
+    assert found("TEAM000001", SANDBOX, "com.example.go") is None
+    assert found("TEAM000002", PRODUCTION, "com.example.chess") is None
+    assert {credential.secret for credential in book} == {"team's", "topic's"}
+    assert "topic's" not in repr(list(book))
+
+
+async def test_secrets_survive_key_rotation(database: Database) -> None:
+    await Credentials(database, (OLD,)).put(key(), NOW)
+    assert [one.secret for one in await Credentials(database, (OLD, NEW)).load()] == ["the secret"]
+    async with database.connection() as connection:
+        assert b"the secret" not in await connection.fetchval("SELECT secret FROM credential")
+
+
+async def test_one_that_no_key_opens_does_not_hide_the_others(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    lost = await Credentials(database, (OLD,)).put(key(), NOW)
+    known = Credentials(database, (NEW,))
+    await known.put(key("known", environment=SANDBOX), NOW)
+    with caplog.at_level(logging.ERROR):
+        assert [one.secret for one in await known.load()] == ["known"]
+    assert f"credential {lost.credential_id}" in caplog.text
+
+
+async def test_suspended_until_resumed(database: Database, credentials: Credentials) -> None:
+    made = await credentials.put(key(), NOW)
+    assert await credentials.suspend(made.credential_id, "InvalidProviderToken", NOW)
+    assert not await credentials.suspend(made.credential_id, "again", LATER), "the first reason stays"
+    assert (await credentials.load()).is_suspended(made.credential_id)
+    [shown] = await credentials.page(0, 10)
+    assert (shown.state, shown.state_reason) == ("suspended", "InvalidProviderToken")
+
+    for held_by in (made.credential_id, made.credential_id + 1):
+        await hold(database, held_by)
+    assert await credentials.resume(made.credential_id, NOW)
+    assert not (await credentials.load()).is_suspended(made.credential_id)
+    assert await due(database) == [(NOW, None), (LATER, made.credential_id + 1)]
+    assert not await credentials.resume(99, NOW)
+
+
+async def test_a_replaced_secret_is_active_and_frees_what_waited(
+    database: Database, credentials: Credentials
+) -> None:
+    team = await credentials.put(key(), NOW)
+    await credentials.suspend(team.credential_id, "InvalidProviderToken", NOW)
+    for held_by in (team.credential_id, 0):
+        await hold(database, held_by)
+    again = await credentials.put(key("another"), NOW)
+    assert (again.credential_id, again.version, again.state) == (team.credential_id, 2, "active")
+    assert await due(database) == [(NOW, None), (NOW, None)]
+    assert not await credentials.suspend(team.credential_id, "late news", NOW, version=1)
+    assert not (await credentials.load()).is_suspended(team.credential_id)
+    assert await credentials.suspend(team.credential_id, "true", NOW, version=2)
+
+
+async def test_a_topics_own_credential_frees_what_waited_for_the_teams(
+    database: Database, credentials: Credentials
+) -> None:
+    team = await credentials.put(key(), NOW)
+    other = await credentials.put(key(environment=SANDBOX), NOW)
+    for held_by in (team.credential_id, other.credential_id):
+        await hold(database, held_by)
+    await credentials.put(key(bundle_id="com.example.chess"), NOW)
+    assert await due(database) == [(NOW, None), (LATER, other.credential_id)]
+
+
+async def test_removing_frees_what_waited(database: Database, credentials: Credentials) -> None:
+    made = await credentials.put(key(), NOW)
+    await hold(database, made.credential_id)
+    assert await credentials.remove(made.credential_id, NOW)
+    assert not await credentials.remove(made.credential_id, NOW)
+    assert await due(database) == [(NOW, None)]
+    assert len(await credentials.load()) == 0
+
+
+def test_nothing_shows_a_secret() -> None:
+    assert "the secret" not in repr(key())
+    assert "secret" not in CredentialDescription.__dataclass_fields__

@@ -1,0 +1,174 @@
+"""Enrolments at the same time: no deadlock, no copy twice, no identifier twice, one owner of a device."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from datetime import UTC, datetime
+from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
+
+import pytest
+
+from relay.core.identifiers import Identifiers
+from relay.store.database import Database
+from relay.store.device_tokens import DeviceTokens
+from relay.store.enrolments import Enrolment, EnrolmentRefused, Enrolments
+from relay.store.installations import Installations
+from relay.store.registry import App, Publisher, Registry
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+IDENTIFIERS = Identifiers(("a key of at least thirty-two characters",))
+
+
+@pytest.fixture
+async def enrolments(database: Database) -> Enrolments:
+    registry = Registry(database)
+    publisher = Publisher(uuid4(), "Ada", NOW)
+    await registry.add_publisher(publisher, "manage_x", uuid4())
+    for app_id in ("chess", "poker"):
+        assert await registry.add_app(App(app_id, publisher.publisher_id, app_id, NOW))
+    return Enrolments(database, IDENTIFIERS, secrets.token_bytes)
+
+
+def copy(device: int, *, app_id: str = "chess", customer: str = "", uuid: UUID | None = None) -> Enrolment:
+    return Enrolment(
+        installation_uuid=uuid or uuid5(NAMESPACE_URL, f"{app_id} {device}"),
+        app_id=app_id,
+        customer=customer or f"customer {device // 3}",
+        udid_digest=device.to_bytes(32, "big"),
+        alongside="",
+        bundle_id="com.example.chess",
+        team_id="TEAM000001",
+        environment=None,
+        app_version="1",
+    )
+
+
+async def values(database: Database, sql: str) -> list[tuple[object, ...]]:
+    async with database.connection() as connection:
+        return [tuple(row) for row in await connection.fetch(sql)]
+
+
+async def test_the_same_copies_in_many_orders_at_once(database: Database, enrolments: Enrolments) -> None:
+    copies = [copy(device, app_id=app_id) for device in range(60) for app_id in ("chess", "poker")]
+
+    async def enrol(seed: int) -> dict[UUID, int]:
+        mixed = random.Random(seed).sample(copies, len(copies))
+        return {one.installation_uuid: one.serial for one in await enrolments.enrol(mixed, NOW)}
+
+    first, *others = await asyncio.gather(*map(enrol, range(8)))
+    assert all(other == first for other in others), "each got the same installations"
+    assert await values(database, "SELECT count(*), count(DISTINCT installation_uuid) FROM installation") == [
+        (120, 120)
+    ]
+    assert await values(
+        database, "SELECT kind, count(*) FROM scoped_identifier GROUP BY kind ORDER BY kind"
+    ) == [
+        (b"c", 40),
+        (b"d", 120),
+    ]
+
+
+async def test_one_owner_of_a_device_whoever_comes_at_once(
+    database: Database, enrolments: Enrolments
+) -> None:
+    async def enrol(number: int) -> None:
+        batch = [
+            copy(d, customer=f"owner {number}", uuid=uuid4())
+            for d in random.Random(number).sample(range(9), 9)
+        ]
+        await enrolments.enrol(batch, NOW)
+
+    await asyncio.gather(*map(enrol, range(8)))
+    owners = await values(
+        database,
+        "SELECT count(*), count(DISTINCT udid_digest), count(DISTINCT customer_id) FROM installation "
+        "JOIN device USING (device_id, customer_id) WHERE retired_at IS NULL",
+    )
+    assert owners[0][:2] == (9, 9)
+
+
+async def test_one_uuid_for_two_devices_at_once(database: Database, enrolments: Enrolments) -> None:
+    uuid = uuid4()
+    results = await asyncio.gather(
+        *(enrolments.enrol([copy(device, uuid=uuid)], NOW) for device in range(8)), return_exceptions=True
+    )
+    refused = [result for result in results if isinstance(result, EnrolmentRefused)]
+    assert (len(results), len(refused)) == (8, 7)
+    assert {fault.code for error in refused for _, fault in error.faults} == {"conflict"}
+    assert await values(database, "SELECT count(*) FROM installation") == [(1,)]
+    assert await values(database, "SELECT count(*) FROM customer") == [(1,)], (
+        "a refusal leaves nothing behind"
+    )
+
+
+async def test_storms_of_everything_end(database: Database, enrolments: Enrolments) -> None:
+    """Enrol, change hands, retire and register, all at once: every call ends, and the rules hold after."""
+    installations, tokens = Installations(database), DeviceTokens(database)
+    pool = [copy(device, app_id=app_id) for device in range(6) for app_id in ("chess", "poker")]
+    enrolled = await enrolments.enrol(pool, NOW)
+
+    async def storm(seed: int) -> None:
+        choose = random.Random(seed)
+        for _ in range(12):
+            one = choose.choice(enrolled)
+            match choose.randrange(4):
+                case 0:
+                    await installations.retire(one.installation_uuid, NOW)
+                case 1:
+                    customer = choose.choice(["", "thief"])
+                    batch = [copy(d, customer=customer) for d in choose.sample(range(6), 6)]
+                    await enrolments.enrol(batch, NOW)
+                case _:
+                    token = bytes([choose.randrange(4)]) * 32
+                    found = await installations.find(one.app_id, one.installation_uuid, one.serial)
+                    if found:
+                        await tokens.register(
+                            found.app_id, found.installation_id, one.serial, "apns", token, NOW
+                        )
+
+    await asyncio.gather(*map(storm, range(8)))
+    assert (
+        await values(
+            database,
+            "SELECT t.token FROM device_token t JOIN installation i USING (app_id, installation_id) "
+            "WHERE t.retired_at IS NULL AND i.retired_at IS NOT NULL",
+        )
+        == []
+    ), "a retired copy has no active device token"
+    assert (
+        await values(
+            database,
+            "SELECT udid_digest FROM installation JOIN device USING (device_id) WHERE retired_at IS NULL "
+            "GROUP BY udid_digest HAVING count(DISTINCT device.customer_id) > 1",
+        )
+        == []
+    ), "a device has one owner"
+
+
+async def test_a_token_is_active_at_one_copy_whoever_comes_at_once(
+    database: Database, enrolments: Enrolments
+) -> None:
+    await enrolments.enrol([copy(device) for device in range(8)], NOW)
+    tokens = DeviceTokens(database)
+    rows = await values(database, "SELECT app_id, installation_id, serial FROM installation")
+
+    async def register(row: tuple[object, ...]) -> None:
+        app_id, installation_id, serial = row
+        for token in (b"a" * 32, b"b" * 32):
+            assert await tokens.register(
+                str(app_id), int(str(installation_id)), int(str(serial)), "apns", token, NOW
+            )
+
+    await asyncio.gather(*map(register, rows))
+    active = await values(database, "SELECT token FROM device_token WHERE retired_at IS NULL")
+    assert len(active) == len(set(active)) >= 1
+
+
+async def test_enrolling_again_writes_no_installation(database: Database, enrolments: Enrolments) -> None:
+    await enrolments.enrol([copy(1), copy(2)], NOW)
+    before = await values(database, "SELECT xmin, i.* FROM installation i ORDER BY installation_id")
+    again = await enrolments.enrol([copy(2), copy(1)], NOW)
+    assert [one.created for one in again] == [False, False]
+    assert await values(database, "SELECT xmin, i.* FROM installation i ORDER BY installation_id") == before
