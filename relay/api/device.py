@@ -1,4 +1,4 @@
-"""What an installed copy does with its install_ token: learn who it is, register and withdraw device tokens."""
+"""What an installed copy does with its install_ token: learn who it is, register device tokens."""
 
 from __future__ import annotations
 

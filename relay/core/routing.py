@@ -75,6 +75,8 @@ class ClaimedBatch:
     headers: PushHeaders
     accepted_at: datetime
     expires_at: datetime
+    last_reason: str = ""
+    """Why it was not delivered at the attempt before, or ""."""
 
 
 class Copy(NamedTuple):

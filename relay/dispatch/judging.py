@@ -96,13 +96,14 @@ class Judge:
         if due is None:
             judged.outcomes.append(_outcome(leg, "expired", answer, copies))
         else:
-            judged.again.append(Again(batch, batch.attempt + 1, due, None, _ids(copies)))
+            judged.again.append(Again(batch, batch.attempt + 1, due, None, answer.reason, _ids(copies)))
 
     def hold(self, batch: ClaimedBatch, credential_id: int, installations: list[int], now: datetime) -> Again:
         """Keep installations until their credential works again; looked at again with back-off all the same."""
         wait = self._backoff.wait(batch.attempt, self._spread())
         due = min(now + timedelta(seconds=wait), batch.expires_at)
-        return Again(batch, batch.attempt, due, credential_id, installations)
+        reason = "CredentialSuspended" if credential_id else "NoCredential"
+        return Again(batch, batch.attempt, due, credential_id, reason, installations)
 
 
 _LOST = Answer(Fate.UNKNOWN, 0, "NoAnswer")

@@ -24,7 +24,7 @@ from relay.dispatch.settling import Settler
 from relay.dispatch.simulation import simulate
 from relay.errors import RelayError
 from relay.store import queue
-from relay.store.credentials import CredentialBook, Credentials
+from relay.store.credentials import NO_CREDENTIAL, CredentialBook, Credentials
 from relay.store.database import Database
 from relay.store.queue import Again, Outcome
 
@@ -32,8 +32,6 @@ _log = logging.getLogger(__name__)
 _CLAIM_SMALL = 500
 _BOOK_AGE = timedelta(seconds=1)
 _HOLD_PAUSE = timedelta(seconds=1)
-_NO_CREDENTIAL = 0
-"""`held_by` of what waits for a credential that does not exist yet."""
 
 
 class Dispatcher:
@@ -184,12 +182,12 @@ class Dispatcher:
 
     def _settle_expired(self, batches: list[ClaimedBatch]) -> None:
         for batch in batches:
-            self._settler.add(Judged([Outcome(batch, "expired", 0, "Expired", batch.installations)]))
+            self._settler.add(Judged([Outcome(batch, "expired", 0, batch.last_reason or "Expired", batch.installations)]))
 
     def _put_back(self, legs: list[Leg], now: datetime) -> None:
         for leg in legs:
             ids = [copy.installation_id for copy in leg.copies]
-            again = Again(leg.batch, leg.batch.attempt, now + _HOLD_PAUSE, None, ids)
+            again = Again(leg.batch, leg.batch.attempt, now + _HOLD_PAUSE, None, leg.batch.last_reason, ids)
             self._settler.add(Judged(again=[again]))
 
     async def _resolve(self, batches: list[ClaimedBatch]) -> Plan:
@@ -213,7 +211,7 @@ class Dispatcher:
     ) -> tuple[Credential | None, int]:
         credential = self._book.find(team_id, environment, bundle_id)
         if credential is None:
-            return None, _NO_CREDENTIAL
+            return None, NO_CREDENTIAL
         if self._book.is_suspended(credential.credential_id):
             return None, credential.credential_id
         return credential, 0

@@ -21,6 +21,8 @@ from relay.core.sending import Credential, Environment
 from relay.store.database import Connection, Database
 
 _log = logging.getLogger(__name__)
+NO_CREDENTIAL = 0
+"""`held_by` of batches that wait for a credential that does not exist yet."""
 
 _LOAD = """
 SELECT credential_id, version, team_id, environment, bundle_id, kind, key_id, secret, state FROM credential
@@ -162,7 +164,7 @@ class Credentials:
             )
             assert row is not None  # an upsert returns its row
             team = await connection.fetchval(_RELEASE_TEAM, new.team_id, new.environment.value)
-            await _release(connection, team, now)
+            await _release(connection, [*team, NO_CREDENTIAL], now)
         return CredentialDescription(**row)
 
     async def page(self, after: int, limit: int) -> list[CredentialDescription]:

@@ -50,8 +50,7 @@ class Installations:
         return Installation(**row) if row else None
 
     async def retire(self, installation_uuid: UUID, now: datetime) -> bool:
-        """Retire a copy, its device tokens and its install_ token. Again changes nothing. False if it never
-        was.
+        """Retire a copy, its device tokens and its install_ token. Again changes nothing. False if unknown.
 
         A uuid that was replaced by another one has nothing left to retire.
         """

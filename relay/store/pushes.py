@@ -110,7 +110,7 @@ async def insert(
         for start in range(0, len(installations), batch_size):
             chunk = installations[start : start + batch_size]
             batches.append(
-                (request.app_id, request.push_id, batch_id(), 0, request.accepted_at, None, chunk, None)
+                (request.app_id, request.push_id, batch_id(), 0, request.accepted_at, None, "", chunk, None)
             )
     await connection.execute(_INSERT, pushes, batches, BULK)
 

@@ -43,10 +43,10 @@ WITH RECURSIVE apps AS (
     UPDATE batch b SET due_at = $2, lease_owner = $3, held_by = NULL
     FROM (SELECT * FROM small UNION ALL SELECT * FROM bulk) k
     WHERE b.app_id = k.app_id AND b.push_id = k.push_id AND b.batch_id = k.batch_id
-    RETURNING b.app_id, b.push_id, b.batch_id, b.attempt, b.installations
+    RETURNING b.app_id, b.push_id, b.batch_id, b.attempt, b.installations, b.last_reason
 )
 SELECT c.app_id, c.push_id, c.batch_id, c.attempt, c.installations, p.payload, p.push_type, p.priority,
-       p.expiration, p.collapse_id, p.created_at, p.expires_at
+       p.expiration, p.collapse_id, p.created_at, p.expires_at, c.last_reason
 FROM claimed c JOIN push p ON p.app_id = c.app_id AND p.push_id = c.push_id
 """
 
@@ -85,8 +85,9 @@ WITH ended AS (
     SELECT app_id, push_id, batch_id, attempt, $6, outcome, status, reason, installations
     FROM unnest($4::outcome_row[]) WHERE batch_id IN (SELECT batch_id FROM owned)
 ), again AS (
-    INSERT INTO batch (app_id, push_id, batch_id, bulk, attempt, due_at, held_by, installations)
-    SELECT app_id, push_id, batch_id, cardinality(installations) > $7, attempt, due_at, held_by, installations
+    INSERT INTO batch (app_id, push_id, batch_id, bulk, attempt, due_at, held_by, last_reason, installations)
+    SELECT app_id, push_id, batch_id, cardinality(installations) > $7, attempt, due_at, held_by, last_reason,
+           installations
     FROM unnest($5::batch_row[]) WHERE parent_id IN (SELECT batch_id FROM owned)
 )
 SELECT batch_id FROM owned
@@ -108,7 +109,16 @@ async def claim(
     rows = await connection.fetch(_CLAIM, now, lease_end, owner, small, bulk)
     return [
         ClaimedBatch(
-            row[0], row[1], row[2], row[3], row[4], row[5], PushHeaders(row[6], row[7], row[8], row[9]), row[10], row[11]
+            app_id=row[0],
+            push_id=row[1],
+            batch_id=row[2],
+            attempt=row[3],
+            installations=row[4],
+            payload=row[5],
+            headers=PushHeaders(row[6], row[7], row[8], row[9]),
+            accepted_at=row[10],
+            expires_at=row[11],
+            last_reason=row[12],
         )
         for row in rows
     ]
@@ -166,12 +176,16 @@ class Outcome:
 
 @dataclass(slots=True)
 class Again:
-    """Installations of a batch that are tried again at `due_at`; `held_by` is the credential they wait for."""
+    """Installations of a batch that are tried again at `due_at`, and why.
+
+    `held_by` is the credential they wait for, if it is that.
+    """
 
     batch: ClaimedBatch
     attempt: int
     due_at: datetime
     held_by: int | None
+    reason: str
     installations: Sequence[int]
 
 
@@ -228,7 +242,7 @@ async def settle(
             owner,
             [(batch.app_id, batch.push_id, batch.batch_id) for batch in settlement.ended],
             [
-                (batch.app_id, batch.push_id, batch.batch_id, batch.attempt, lease_end, None, ids, None)
+                (batch.app_id, batch.push_id, batch.batch_id, batch.attempt, lease_end, None, "", ids, None)
                 for batch, ids in settlement.remaining
             ],
             [
@@ -252,6 +266,7 @@ async def settle(
                     one.attempt,
                     one.due_at,
                     one.held_by,
+                    one.reason,
                     one.installations,
                     one.batch.batch_id,
                 )

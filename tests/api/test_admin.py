@@ -30,7 +30,7 @@ async def command(front: Front) -> Command:
             "PUSH_RELAY_TOKEN": token or front.operator_token,
             "COLUMNS": "250",
         }
-        return await asyncio.to_thread(CliRunner().invoke, admin_app, list(arguments), env=environ)
+        return await asyncio.to_thread(lambda: CliRunner().invoke(admin_app, list(arguments), env=environ))
 
     return run
 

@@ -88,8 +88,8 @@ async def test_a_token_leaves_the_copy_that_had_it(front: Front) -> None:
     assert (await front.register(second, TOKEN)).status == 204
     async with front.database.connection() as connection:
         rows = await connection.fetch(
-            "SELECT alongside, retired_reason FROM device_token JOIN installation USING (app_id, installation_id) "
-            "ORDER BY alongside"
+            "SELECT alongside, retired_reason FROM device_token "
+            "JOIN installation USING (app_id, installation_id) ORDER BY alongside"
         )
     assert [tuple(row) for row in rows] == [("", "moved"), ("b", None)]
 

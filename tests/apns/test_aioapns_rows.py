@@ -239,29 +239,32 @@ async def test_streams_grow_from_one_to_many(start: Start, connect: Connect) -> 
 
 
 async def test_streams_shrink(start: Start, connect: Connect) -> None:
-    """10 streams in use, then 2 granted: no third one is opened while two are."""
-    most = 0
+    """10 streams in use, then 2 granted: no further one is opened before 9 have ended."""
+    shrunk = asyncio.Event()
+    early = 0
 
     async def script(peer: Peer) -> None:
-        nonlocal most
+        nonlocal early
         requests = [await peer.request() for _ in range(10)]
         peer.set({3: 2})
-        await asyncio.sleep(0.05)
-        for request in requests:
+        await asyncio.sleep(0.1)
+        shrunk.set()
+        await asyncio.sleep(0.3)
+        early = len(peer.requests) - 10
+        for request in requests[1:]:
             peer.answer(request)
-        answered = 10
-        while answered < 30:
-            await asyncio.sleep(0.01)
-            waiting = sorted(peer.requests)[answered:]
-            most = max(most, len(waiting))
-            if waiting:
-                peer.answer(peer.requests[waiting[0]])
-                answered += 1
+        peer.answer(await peer.request())
+        peer.answer(requests[0])
+        await peer.serve()
 
     server = await start(script, {3: 10})
+    client = connect(server)
     async with within():
-        assert await connect(server).push(30) == [OK] * 30
-    assert most <= 2
+        first = asyncio.ensure_future(client.push(10))
+        await shrunk.wait()
+        assert await client.push(10) == [OK] * 10
+        assert await first == [OK] * 10
+    assert early == 0
 
 
 # ChannelPool(1000): assumes 1000 streams before SETTINGS arrives

@@ -81,12 +81,12 @@ def test_no_other_spelling_of_any_character_is_accepted() -> None:
     device = IDENTIFIERS.mint_device("chess", customer, bytes(16))
     for place in range(len(customer)):
         for character in string.ascii_letters + string.digits + "-_=":
-            for right, accepts in (
-                (customer, lambda text: IDENTIFIERS.is_customer("chess", text)),
-                (device, lambda text: IDENTIFIERS.is_device("chess", customer, text)),
-            ):
-                if right[place] != character:
-                    assert not accepts(right[:place] + character + right[place + 1 :])
+            if customer[place] != character:
+                text = customer[:place] + character + customer[place + 1 :]
+                assert not IDENTIFIERS.is_customer("chess", text)
+            if device[place] != character:
+                text = device[:place] + character + device[place + 1 :]
+                assert not IDENTIFIERS.is_device("chess", customer, text)
 
 
 @given(st.one_of(st.text(), st.text().map(lambda text: "c_" + text)))

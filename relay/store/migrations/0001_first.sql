@@ -200,6 +200,7 @@ CREATE TABLE batch (
     due_at timestamptz NOT NULL,
     lease_owner uuid,
     held_by bigint,
+    last_reason text NOT NULL DEFAULT '',
     installations bigint[] NOT NULL,
     PRIMARY KEY (app_id, push_id, batch_id)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000);
@@ -210,7 +211,7 @@ CREATE INDEX batch_held ON batch (held_by) WHERE held_by IS NOT NULL;
 CREATE TYPE batch_key AS (app_id text, push_id uuid, batch_id bigint);
 CREATE TYPE batch_row AS (
     app_id text, push_id uuid, batch_id bigint, attempt smallint, due_at timestamptz, held_by bigint,
-    installations bigint[], parent_id bigint
+    last_reason text, installations bigint[], parent_id bigint
 );
 CREATE TYPE outcome_row AS (
     app_id text, push_id uuid, batch_id bigint, attempt smallint, outcome text, status smallint, reason text,
