@@ -138,11 +138,8 @@ async def _operator_token(settings: config.Settings, label: str) -> None:
     import secrets
 
     from relay.app import SystemClock, open_database
-    from relay.store.api_tokens import TokenIssuer
-    from relay.store.auth import NewToken
+    from relay.store.api_tokens import create_operator_token
 
     async with AsyncExitStack() as stack:
         database = await open_database(settings, stack)
-        issuer = TokenIssuer(database, SystemClock(), secrets.token_bytes)
-        issued = await issuer.issue(NewToken(kind="operator", label=label))
-        typer.echo(issued.text)
+        typer.echo(await create_operator_token(database, SystemClock(), secrets.token_bytes, label))

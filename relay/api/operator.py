@@ -112,7 +112,7 @@ class OperatorApi:
     # --- apps ---
 
     async def add_app(self, request: web.Request) -> web.Response:
-        """201 {"app_id", "publisher_id", "name", "created_at"}; 409 if it is taken, or no such publisher is."""
+        """201 {"app_id", "publisher_id", "name", "created_at"}; 409 if it is taken."""
         await authenticate(request, "operator")
         body = convert(await read_json(request), _AppBody)
         if not await self._registry.has_publisher(body.publisher_id):
@@ -135,7 +135,7 @@ class OperatorApi:
     # --- credentials ---
 
     async def put_credential(self, request: web.Request) -> web.Response:
-        """201 and the credential without its secret, in place of that of the same team, environment and bundle."""
+        """201 and the credential, replacing that of the same team, environment and bundle."""
         await authenticate(request, "operator")
         body = convert(await read_json(request), _CredentialBody)
         now = self._clock.now()

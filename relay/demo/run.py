@@ -20,8 +20,7 @@ from relay.config import Apns, ApnsEndpoint, Database, Http, Keys, Settings
 from relay.demo import document
 from relay.demo.document import App, Copy, Customer, Demo, Device
 from relay.demo.store import StoreBuilder, launch_again
-from relay.store.api_tokens import TokenIssuer
-from relay.store.auth import NewToken
+from relay.store.api_tokens import create_operator_token
 from sdk_stub.apns import ApnsStandIn, ControlClient
 from sdk_stub.device import ReceivedNotification, SimulatedDevice
 
@@ -88,10 +87,9 @@ async def _find_or_build(
     if found is not None and await _still_holds(found, control, http):
         found.relay, found.apns = relay.url, places
         return found
-    issuer = TokenIssuer(relay.database, SystemClock(), secrets.token_bytes)
-    operator = await issuer.issue(NewToken(kind="operator", label="demo"))
-    publishers = await StoreBuilder(http, relay.url, operator.text, control).build()
-    return Demo(relay=relay.url, apns=places, operator_token=operator.text, publishers=publishers)
+    token = await create_operator_token(relay.database, SystemClock(), secrets.token_bytes, "demo")
+    publishers = await StoreBuilder(http, relay.url, token, control).build()
+    return Demo(relay=relay.url, apns=places, operator_token=token, publishers=publishers)
 
 
 async def _still_holds(found: Demo, control: ControlClient, http: aiohttp.ClientSession) -> bool:

@@ -10,8 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from relay.admin import admin_app
 from tests.api import pems
@@ -140,7 +139,10 @@ async def test_bulk_import(command: Command, front: Front, tmp_path: Path) -> No
     assert json.loads(first.stdout) == {"imported": 1501, "bad_lines": 2}
     assert "copies.ndjson:13: The line is not valid JSON" in first.stderr
     assert "copies.ndjson:14: team_id: Expected 10 capital letters and digits." in first.stderr
-    tokens = {one["installation_uuid"]: one["install_token"] for one in map(json.loads, out.open())}
+    tokens = {
+        one["installation_uuid"]: one["install_token"]
+        for one in map(json.loads, out.read_text().splitlines())
+    }
     assert len(tokens) == 1501
     assert out.stat().st_mode & 0o77 == 0, "tokens are for their owner's eyes"
     for copy, status in ((copies[0], 401), (newer, 200), (copies[1499], 200)):
@@ -150,6 +152,7 @@ async def test_bulk_import(command: Command, front: Front, tmp_path: Path) -> No
     file.write_text("\n".join(json.dumps(copy) for copy in copies[1:]))
     again = await command("import", str(file), "--out", str(out))
     assert again.exit_code == 0, again.output
-    assert {one["installation_uuid"]: one["install_token"] for one in map(json.loads, out.open())} == {
-        copy["installation_uuid"]: tokens[copy["installation_uuid"]] for copy in copies[1:]
-    }
+    assert {
+        one["installation_uuid"]: one["install_token"]
+        for one in map(json.loads, out.read_text().splitlines())
+    } == {copy["installation_uuid"]: tokens[copy["installation_uuid"]] for copy in copies[1:]}

@@ -13,8 +13,7 @@ import pytest
 
 from relay.app import Relay, SystemClock
 from relay.config import Apns, ApnsEndpoint, Database, Dispatch, Http, Keys, Settings
-from relay.store.api_tokens import TokenIssuer
-from relay.store.auth import NewToken
+from relay.store.api_tokens import create_operator_token
 from sdk_stub.apns import ApnsStandIn
 
 from .store import Store
@@ -54,7 +53,6 @@ async def relay(settings: Settings) -> AsyncIterator[Relay]:
 
 @pytest.fixture
 async def store(relay: Relay, apns: ApnsStandIn) -> AsyncIterator[Store]:
-    issuer = TokenIssuer(relay.database, SystemClock(), secrets.token_bytes)
-    operator = await issuer.issue(NewToken(kind="operator"))
+    token = await create_operator_token(relay.database, SystemClock(), secrets.token_bytes)
     async with aiohttp.ClientSession(relay.url) as session:
-        yield Store(session, apns, operator.text)
+        yield Store(session, apns, token)
