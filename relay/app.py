@@ -1,6 +1,6 @@
 """The composition root: the only place that wires the parts together.
 
-    api -> intake -> queue (PostgreSQL) -> dispatcher -> sender -> APNs -> settler -> PostgreSQL
+api -> intake -> queue (PostgreSQL) -> dispatcher -> sender -> APNs -> settler -> PostgreSQL
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,7 +25,6 @@ from relay.api.publisher import PublisherApi
 from relay.api.pushes import PushesApi
 from relay.api.send import SendApi
 from relay.api.spec import SpecApi
-from relay.apns.connection import Timing
 from relay.apns.pool import Endpoint
 from relay.apns.sender import ApnsSender
 from relay.config import KeyRing, Settings, endpoint, key_ring
@@ -99,7 +97,7 @@ class Relay:
             random.random,
         )
         self._intake = Intake(
-            database, self.dispatcher.wake, random_batch_id, batch_size=settings.dispatch.batch_size
+            database, self.dispatcher, random_batch_id, batch_size=settings.dispatch.batch_size
         )
         self._web = self._make_web(keys)
         self._runner = web.AppRunner(self._web, access_log=None, shutdown_timeout=10.0)

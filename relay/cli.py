@@ -31,7 +31,9 @@ app.add_typer(admin_app)
 
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", envvar="PUSH_RELAY_CONFIG", help="Settings (YAML).", dir_okay=False, exists=True),
+    typer.Option(
+        "--config", envvar="PUSH_RELAY_CONFIG", help="Settings (YAML).", dir_okay=False, exists=True
+    ),
 ]
 
 
@@ -84,7 +86,9 @@ def apns(
     control_port: Annotated[int, typer.Option(help="The control API's; 0 takes a free one.")] = 2199,
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
     ca_file: Annotated[Path, typer.Option(help="Where its CA is written.")] = Path("var/apns-ca.pem"),
-    state_file: Annotated[Path | None, typer.Option(help="Keeps keys and device tokens over restarts.")] = None,
+    state_file: Annotated[
+        Path | None, typer.Option(help="Keeps keys and device tokens over restarts.")
+    ] = None,
 ) -> None:
     """Run the APNs stand-in alone: it answers like Apple and shows what each device received."""
     from sdk_stub.apns import run

@@ -190,7 +190,9 @@ def _make_key_file(path: Path) -> None:
     }
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write("# The relay's secret keys, oldest to newest. Losing this file loses every identifier: back it up.\n")
+        file.write(
+            "# The relay's secret keys, oldest to newest. Losing this file loses every identifier: back it up.\n"
+        )
         yaml.safe_dump(made, file)
 
 

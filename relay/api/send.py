@@ -25,7 +25,7 @@ from relay.errors import Fault, Forbidden, Invalid
 
 
 class SendApi:
-    """Checks a request at the door and hands it to the acceptor; everything wrong is refused before anything is stored."""
+    """Checks a request at the door and hands it to the acceptor. What is wrong is refused before anything is stored."""
 
     def __init__(
         self, acceptor: Acceptor, identifiers: Identifiers, lifetimes: Lifetimes, clock: Clock, random: Random
@@ -45,7 +45,9 @@ class SendApi:
         token = await http.authenticate(request, "push")
         body = http.convert(await http.read_json(request), SendBody)
         if body.app_id != token.app_id:
-            raise Forbidden("This token is of another app.", [Fault("forbidden", "/app_id", "Not this token's app.")])
+            raise Forbidden(
+                "This token is of another app.", [Fault("forbidden", "/app_id", "Not this token's app.")]
+            )
         now = self._clock.now()
         faults: list[Fault] = []
         push_type, headers, expires_at = check_headers(body, now, self._lifetimes)

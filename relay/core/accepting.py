@@ -81,7 +81,9 @@ class Acceptor(Protocol):
         """Returns when the push is durable. Raises Unavailable if it is not."""
 
 
-def check_headers(body: SendBody, now: datetime, lifetimes: Lifetimes) -> tuple[PushType, PushHeaders, datetime]:
+def check_headers(
+    body: SendBody, now: datetime, lifetimes: Lifetimes
+) -> tuple[PushType, PushHeaders, datetime]:
     """Push type, request headers and the moment at which the relay stops trying. Raises Invalid."""
     faults: list[Fault] = []
     push_type = _push_type(body, faults)
@@ -124,7 +126,9 @@ def _expiration(body: SendBody, push_type: PushType, now: datetime, faults: list
         if not 0 <= body.expiration <= _MAX_EPOCH:
             faults.append(Fault("invalid_value", "/expiration", "`expiration` is epoch seconds, or 0."))
         elif 0 < body.expiration <= now.timestamp():
-            faults.append(Fault("invalid_value", "/expiration", "`expiration` (epoch seconds) is in the past."))
+            faults.append(
+                Fault("invalid_value", "/expiration", "`expiration` (epoch seconds) is in the past.")
+            )
         return body.expiration
     return push_type.default_expiration
 
@@ -176,7 +180,9 @@ class DestinationCheck:
     Invalid naming each identifier that is malformed, forged, of another app or of another customer.
     """
 
-    def __init__(self, identifiers: Identifiers, app_id: str, destinations: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self, identifiers: Identifiers, app_id: str, destinations: Mapping[str, Sequence[str]]
+    ) -> None:
         self._identifiers = identifiers
         self._app_id = app_id
         self._destinations = destinations
@@ -200,7 +206,9 @@ class DestinationCheck:
             detail = f"{self._wrong} identifiers are wrong; {len(self._faults)} of them are named."
             self._faults.append(Fault("too_many", "/destinations", detail))
         if self._faults:
-            raise Invalid("Some destinations are not identifiers of this app; nothing was sent.", self._faults)
+            raise Invalid(
+                "Some destinations are not identifiers of this app; nothing was sent.", self._faults
+            )
 
     def _check(self, customer: str, devices: Sequence[str]) -> int:
         pointer = f"/destinations/{pointer_token(customer)}"

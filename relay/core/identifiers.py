@@ -54,7 +54,9 @@ class Identifiers:
     def is_device(self, app_id: str, customer: str, identifier: str) -> bool:
         """Whether this is a device identifier of that app that we signed, of the customer `customer` (verified)."""
         parsed = parse(identifier)
-        return parsed is not None and parsed.kind == "d" and self._verify(parsed, app_id, _random_of(customer))
+        return (
+            parsed is not None and parsed.kind == "d" and self._verify(parsed, app_id, _random_of(customer))
+        )
 
     def _mint(self, kind: str, app_id: str, owner: bytes, random: bytes) -> str:
         if len(random) != RANDOM_BYTES:

@@ -39,6 +39,4 @@ class ApnsIds:
 
     def of(self, installation_id: int) -> str:
         """The apns-id of the delivery to that installation: a canonical lower-case UUID."""
-        return (
-            f"{self._prefix}{0x8000 | installation_id >> 48 & 0x3FFF:04x}-{installation_id & 0xFFFFFFFFFFFF:012x}"
-        )
+        return f"{self._prefix}{0x8000 | installation_id >> 48 & 0x3FFF:04x}-{installation_id & 0xFFFFFFFFFFFF:012x}"

@@ -60,7 +60,9 @@ def encode(payload: dict[str, Any]) -> bytes:
     except OverflowError:  # an integer beyond 64 bits
         return json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     except UnicodeEncodeError:
-        fault = Fault("invalid_value", "/payload", "The payload has a lone surrogate, which UTF-8 can't carry.")
+        fault = Fault(
+            "invalid_value", "/payload", "The payload has a lone surrogate, which UTF-8 can't carry."
+        )
         raise Invalid(faults=[fault]) from None
 
 
@@ -70,7 +72,9 @@ def _check_background(aps: Any, faults: list[Fault]) -> None:
         faults.append(Fault("missing_field", pointer, "A background push needs `content-available: 1`."))
     for key in ("alert", "badge", "sound"):
         if isinstance(aps, dict) and key in aps:
-            detail = f"A background push must not have `{key}` (Apple, Pushing background updates to your App)."
+            detail = (
+                f"A background push must not have `{key}` (Apple, Pushing background updates to your App)."
+            )
             faults.append(Fault("not_allowed", f"/payload/aps/{key}", detail))
 
 
@@ -174,7 +178,9 @@ def _check_keys(
     for key, item in value.items():
         rule = table.get(key)
         if rule is None:
-            warnings.append(Fault("unknown_key", f"{pointer}/{pointer_token(key)}", "Apple ignores this key."))
+            warnings.append(
+                Fault("unknown_key", f"{pointer}/{pointer_token(key)}", "Apple ignores this key.")
+            )
         elif isinstance(rule, _Rule):
             if not rule.holds(item):
                 faults.append(Fault("wrong_type", f"{pointer}/{key}", f"This must be {rule.wanted}."))

@@ -24,39 +24,52 @@ from relay.core.strict_json import pointer_token
 from relay.errors import Fault
 
 
+class Copy(NamedTuple):
+    """An installation with its device token: where a push to it goes, and with what."""
+
+    installation_id: int
+    bundle_id: str
+    team_id: str
+    environment: Environment | None
+    token: bytes
+    registered_at: datetime
+
+
 class Reach(NamedTuple):
     """A copy that a destination reaches: `destination` is the identifier that was asked for."""
 
     destination: str
-    installation_id: int
     listed: bool
+    copy: Copy
 
 
 class Route(NamedTuple):
-    """The installations of a push, without repeats, how many were skipped, and what could not be reached."""
+    """The copies of a push by installation, how many were skipped, and what could not be reached."""
 
-    installations: list[int]
+    copies: dict[int, Copy]
     skipped: int
     warnings: list[Fault]
 
 
-def route(customers: Sequence[str], devices: Iterable[str], reached: Iterable[Reach], *, listed_only: bool) -> Route:
+def route(
+    customers: Sequence[str], devices: Iterable[str], reached: Iterable[Reach], *, listed_only: bool
+) -> Route:
     """The route of one push from the copies its destinations reach."""
-    installations: dict[int, None] = {}
+    copies: dict[int, Copy] = {}
     skipped: set[int] = set()
     heard: set[str] = set()
-    for destination, installation_id, listed in reached:
+    for destination, listed, copy in reached:
         heard.add(destination)
         if listed_only and not listed:
-            skipped.add(installation_id)
+            skipped.add(copy.installation_id)
         else:
-            installations[installation_id] = None
+            copies[copy.installation_id] = copy
     warnings = [
         Fault("unreachable", f"/destinations/{pointer_token(name)}", "No installation with a device token.")
         for name in (*customers, *devices)
         if name not in heard
     ]
-    return Route(list(installations), len(skipped), warnings)
+    return Route(copies, len(skipped), warnings)
 
 
 # --- from claimed batches to what is handed to APNs ---
@@ -77,18 +90,6 @@ class ClaimedBatch:
     expires_at: datetime
     last_reason: str = ""
     """Why it was not delivered at the attempt before, or ""."""
-
-
-class Copy(NamedTuple):
-    """An installation as resolved for a batch: where its push goes, and with what."""
-
-    batch: int
-    installation_id: int
-    bundle_id: str
-    team_id: str
-    environment: Environment | None
-    token: bytes
-    registered_at: datetime
 
 
 class ListedDevice(NamedTuple):
@@ -129,24 +130,21 @@ FindCredential = Callable[[str, Environment, str], tuple[Credential | None, int]
 
 def plan(
     batches: Sequence[ClaimedBatch],
-    copies: Iterable[Copy],
+    copies: Sequence[Iterable[Copy]],
     find_credential: FindCredential,
     test_devices: Mapping[tuple[str, int], ListedDevice],
 ) -> Plan:
-    """Group the copies of claimed batches by what they are sent with. `Copy.batch` is an index into `batches`."""
+    """Group the copies of claimed batches by what they are sent with. `copies` go by the index of their batch."""
     made = Plan()
-    by_batch: dict[int, list[Copy]] = defaultdict(list)
-    for copy in copies:
-        by_batch[copy.batch].append(copy)
-    for index, batch in enumerate(batches):
-        _plan_batch(made, batch, by_batch.get(index, []), find_credential, test_devices)
+    for batch, resolved in zip(batches, copies, strict=True):
+        _plan_batch(made, batch, resolved, find_credential, test_devices)
     return made
 
 
 def _plan_batch(
     made: Plan,
     batch: ClaimedBatch,
-    copies: list[Copy],
+    copies: Iterable[Copy],
     find_credential: FindCredential,
     test_devices: Mapping[tuple[str, int], ListedDevice],
 ) -> None:

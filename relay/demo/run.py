@@ -131,9 +131,7 @@ def _greet(demo: Demo, directory: Path) -> None:
     _console.print(f"\n[bold]The relay is at {demo.relay}[/] and described at {demo.relay}/v1.0/spec/\n")
     for shown in demo.publishers:
         for one in shown.apps:
-            people = ", ".join(
-                f"{who.name} ({_devices(who)})" for who in one.customers
-            )
+            people = ", ".join(f"{who.name} ({_devices(who)})" for who in one.customers)
             _console.print(f"  {shown.name}: {one.name} on {people}")
     _console.print(f"\nSend {customer.name} a push, to every copy on every device:\n")
     _console.print(

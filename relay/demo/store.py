@@ -68,7 +68,10 @@ class StoreBuilder:
 
     async def _add_credentials(self) -> None:
         wanted = {
-            (one.team_id, one.environment) for apps in STORE.values() for copies in apps.values() for one in copies
+            (one.team_id, one.environment)
+            for apps in STORE.values()
+            for copies in apps.values()
+            for one in copies
         }
         for team_id, environment in sorted(wanted):
             key = await self._control.issue_key(team_id)

@@ -9,31 +9,51 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from relay.core.accepting import Accepted, PushRequest
-from relay.core.routing import route
+from relay.core.routing import ClaimedBatch, Copy, Route, route
 from relay.errors import RelayError, Unavailable
 from relay.store import pushes
 from relay.store.database import Database
 
 _MAX_GROUP = 500
+_MAX_HANDED_OVER = pushes.BULK
+"""A push to more installations than this goes through the queue; its copies are not kept in memory."""
 _MAX_DESTINATIONS = 50_000
 
 
+class Outlet(Protocol):
+    """The dispatcher of this node, as far as the intake knows it."""
+
+    def lease(self, installations: int) -> pushes.Lease | None:
+        """A lease for a new batch of so many installations if there is room for it now."""
+
+    def take(self, batches: list[ClaimedBatch], copies: list[list[Copy]]) -> None:
+        """Send these batches, which were stored under such leases; `copies` go by index."""
+
+    def wake(self) -> None:
+        """There is something new in the queue."""
+
+
 class Intake:
-    """The way in. `wake` is called after each commit, so that dispatch looks at the queue at once."""
+    """The way in. What fits is handed to `outlet`, the dispatcher of this node, without a detour by the queue.
+
+    The hand-over saves a claim and a query; the batch is in the queue all the same, under the node's lease, so if the node
+    dies another sends it.
+    """
 
     def __init__(
         self,
         database: Database,
-        wake: Callable[[], None],
+        outlet: Outlet,
         batch_id: Callable[[], int],
         *,
         batch_size: int,
         groups: int = 2,
     ) -> None:
         self._database = database
-        self._wake = wake
+        self._outlet = outlet
         self._batch_id = batch_id
         self._batch_size = batch_size
         self._groups = groups
@@ -100,14 +120,35 @@ class Intake:
                 route(request.customers, request.devices, copies, listed_only=request.debug)
                 for request, copies in zip(requests, reached, strict=True)
             ]
-            await pushes.insert(connection, requests, routes, self._batch_size, self._batch_id)
-        self._wake()
+            leases = [self._lease(made) for made in routes]
+            batches = await pushes.insert(
+                connection, requests, routes, leases, self._batch_size, self._batch_id
+            )
+        self._hand_over(routes, leases, batches)
         return [
             Accepted(
                 request.push_id,
-                len(made.installations),
+                len(made.copies),
                 made.skipped,
                 [*request.warnings, *made.warnings],
             )
             for request, made in zip(requests, routes, strict=True)
         ]
+
+    def _lease(self, made: Route) -> pushes.Lease | None:
+        count = len(made.copies)
+        return self._outlet.lease(count) if 0 < count <= _MAX_HANDED_OVER else None
+
+    def _hand_over(
+        self, routes: list[Route], leases: list[pushes.Lease | None], stored: list[list[ClaimedBatch]]
+    ) -> None:
+        batches: list[ClaimedBatch] = []
+        copies: list[list[Copy]] = []
+        for made, lease, own in zip(routes, leases, stored, strict=True):
+            if lease is not None:
+                batches += own
+                copies.extend([made.copies[number] for number in batch.installations] for batch in own)
+        if batches:
+            self._outlet.take(batches, copies)
+        if len(batches) < sum(map(len, stored)):
+            self._outlet.wake()

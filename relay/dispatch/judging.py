@@ -86,7 +86,9 @@ class Judge:
             judged.outcomes.append(_outcome(leg, "failed", answer, copies))
         else:
             unregistered = action is Action.RETIRE_UNREGISTERED
-            judged.outcomes.append(_outcome(leg, "unregistered" if unregistered else "failed", answer, copies))
+            judged.outcomes.append(
+                _outcome(leg, "unregistered" if unregistered else "failed", answer, copies)
+            )
 
     def _again(
         self, judged: Judged, leg: Leg, answer: Answer, action: Action, copies: list[Copy], now: datetime

@@ -17,7 +17,7 @@ from relay.config import Dispatch
 from relay.core.clock import Clock
 from relay.core.push_types import PUSH_TYPES
 from relay.core.retry import Backoff
-from relay.core.routing import ClaimedBatch, Leg, Plan, plan
+from relay.core.routing import ClaimedBatch, Copy, Leg, Plan, plan
 from relay.core.sending import Credential, Environment, SendBatch, Sender
 from relay.dispatch.judging import Judge, Judged
 from relay.dispatch.settling import Settler
@@ -26,6 +26,7 @@ from relay.errors import RelayError
 from relay.store import queue
 from relay.store.credentials import NO_CREDENTIAL, CredentialBook, Credentials
 from relay.store.database import Database
+from relay.store.pushes import Lease
 from relay.store.queue import Again, Outcome
 
 _log = logging.getLogger(__name__)
@@ -55,9 +56,7 @@ class Dispatcher:
         self._settings = settings
         self._owner = owner
         self._judge = Judge(Backoff(settings.retry_first, settings.retry_longest), spread)
-        self._settler = Settler(
-            database, owner, clock, batch_id, lease=settings.lease, wake_at=self._wake_at
-        )
+        self._settler = Settler(database, owner, clock, batch_id, lease=settings.lease, wake_at=self._wake_at)
         self._wakeup = asyncio.Event()
         self._book = CredentialBook((), ())
         self._book_read: datetime | None = None
@@ -125,6 +124,19 @@ class Dispatcher:
             except RelayError:
                 _log.warning("the leases could not be extended")
 
+    # --- what the intake of this node hands over ---
+
+    def lease(self, installations: int) -> Lease | None:
+        """A lease for a new batch of so many installations, if there is room for it now."""
+        if self._stopping or self._settler.in_flight + installations > self._settings.in_flight:
+            return None
+        return Lease(self._owner, self._clock.now() + timedelta(seconds=self._settings.lease))
+
+    def take(self, batches: list[ClaimedBatch], copies: list[list[Copy]]) -> None:
+        """Send batches that were stored under this node's lease; `copies` go by index."""
+        self._settler.open(batches)
+        self._start(self._dispatch(batches, copies))
+
     # --- claim and resolve ---
 
     async def _claim(self) -> bool:
@@ -139,7 +151,7 @@ class Dispatcher:
         if not batches:
             return False
         self._settler.open(batches)
-        self._start(self._dispatch(batches))
+        self._start(self._dispatch(batches, None))
         return True
 
     def _start(self, coroutine: object) -> None:
@@ -154,12 +166,12 @@ class Dispatcher:
             # Its batches come back when their lease ends; nothing is lost.
             _log.error("a dispatch task failed: %s", type(error).__name__)
 
-    async def _dispatch(self, batches: list[ClaimedBatch]) -> None:
+    async def _dispatch(self, batches: list[ClaimedBatch], copies: list[list[Copy]] | None) -> None:
         now = self._clock.now()
-        alive = [batch for batch in batches if batch.expires_at > now]
-        if len(alive) < len(batches):
+        if copies is None and any(batch.expires_at <= now for batch in batches):
             self._settle_expired([batch for batch in batches if batch.expires_at <= now])
-        made = await self._resolve(alive)
+            batches = [batch for batch in batches if batch.expires_at > now]
+        made = await self._resolve(batches, copies)
         for batch, ids in made.tokenless:
             self._settler.add(Judged([Outcome(batch, "unregistered", 0, "NoDeviceToken", ids)]))
         for batch, credential_id, ids in made.held:
@@ -182,7 +194,9 @@ class Dispatcher:
 
     def _settle_expired(self, batches: list[ClaimedBatch]) -> None:
         for batch in batches:
-            self._settler.add(Judged([Outcome(batch, "expired", 0, batch.last_reason or "Expired", batch.installations)]))
+            self._settler.add(
+                Judged([Outcome(batch, "expired", 0, batch.last_reason or "Expired", batch.installations)])
+            )
 
     def _put_back(self, legs: list[Leg], now: datetime) -> None:
         for leg in legs:
@@ -190,13 +204,14 @@ class Dispatcher:
             again = Again(leg.batch, leg.batch.attempt, now + _HOLD_PAUSE, None, leg.batch.last_reason, ids)
             self._settler.add(Judged(again=[again]))
 
-    async def _resolve(self, batches: list[ClaimedBatch]) -> Plan:
+    async def _resolve(self, batches: list[ClaimedBatch], copies: list[list[Copy]] | None) -> Plan:
         if not batches:
             return Plan()
         await self._read_book()
         async with self._database.connection() as connection:
-            kinds = [PUSH_TYPES[batch.headers.push_type].token_kind for batch in batches]
-            copies = await queue.resolve(connection, batches, kinds)
+            if copies is None:
+                kinds = [PUSH_TYPES[batch.headers.push_type].token_kind for batch in batches]
+                copies = await queue.resolve(connection, batches, kinds)
             listed = await queue.test_devices(connection, list({batch.app_id for batch in batches}))
         return plan(batches, copies, self._find_credential, listed)
 

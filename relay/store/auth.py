@@ -131,7 +131,9 @@ class NewToken:
     expires_at: datetime | None = None
 
 
-async def insert_token(connection: Connection, new: NewToken, text: str, token_id: UUID, now: datetime) -> None:
+async def insert_token(
+    connection: Connection, new: NewToken, text: str, token_id: UUID, now: datetime
+) -> None:
     """Store the digest of `text` with what the token may do."""
     await connection.execute(
         _INSERT,

@@ -46,7 +46,9 @@ class Database:
         """Open a pool of up to `connections`. Raises Unavailable if the server can't be reached."""
         try:
             return cls(
-                await asyncpg.create_pool(url, min_size=1, max_size=connections, command_timeout=60, init=_init)
+                await asyncpg.create_pool(
+                    url, min_size=1, max_size=connections, command_timeout=60, init=_init
+                )
             )
         except _LOST as error:
             raise _unavailable(error) from None
@@ -116,7 +118,9 @@ class Database:
 def migrations() -> list[tuple[str, str]]:
     """All migrations as (name, SQL), in their order."""
     files = resources.files("relay.store").joinpath("migrations").iterdir()
-    return sorted((file.name, file.read_text(encoding="utf-8")) for file in files if file.name.endswith(".sql"))
+    return sorted(
+        (file.name, file.read_text(encoding="utf-8")) for file in files if file.name.endswith(".sql")
+    )
 
 
 def _partition_sql(table: str, day: datetime) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
 
 from relay.core.accepting import PushRequest
-from relay.core.routing import Reach, Route
+from relay.core.routing import ClaimedBatch, Copy, Reach, Route
+from relay.core.sending import Environment
 from relay.store.database import Connection
 
 # A destination is a customer or a device; both lead to the copies that have a device token of the wanted kind.
@@ -19,15 +22,16 @@ WITH wanted AS (
     FROM unnest($1::int[], $2::text[]) AS w(request, destination)
     JOIN scoped_identifier s ON s.app_id = ($3::text[])[w.request] AND s.value = w.destination
 ), reached AS (
-    SELECT w.request, w.destination, w.token_kind, i.app_id, i.installation_id, i.device_id
+    SELECT w.request, w.destination, w.token_kind, i.*
     FROM wanted w JOIN installation i ON w.kind = 'c' AND i.app_id = w.app_id AND i.customer_id = w.subject
     WHERE i.retired_at IS NULL
     UNION ALL
-    SELECT w.request, w.destination, w.token_kind, i.app_id, i.installation_id, i.device_id
+    SELECT w.request, w.destination, w.token_kind, i.*
     FROM wanted w JOIN installation i ON w.kind = 'd' AND i.app_id = w.app_id AND i.device_id = w.subject
     WHERE i.retired_at IS NULL
 )
-SELECT r.request, r.destination, r.installation_id, {listed} AS listed
+SELECT r.request, r.destination, {listed} AS listed, r.installation_id, r.bundle_id, r.team_id, r.environment,
+       t.token, t.registered_at
 FROM reached r
 JOIN device_token t ON t.app_id = r.app_id AND t.installation_id = r.installation_id AND t.kind = r.token_kind
 WHERE t.retired_at IS NULL
@@ -44,12 +48,17 @@ _INSERT = """
 WITH pushes AS (
     INSERT INTO push SELECT * FROM unnest($1::push[])
 ), batches AS (
-    INSERT INTO batch (app_id, push_id, batch_id, bulk, attempt, due_at, installations)
-    SELECT app_id, push_id, batch_id, cardinality(installations) > $3, attempt, due_at, installations
+    INSERT INTO batch (app_id, push_id, batch_id, bulk, attempt, due_at, lease_owner, installations)
+    SELECT app_id, push_id, batch_id, cardinality(installations) > $3, attempt, due_at, lease_owner, installations
     FROM unnest($2::batch_row[])
 )
 SELECT pg_notify('push_relay_batch', '')
 """
+ENVIRONMENTS: dict[str | None, Environment | None] = {
+    None: None,
+    "production": Environment.PRODUCTION,
+    "sandbox": Environment.SANDBOX,
+}
 BULK = 100
 """A batch of more installations than this stands behind smaller ones of its app."""
 
@@ -73,23 +82,37 @@ async def reach(connection: Connection, requests: Sequence[PushRequest]) -> list
                 [request.app_id for request in requests],
                 [request.token_kind for request in requests],
             )
-            for number, destination, installation_id, listed in rows:
-                reached[number - 1].append(Reach(destination, installation_id, listed))
+            for number, destination, listed, installation_id, bundle_id, team_id, environment, *token in rows:
+                copy = Copy(installation_id, bundle_id, team_id, ENVIRONMENTS[environment], *token)
+                reached[number - 1].append(Reach(destination, listed, copy))
     return reached
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Whose a batch is from its first moment on, and until when. None of it: whoever claims it first."""
+
+    owner: UUID
+    until: datetime
 
 
 async def insert(
     connection: Connection,
     requests: Sequence[PushRequest],
     routes: Sequence[Route],
+    leases: Sequence[Lease | None],
     batch_size: int,
     batch_id: Callable[[], int],
-) -> None:
-    """Store pushes with their batches; `routes` go by index. Durable when this returns."""
+) -> list[list[ClaimedBatch]]:
+    """Store pushes with their batches; `routes` and `leases` go by index. Durable when this returns.
+
+    Returns the batches of each push. Those of a push with a lease are that node's to send at once.
+    """
     pushes = []
     batches = []
-    for request, route in zip(requests, routes, strict=True):
-        headers, installations = request.headers, route.installations
+    made: list[list[ClaimedBatch]] = []
+    for request, route, lease in zip(requests, routes, leases, strict=True):
+        headers, installations = request.headers, list(route.copies)
         pushes.append(
             (
                 request.app_id,
@@ -107,12 +130,38 @@ async def insert(
                 route.skipped,
             )
         )
+        owner, due_at = (lease.owner, lease.until) if lease else (None, request.accepted_at)
+        own = []
         for start in range(0, len(installations), batch_size):
-            chunk = installations[start : start + batch_size]
-            batches.append(
-                (request.app_id, request.push_id, batch_id(), 0, request.accepted_at, None, "", chunk, None)
+            batch = ClaimedBatch(
+                request.app_id,
+                request.push_id,
+                batch_id(),
+                0,
+                installations[start : start + batch_size],
+                request.payload,
+                headers,
+                request.accepted_at,
+                request.expires_at,
             )
+            own.append(batch)
+            batches.append(
+                (
+                    batch.app_id,
+                    batch.push_id,
+                    batch.batch_id,
+                    0,
+                    due_at,
+                    owner,
+                    None,
+                    "",
+                    batch.installations,
+                    None,
+                )
+            )
+        made.append(own)
     await connection.execute(_INSERT, pushes, batches, BULK)
+    return made
 
 
 # --- reading back ---

@@ -12,9 +12,9 @@ from datetime import datetime
 from uuid import UUID
 
 from relay.core.routing import ClaimedBatch, Copy, ListedDevice
-from relay.core.sending import Environment, PushHeaders
+from relay.core.sending import PushHeaders
 from relay.store.database import Connection
-from relay.store.pushes import BULK
+from relay.store.pushes import BULK, ENVIRONMENTS
 
 # Fair between apps: each app with work gives the same number of batches, small ones and bulk ones apart. The apps
 # are found by jumping through the index (a loose index scan), not by reading the queue.
@@ -92,10 +92,16 @@ WITH ended AS (
 )
 SELECT batch_id FROM owned
 """
+# Locked in the order in which enrolments lock, so that neither waits for the other.
 _RETIRE = """
-UPDATE device_token t SET retired_at = $1, retired_reason = r.reason FROM unnest($2::retirement_row[]) r
-WHERE t.app_id = r.app_id AND t.installation_id = r.installation_id AND t.token = r.token
-  AND t.retired_at IS NULL AND t.registered_at <= r.evidence
+WITH dead AS (
+    SELECT t.app_id, t.installation_id, t.kind, r.reason FROM unnest($2::retirement_row[]) r
+    JOIN device_token t ON t.app_id = r.app_id AND t.installation_id = r.installation_id AND t.token = r.token
+    WHERE t.retired_at IS NULL AND t.registered_at <= r.evidence
+    ORDER BY t.app_id, t.installation_id, t.kind FOR UPDATE OF t
+)
+UPDATE device_token t SET retired_at = $1, retired_reason = d.reason FROM dead d
+WHERE t.app_id = d.app_id AND t.installation_id = d.installation_id AND t.kind = d.kind
 """
 _TRACE = "INSERT INTO trace VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING"
 _EXTEND = "UPDATE batch SET due_at = $2 WHERE lease_owner = $1 AND batch_id = ANY($3::bigint[])"
@@ -126,38 +132,23 @@ async def claim(
 
 async def resolve(
     connection: Connection, batches: Sequence[ClaimedBatch], token_kinds: Sequence[str]
-) -> list[Copy]:
-    """The copies behind claimed batches that have an active device token of the batch's kind."""
+) -> list[list[Copy]]:
+    """For each claimed batch, its copies that have an active device token of the batch's kind."""
     numbers: list[int] = []
     ids: list[int] = []
     for number, batch in enumerate(batches, start=1):
         numbers.extend([number] * len(batch.installations))
         ids.extend(batch.installations)
     rows = await connection.fetch(_RESOLVE, numbers, ids, [batch.app_id for batch in batches], token_kinds)
-    return [
-        Copy(
-            number - 1,
-            installation_id,
-            bundle_id,
-            team_id,
-            _ENVIRONMENTS[environment],
-            token,
-            registered_at,
+    copies: list[list[Copy]] = [[] for _ in batches]
+    for number, installation_id, bundle_id, team_id, environment, token, registered_at in rows:
+        copies[number - 1].append(
+            Copy(installation_id, bundle_id, team_id, ENVIRONMENTS[environment], token, registered_at)
         )
-        for number, installation_id, bundle_id, team_id, environment, token, registered_at in rows
-    ]
+    return copies
 
 
-_ENVIRONMENTS: dict[str | None, Environment | None] = {
-    None: None,
-    "production": Environment.PRODUCTION,
-    "sandbox": Environment.SANDBOX,
-}
-
-
-async def test_devices(
-    connection: Connection, app_ids: Sequence[str]
-) -> dict[tuple[str, int], ListedDevice]:
+async def test_devices(connection: Connection, app_ids: Sequence[str]) -> dict[tuple[str, int], ListedDevice]:
     """The listed copies of these apps, by (app_id, installation_id)."""
     rows = await connection.fetch(_TEST_DEVICES, app_ids)
     return {(row[0], row[1]): ListedDevice(row[2], row[3]) for row in rows}
@@ -242,7 +233,18 @@ async def settle(
             owner,
             [(batch.app_id, batch.push_id, batch.batch_id) for batch in settlement.ended],
             [
-                (batch.app_id, batch.push_id, batch.batch_id, batch.attempt, lease_end, None, "", ids, None)
+                (
+                    batch.app_id,
+                    batch.push_id,
+                    batch.batch_id,
+                    batch.attempt,
+                    lease_end,
+                    owner,
+                    None,
+                    "",
+                    ids,
+                    None,
+                )
                 for batch, ids in settlement.remaining
             ],
             [
@@ -265,6 +267,7 @@ async def settle(
                     batch_id(),
                     one.attempt,
                     one.due_at,
+                    None,
                     one.held_by,
                     one.reason,
                     one.installations,

@@ -70,7 +70,8 @@ class Server:
     def __post_init__(self) -> None:
         config = h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
         self.conn = h2.connection.H2Connection(config)
-        self.conn.local_settings.update(self.initial)
+        values = {Codes.MAX_CONCURRENT_STREAMS: 100, **self.initial}
+        self.conn.local_settings = h2.settings.Settings(client=False, initial_values=values)
         self.conn.initiate_connection()
 
     def hear(self, octets: bytes) -> None:
@@ -92,21 +93,17 @@ class Server:
             self.conn.update_settings(self.changes.pop())
         if self.random.random() < 0.2:
             self.conn.ping(b"whatever")
-        if self.random.random() < 0.2 and self.conn.local_settings.initial_window_size == 0:
-            for stream_id in self.requests:
-                if stream_id not in self.waiting and self.conn.streams[stream_id].open:
-                    self.conn.increment_flow_control_window(1_000, stream_id)
         self.random.shuffle(self.waiting)
         for _ in range(self.random.randint(0, len(self.waiting))):
             self.answer(self.waiting.pop())
 
     def give_windows(self) -> None:
-        """A stream that h2's window management holds back gets what it lacks."""
+        """Window for bodies that lack it: h2 by itself gives back what was used, be it one octet."""
         for stream_id, stream in self.conn.streams.items():
             if (
                 stream.open
                 and stream_id not in self.waiting
-                and self.conn.remote_flow_control_window(stream_id) <= 0
+                and self.conn.remote_flow_control_window(stream_id) < 1_000
             ):
                 self.conn.increment_flow_control_window(10_000, stream_id)
 
@@ -139,7 +136,7 @@ class Server:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    random=st.randoms(use_true_random=False),
+    seed=st.integers(0, 2**32),
     flights=st.lists(batches(), max_size=6),
     initial=server_settings,
     changes=st.lists(server_settings, max_size=4),
@@ -147,20 +144,21 @@ class Server:
     one_first=st.booleans(),
 )
 def test_conversation(
-    random: Random,
+    seed: int,
     flights: list[SendBatch],
     initial: dict[Codes, int],
     changes: list[dict[Codes, int]],
     obeys: bool,
     one_first: bool,
 ) -> None:
+    random = Random(seed)
     for at, batch in enumerate(flights):  # (path, apns-id) names a push
         batch.apns_ids = [f"{at}-{apns_id}" for apns_id in batch.apns_ids]
     server = Server(random, obeys, initial, changes)
     wire = Wire("api.example", one_first=one_first)
     pending = list(flights)
     ended = 0
-    for _ in range(20_000):
+    for _ in range(5_000):
         if pending and random.random() < 0.5:
             wire.submit(pending.pop(), b"bearer jwt")
         _deliver(random, wire.send(random.choice([100, 3_000, 1 << 20])), server.hear)

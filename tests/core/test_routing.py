@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.core.ids import ApnsIds, push_id, push_id_floor
-from relay.core.routing import ClaimedBatch, Copy, Plan, Reach, ListedDevice, plan, route
+from relay.core.routing import ClaimedBatch, Copy, ListedDevice, Plan, Reach, plan, route
 from relay.core.sending import Credential, Environment, PushHeaders
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -43,10 +43,13 @@ def copy(
     team_id: str = "TEAM000001",
     environment: Environment | None = Environment.PRODUCTION,
     token: bytes | None = None,
-    index: int = 0,
 ) -> Copy:
     bundle_id = f"com.example.copy{number}"
-    return Copy(index, number, bundle_id, team_id, environment, token or bytes([number]) * 32, NOW)
+    return Copy(number, bundle_id, team_id, environment, token or bytes([number]) * 32, NOW)
+
+
+def reach(destination: str, number: int, listed: bool = False) -> Reach:
+    return Reach(destination, listed, copy(number))
 
 
 def everything(made: Plan) -> list[int]:
@@ -60,25 +63,28 @@ def everything(made: Plan) -> list[int]:
 
 
 def test_an_installation_reached_twice_is_one_target() -> None:
-    made = route(["c_1"], ["d_1"], [Reach("c_1", 5, False), Reach("d_1", 5, False)], listed_only=False)
-    assert made.installations == [5]
+    made = route(["c_1"], ["d_1"], [reach("c_1", 5), reach("d_1", 5)], listed_only=False)
+    assert list(made.copies) == [5]
     assert made.warnings == []
 
 
 def test_a_destination_without_copies_is_a_warning() -> None:
-    made = route(["c_1", "c_2"], ["d_1"], [Reach("c_1", 5, False)], listed_only=False)
+    made = route(["c_1", "c_2"], ["d_1"], [reach("c_1", 5)], listed_only=False)
     assert [warning.pointer for warning in made.warnings] == ["/destinations/c_2", "/destinations/d_1"]
 
 
 def test_debug_reaches_listed_devices_only_and_counts_the_others() -> None:
-    reached = [Reach("c_1", 5, True), Reach("c_1", 6, False), Reach("c_1", 7, False)]
-    assert route(["c_1"], [], reached, listed_only=True)[:2] == ([5], 2)
-    assert route(["c_1"], [], reached, listed_only=False)[:2] == ([5, 6, 7], 0)
+    reached = [reach("c_1", 5, listed=True), reach("c_1", 6), reach("c_1", 7)]
+    debug, all_of_them = (
+        route(["c_1"], [], reached, listed_only=listed_only) for listed_only in (True, False)
+    )
+    assert (list(debug.copies), debug.skipped) == ([5], 2)
+    assert (list(all_of_them.copies), all_of_them.skipped) == ([5, 6, 7], 0)
 
 
 def test_each_copy_goes_with_its_own_topic_team_and_environment() -> None:
     copies = [copy(1), copy(2, "TEAM000002"), copy(3, environment=Environment.SANDBOX)]
-    made = plan([batch(1, 2, 3)], copies, find, {})
+    made = plan([batch(1, 2, 3)], [copies], find, {})
     sent = {
         (credential_id, leg.credential and leg.credential.environment): list(leg.send.topics)
         for credential_id, lane in made.lanes.items()
@@ -92,36 +98,36 @@ def test_each_copy_goes_with_its_own_topic_team_and_environment() -> None:
 
 
 def test_the_push_type_adds_its_suffix_to_the_topic() -> None:
-    made = plan([batch(1, push_type="voip")], [copy(1)], find, {})
+    made = plan([batch(1, push_type="voip")], [[copy(1)]], find, {})
     assert made.lanes[1][0].send.topics == ["com.example.copy1.voip"]
 
 
 def test_an_unknown_environment_is_tried_in_production() -> None:
-    made = plan([batch(1)], [copy(1, environment=None)], find, {})
+    made = plan([batch(1)], [[copy(1, environment=None)]], find, {})
     assert list(made.lanes) == [1]
 
 
 def test_one_token_at_two_installations_is_sent_once() -> None:
-    made = plan([batch(1, 2)], [copy(1, token=b"same"), copy(2, token=b"same")], find, {})
+    made = plan([batch(1, 2)], [[copy(1, token=b"same"), copy(2, token=b"same")]], find, {})
     assert [leg.send.device_tokens for leg in made.lanes[1]] == [[b"same".hex()]]
     assert made.tokenless == [(made.tokenless[0][0], [2])]
 
 
 def test_a_suspended_or_missing_credential_holds_its_copies_and_no_others() -> None:
     copies = [copy(1), copy(2, "TEAM000003"), copy(3, "TEAM000009")]
-    made = plan([batch(1, 2, 3)], copies, find, {})
+    made = plan([batch(1, 2, 3)], [copies], find, {})
     assert {(credential_id, *ids) for _, credential_id, ids in made.held} == {(4, 2), (0, 3)}
     assert [leg.copies[0].installation_id for leg in made.lanes[1]] == [1]
 
 
 def test_a_failure_domain_acts_on_the_listed_copy_only() -> None:
     listed = {("app", 1): ListedDevice("mine", "unregistered"), ("app", 2): ListedDevice("mine", "ok")}
-    made = plan([batch(1, 2, 3)], [copy(1), copy(2), copy(3)], find, listed)
+    made = plan([batch(1, 2, 3)], [[copy(1), copy(2), copy(3)]], find, listed)
     assert [leg.copies[0].installation_id for leg in made.simulated] == [1]
     lane = {leg.copies[0].installation_id: leg.send.traced for leg in made.lanes[1]}
     assert lane == {2: True, 3: False}
     other_app = {("other", 1): ListedDevice("theirs", "unregistered")}
-    assert plan([batch(1)], [copy(1)], find, other_app).simulated == []
+    assert plan([batch(1)], [[copy(1)]], find, other_app).simulated == []
 
 
 teams = st.sampled_from(["TEAM000001", "TEAM000002", "TEAM000003", "TEAM000009"])
@@ -131,7 +137,8 @@ tokens = st.sampled_from([bytes([number]) * 32 for number in range(6)])
 
 @given(
     st.lists(
-        st.tuples(teams, environments, tokens, st.sampled_from([None, "ok", "slow"]), st.booleans()), max_size=12
+        st.tuples(teams, environments, tokens, st.sampled_from([None, "ok", "slow"]), st.booleans()),
+        max_size=12,
     )
 )
 def test_every_installation_is_in_exactly_one_place_and_every_token_sent_at_most_once(
@@ -144,7 +151,7 @@ def test_every_installation_is_in_exactly_one_place_and_every_token_sent_at_most
         if has_token
     ]
     listed = {("app", number): ListedDevice("x", row[3]) for number, row in enumerate(drawn) if row[3]}
-    made = plan([claimed], copies, find, listed)
+    made = plan([claimed], [copies], find, listed)
     assert everything(made) == list(range(len(drawn)))
     sent = [leg.send for lane in made.lanes.values() for leg in lane] + [leg.send for leg in made.simulated]
     counted = Counter(token for send in sent for token in send.device_tokens)
@@ -154,7 +161,9 @@ def test_every_installation_is_in_exactly_one_place_and_every_token_sent_at_most
             assert leg.credential is not None
             assert leg.credential.credential_id == credential_id
             assert {one.team_id for one in leg.copies} == {leg.credential.team_id}
-            assert {one.environment or Environment.PRODUCTION for one in leg.copies} == {leg.credential.environment}
+            assert {one.environment or Environment.PRODUCTION for one in leg.copies} == {
+                leg.credential.environment
+            }
 
 
 def test_apns_ids_are_canonical_constant_and_distinct() -> None:
@@ -166,7 +175,10 @@ def test_apns_ids_are_canonical_constant_and_distinct() -> None:
     assert ApnsIds(push_id(1_767_225_600_000, 8)).of(5) != ids.of(5)
 
 
-@given(st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)), st.integers(0, 2**80 - 1))
+@given(
+    st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),
+    st.integers(0, 2**80 - 1),
+)
 def test_a_push_id_is_a_uuid_of_version_7_that_sorts_by_its_time(moment: datetime, random: int) -> None:
     made = push_id(int(moment.timestamp() * 1000), random)
     assert (made.version, made.variant) == (7, "specified in RFC 4122")

@@ -17,9 +17,7 @@ AFTER = SENT + timedelta(seconds=1)
 
 
 def answered(status: int, reason: str = "", timestamp: datetime | None = None) -> Answer:
-    return Answer(
-        Fate.ANSWERED, status, reason, int(timestamp.timestamp() * 1000) if timestamp else None
-    )
+    return Answer(Fate.ANSWERED, status, reason, int(timestamp.timestamp() * 1000) if timestamp else None)
 
 
 # Apple, "Handling notification responses from APNs": every reason it names, and what must follow.
@@ -37,7 +35,10 @@ EXPECTED = {
     Action.RETIRE_BAD_TOKEN: [(400, "BadDeviceToken")],
     Action.RETIRE_UNREGISTERED: [(410, "Unregistered"), (410, "ExpiredToken")],
     Action.SUSPEND: [
-        *((403, reason) for reason in ("BadCertificate", "BadCertificateEnvironment", "MissingProviderToken")),
+        *(
+            (403, reason)
+            for reason in ("BadCertificate", "BadCertificateEnvironment", "MissingProviderToken")
+        ),
         *((403, reason) for reason in ("InvalidProviderToken", "BadEnvironmentKeyIdInToken")),
     ],
     Action.RETRY_SOON: [
@@ -103,10 +104,10 @@ def test_no_answer_is_without_a_verdict_and_none_but_the_known_ones_retires(stat
     assert dead <= (status == 410 or reason in ("BadDeviceToken", "DeviceTokenNotForTopic"))
 
 
-def dead(answer: Answer, registered_at: datetime, environment: Environment | None = Environment.PRODUCTION) -> bool:
-    return retires(
-        judge(answer), answer, registered_at=registered_at, sent_at=SENT, environment=environment
-    )
+def dead(
+    answer: Answer, registered_at: datetime, environment: Environment | None = Environment.PRODUCTION
+) -> bool:
+    return retires(judge(answer), answer, registered_at=registered_at, sent_at=SENT, environment=environment)
 
 
 def test_a_410_retires_what_was_registered_at_or_before_its_timestamp() -> None:

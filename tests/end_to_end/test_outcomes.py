@@ -22,7 +22,8 @@ async def active(relay: Relay, copy: Copy) -> bool:
     async with relay.database.connection() as connection:
         return bool(
             await connection.fetchval(
-                "SELECT retired_at IS NULL FROM device_token WHERE token = $1", bytes.fromhex(copy.device_token)
+                "SELECT retired_at IS NULL FROM device_token WHERE token = $1",
+                bytes.fromhex(copy.device_token),
             )
         )
 
@@ -101,7 +102,9 @@ async def test_a_jump_of_bad_tokens_stops_retiring_them(store: Store, relay: Rel
         (400, "IdleTimeout"),
     ],
 )
-async def test_a_passing_fault_is_tried_again_with_the_same_id(store: Store, status: int, reason: str) -> None:
+async def test_a_passing_fault_is_tried_again_with_the_same_id(
+    store: Store, status: int, reason: str
+) -> None:
     app = await store.app()
     copy, sibling = await store.copy(app, "anna", "a1"), await store.copy(app, "anna", "a2")
     store.apns.answer(copy.device_token, status, reason, times=2)
@@ -135,7 +138,9 @@ class TestImmediate:
         assert await store.received(copy) == [0]
 
 
-async def test_a_refused_credential_is_suspended_alone_and_its_pushes_wait(store: Store, relay: Relay) -> None:
+async def test_a_refused_credential_is_suspended_alone_and_its_pushes_wait(
+    store: Store, relay: Relay
+) -> None:
     app = await store.app()
     fine = await store.copy(app, "anna", "a1")
     broken = await store.copy(app, "anna", "a1", "two", team_id="TEAM000002")

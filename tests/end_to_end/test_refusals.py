@@ -15,7 +15,9 @@ from .store import ALERT, Store
 
 async def stored(relay: Relay) -> int:
     async with relay.database.connection() as connection:
-        return int(await connection.fetchval("SELECT (SELECT count(*) FROM push) + (SELECT count(*) FROM batch)"))
+        return int(
+            await connection.fetchval("SELECT (SELECT count(*) FROM push) + (SELECT count(*) FROM batch)")
+        )
 
 
 async def post(store: Store, token: str | None, body: bytes, **headers: str) -> tuple[int, Any, Any]:

@@ -138,5 +138,9 @@ async def test_the_fields_of_a_request_become_headers(store: Store) -> None:
     assert first["apns-expiration"] == "4000000000"
     assert first["apns-collapse-id"] == "news é"
     assert first["apns-push-type"] == "alert"
-    assert (second["apns-push-type"], second["apns-priority"], second["apns-expiration"]) == ("background", "5", "0")
+    assert (second["apns-push-type"], second["apns-priority"], second["apns-expiration"]) == (
+        "background",
+        "5",
+        "0",
+    )
     assert first["apns-id"] != second["apns-id"]

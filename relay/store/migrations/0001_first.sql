@@ -210,7 +210,7 @@ CREATE INDEX batch_held ON batch (held_by) WHERE held_by IS NOT NULL;
 -- Rows that travel as one parameter: a list of these is written by one statement.
 CREATE TYPE batch_key AS (app_id text, push_id uuid, batch_id bigint);
 CREATE TYPE batch_row AS (
-    app_id text, push_id uuid, batch_id bigint, attempt smallint, due_at timestamptz, held_by bigint,
+    app_id text, push_id uuid, batch_id bigint, attempt smallint, due_at timestamptz, lease_owner uuid, held_by bigint,
     last_reason text, installations bigint[], parent_id bigint
 );
 CREATE TYPE outcome_row AS (

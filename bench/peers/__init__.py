@@ -1,0 +1,1 @@
+"""The senders, each a process of its own that speaks the same few words: see `bench.senders`."""

@@ -1,0 +1,66 @@
+"""Our sender alone: `relay.apns.sender.ApnsSender`, called as the dispatcher calls it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.peers.serving import Run, Setup, serve
+from bench.work import apns_ids, device_tokens
+from relay.apns.pool import Endpoint
+from relay.apns.sender import ApnsSender
+from relay.core.sending import DELIVERED, Credential, Environment, PushHeaders, SendBatch
+
+_CALL = 5_000
+"""Pushes handed over in one call of `send` where they come in large batches; of single ones, a tenth."""
+_CALLS = 3
+"""Calls under way at once."""
+
+
+async def make(setup: Setup) -> Run:
+    """A run sends batches of `setup.batch` pushes."""
+    sender = ApnsSender(
+        dict.fromkeys(Environment, Endpoint(setup.host, setup.port, setup.ca)),
+        max_connections=setup.connections,
+    )
+    secret = Path(setup.key_file).read_text()
+    credential = Credential(1, 1, setup.team_id, Environment.PRODUCTION, "token", setup.key_id, secret)
+    tokens, ids = device_tokens(setup.pool), apns_ids(setup.pool)
+    topics = [setup.topic] * setup.batch
+    headers = PushHeaders("alert", 10)
+    payload = setup.payload.encode()
+    per_call = max(1, (_CALL if setup.batch > 1 else _CALL // 10) // setup.batch)
+
+    def batches(count: int) -> Iterator[list[SendBatch]]:
+        call: list[SendBatch] = []
+        for start in range(0, count, setup.batch):
+            at, size = start % setup.pool, min(setup.batch, count - start)
+            # A slice is a list of its own: each batch has its tokens, and a batch of one its own headers too.
+            own = headers if setup.batch > 1 else PushHeaders("alert", 10)
+            own_tokens, own_ids = tokens[at : at + size], ids[at : at + size]
+            call.append(SendBatch(payload, own, own_tokens, own_ids, topics[: len(own_tokens)]))
+            if len(call) == per_call:
+                yield call
+                call = []
+        if call:
+            yield call
+
+    async def run(count: int) -> int:
+        calls = batches(count)
+        ok = 0
+
+        async def work() -> None:
+            nonlocal ok
+            for call in calls:
+                await sender.send(credential, call)
+                ok += sum(batch.answers.count(DELIVERED) for batch in call)
+
+        await asyncio.gather(*(work() for _ in range(_CALLS)))
+        return ok
+
+    return run
+
+
+if __name__ == "__main__":
+    serve(make)

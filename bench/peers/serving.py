@@ -1,0 +1,61 @@
+"""The Python side of the senders' protocol: a line "run N" in, a line of JSON out."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import uvloop
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Where to send, and with what."""
+
+    host: str
+    port: int
+    ca: str
+    key_file: str
+    key_id: str
+    team_id: str
+    topic: str
+    payload: str
+    pool: int
+    batch: int
+    """Pushes that share a payload; 1: each has its own."""
+    connections: int
+
+
+Run = Callable[[int], Awaitable[int]]
+"""Sends so many pushes and returns how many were answered 200."""
+
+
+def cpu_seconds() -> float:
+    """User and system time of this process so far."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def serve(make: Callable[[Setup], Awaitable[Run]]) -> None:
+    """Answer the harness until it closes our standard input."""
+    uvloop.run(_serve(make))
+
+
+async def _serve(make: Callable[[Setup], Awaitable[Run]]) -> None:
+    run = await make(Setup(**json.loads(sys.argv[1])))
+    _say({"ready": True})
+    for line in sys.stdin:  # blocks the loop, which has nothing to do between runs
+        count = int(line.split()[1])
+        started, cpu = time.perf_counter(), cpu_seconds()
+        ok = await run(count)
+        wall, cpu = time.perf_counter() - started, cpu_seconds() - cpu
+        _say({"sent": count, "ok": ok, "wall": wall, "cpu": cpu})
+
+
+def _say(answer: dict[str, Any]) -> None:
+    print(json.dumps(answer), flush=True)

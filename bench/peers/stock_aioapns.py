@@ -1,0 +1,61 @@
+"""Stock aioapns as its documentation has it: one client, many `send_notification` at once, a bounded window."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from pathlib import Path
+
+from aioapns import APNs, NotificationRequest, PushType
+from aioapns.connection import APNsTLSClientProtocol
+
+from bench.peers.serving import Run, Setup, serve
+from bench.work import apns_ids, device_tokens
+
+_WINDOW = 200
+"""Above this it only gets slower, and its count of free streams goes wrong (`apns.md`)."""
+
+
+async def make(setup: Setup) -> Run:
+    """A run sends its pushes through `APNs.send_notification`."""
+
+    class Protocol(APNsTLSClientProtocol):  # type: ignore[misc]
+        APNS_SERVER = setup.host
+        APNS_PORT = setup.port
+
+    context = ssl.create_default_context(cafile=setup.ca)
+    context.set_alpn_protocols(["h2"])
+    client = APNs(
+        key=Path(setup.key_file).read_text(),
+        key_id=setup.key_id,
+        team_id=setup.team_id,
+        topic=setup.topic,
+        max_connections=setup.connections,
+        ssl_context=context,
+    )
+    client.pool.protocol_class = Protocol
+    tokens, ids = device_tokens(setup.pool), apns_ids(setup.pool)
+    message = json.loads(setup.payload)
+
+    async def run(count: int) -> int:
+        numbers = iter(range(count))
+        ok = 0
+
+        async def work() -> None:
+            nonlocal ok
+            for number in numbers:
+                at = number % setup.pool
+                request = NotificationRequest(
+                    tokens[at], message, ids[at], priority=10, push_type=PushType.ALERT
+                )
+                ok += (await client.send_notification(request)).is_successful
+
+        await asyncio.gather(*(work() for _ in range(_WINDOW)))
+        return ok
+
+    return run
+
+
+if __name__ == "__main__":
+    serve(make)

@@ -1,0 +1,138 @@
+"""When a JWT is made anew, and when it must not be."""
+
+from __future__ import annotations
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from relay.apns.errors import CannotSendError
+from relay.apns.provider_token import ProviderToken
+from tests.apns.clients import new_key
+
+START = 1_700_000_000.0
+MINUTE = 60.0
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def make(clock: Clock, key: str | None = None) -> ProviderToken:
+    return ProviderToken(key or new_key(), "KEY0000000", "TEAM000000", clock)
+
+
+def test_token() -> None:
+    key = new_key()
+    header = make(Clock(), key).get_header()
+    kind, _, token = header.partition(" ")
+    private = load_pem_private_key(key.encode(), None)
+    assert isinstance(private, ec.EllipticCurvePrivateKey)
+    public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    assert kind == "bearer"
+    assert jwt.get_unverified_header(token) == {"alg": "ES256", "kid": "KEY0000000", "typ": "JWT"}
+    assert jwt.decode(token, public, ["ES256"]) == {"iss": "TEAM000000", "iat": int(START)}
+
+
+@pytest.mark.parametrize(("minutes", "same"), [(0, True), (44.9, True), (45, False), (600, False)])
+def test_renewed_at_45_minutes(minutes: float, same: bool) -> None:
+    clock = Clock()
+    provider = make(clock)
+    first = provider.get_header()
+    clock.now += minutes * MINUTE
+    assert (provider.get_header() == first) is same
+
+
+@pytest.mark.parametrize("minutes", [0, 5, 19.9])
+def test_expired_too_soon_is_told(minutes: float) -> None:
+    clock = Clock()
+    provider = make(clock)
+    first = provider.get_header()
+    clock.now += minutes * MINUTE
+    provider.invalidate(first)
+    with pytest.raises(CannotSendError, match="ProviderTokenExpired"):
+        provider.get_header()
+    clock.now = START + 20 * MINUTE
+    assert provider.get_header() != first
+
+
+def test_expired_after_20_minutes_is_renewed_once() -> None:
+    clock = Clock()
+    provider = make(clock)
+    first = provider.get_header()
+    clock.now += 25 * MINUTE
+    provider.invalidate(first)
+    second = provider.get_header()
+    assert second != first
+    provider.invalidate(first)  # a late answer to the former token
+    assert provider.get_header() == second
+
+
+def test_held() -> None:
+    """TooManyProviderTokenUpdates: the present one stays for 20 minutes more."""
+    clock = Clock()
+    provider = make(clock)
+    first = provider.get_header()
+    clock.now += 40 * MINUTE
+    provider.hold()
+    clock.now += 19 * MINUTE
+    assert provider.get_header() == first
+    clock.now += 2 * MINUTE
+    assert provider.get_header() != first
+
+
+def test_held_young() -> None:
+    clock = Clock()
+    provider = make(clock)
+    first = provider.get_header()
+    provider.hold()
+    clock.now += 44 * MINUTE
+    assert provider.get_header() == first
+    clock.now += 2 * MINUTE
+    assert provider.get_header() != first
+
+
+def test_clock_set_back() -> None:
+    clock = Clock()
+    provider = make(clock)
+    first = provider.get_header()
+    clock.now -= 3_600
+    assert provider.get_header() != first
+
+
+def _pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "garbage",
+        "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----",
+        _pem(rsa.generate_private_key(65_537, 2_048)),
+        _pem(ec.generate_private_key(ec.SECP384R1())),
+    ],
+    ids=["no PEM", "no key", "RSA", "P-384"],
+)
+def test_not_a_p256_key(key: str) -> None:
+    with pytest.raises(CannotSendError) as caught:
+        make(Clock(), key)
+    assert caught.value.reason == "BadCredential"
+    assert caught.value.__cause__ is None
+
+
+def test_repr_has_no_secret() -> None:
+    provider = make(Clock())
+    provider.get_header()
+    assert repr(provider) == "<ProviderToken of key KEY0000000>"
