@@ -76,6 +76,7 @@ def demo(
     from relay.demo import run_demo
 
     _log_to_stderr("warning")
+    directory.mkdir(parents=True, exist_ok=True)
     _run(run_demo(directory, port))
 
 

@@ -32,7 +32,6 @@ async def run_demo(directory: Path, port: int) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    directory.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         apns = await stack.enter_async_context(
             ApnsStandIn(

@@ -39,8 +39,8 @@ class Outlet(Protocol):
 class Intake:
     """The way in. What fits is handed to `outlet`, the dispatcher of this node, without a detour by the queue.
 
-    The hand-over saves a claim and a query; the batch is in the queue all the same, under the node's lease, so if the node
-    dies another sends it.
+    The hand-over saves a claim and a query. The batch is in the queue all the same, under the node's lease, so if
+    the node dies another sends it.
     """
 
     def __init__(

@@ -1,0 +1,67 @@
+"""The relay's PostgreSQL for the benchmarks: the embedded one, as shipped, durable, in a directory on a disk."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import asyncpg
+
+from bench import machine
+from relay.store.embedded import EmbeddedPostgres
+
+_DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
+_SHOWN = ("server_version", "shared_buffers", "max_wal_size", *_DURABLE)
+
+
+class Postgres:
+    """A fresh PostgreSQL. Use as a context manager."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        shutil.rmtree(directory, ignore_errors=True)
+        self._server = EmbeddedPostgres(directory)
+        self.url = self._server.url()
+        self.settings = {name: self._show(name) for name in _SHOWN}
+        off = [name for name in _DURABLE if self.settings[name] != "on"]
+        if off:
+            raise RuntimeError(f"this PostgreSQL is not durable: {', '.join(off)} is off")
+        self._pid = int((directory / "postmaster.pid").read_text().split()[0])
+
+    def cpu_seconds(self) -> float:
+        """CPU of the server with all its processes."""
+        return machine.cpu_seconds(self._pid)
+
+    def value(self, query: str, *arguments: object) -> int:
+        """The one number that a query gives."""
+        return int(asyncio.run(self._fetch(query, *arguments)))
+
+    def settle(self) -> None:
+        """Statistics, visibility map and checkpoint done, so that they don't fall into a measurement."""
+        asyncio.run(self._execute("VACUUM ANALYZE", "CHECKPOINT"))
+
+    def _show(self, name: str) -> str:
+        return str(asyncio.run(self._fetch(f"SHOW {name}")))
+
+    async def _fetch(self, query: str, *arguments: object) -> object:
+        connection = await asyncpg.connect(self.url)
+        try:
+            return await connection.fetchval(query, *arguments)
+        finally:
+            await connection.close()
+
+    async def _execute(self, *statements: str) -> None:
+        connection = await asyncpg.connect(self.url)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    def __enter__(self) -> Postgres:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop()
+        shutil.rmtree(self._directory, ignore_errors=True)

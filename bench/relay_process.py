@@ -1,0 +1,123 @@
+"""A real relay: `push-relay serve` with a settings file, as an operator runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench import machine
+from bench.machine import ROOT, SCRATCH
+from bench.sink import await_port
+from bench.work import HOST
+
+
+def environment() -> dict[str, str]:
+    """For Python processes: byte code is cached, whatever the caller's shell says, so that starting is quick."""
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**own, "PYTHONPYCACHEPREFIX": str(SCRATCH / "pycache")}
+
+
+def write_settings(
+    path: Path, *, database: str, sink_port: int, ca: Path, port: int, more: dict[str, Any] | None = None
+) -> Path:
+    """A settings file: this database, both of Apple's hosts at the sink; the rest as shipped."""
+    apns = {"host": HOST, "port": sink_port, "ca_file": str(ca)}
+    settings: dict[str, Any] = {
+        "http": {"port": port},
+        "database": {"url": database},
+        "keys": {"file": str(SCRATCH / "keys.yaml")},
+        "apns": {"production": apns, "sandbox": apns},
+        "log": "warning",
+    }
+    path.write_text(yaml.safe_dump(settings | (more or {})))
+    return path
+
+
+class RelayProcess:
+    """A running relay. Use as a context manager."""
+
+    def __init__(self, settings: Path, options: Sequence[str] = (), name: str = "relay") -> None:
+        port = int(yaml.safe_load(settings.read_text())["http"]["port"])
+        log = SCRATCH / f"{name}.log"
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "relay", "serve", "--config", str(settings), *options],
+            stdout=log.open("wb"),
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            env=environment(),
+        )
+        await_port(port, self._process, log, patience=120)
+        self.port = port
+        self.pid = self._process.pid
+
+    def cpu_seconds(self) -> float:
+        """CPU of all its processes."""
+        return machine.cpu_seconds(self.pid)
+
+    def peak_rss_mib(self) -> float:
+        """Peak memory of all its processes."""
+        return machine.peak_rss_mib(self.pid)
+
+    def __enter__(self) -> RelayProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def operator_token(settings: Path) -> str:
+    """Migrate the database and make the first operator_ token."""
+    done = subprocess.run(
+        [sys.executable, "-m", "relay", "operator-token", "--config", str(settings)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment(),
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"push-relay operator-token failed: {done.stderr[-2000:]}")
+    return done.stdout.split()[-1]
+
+
+class RefusedError(Exception):
+    """The relay answered with an error."""
+
+    def __init__(self, status: int, body: str) -> None:
+        super().__init__(f"{status}: {body[:500]}")
+        self.status = status
+
+
+class Api:
+    """The relay's API over one connection that is kept."""
+
+    def __init__(self, port: int) -> None:
+        self._http = HTTPConnection("127.0.0.1", port, timeout=120)
+
+    def call(self, method: str, path: str, token: str, body: Any = None) -> Any:
+        """Send JSON, return JSON. Raises RefusedError. Bytes are sent as they are."""
+        raw = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        self._http.request(method, path, raw, headers)
+        response = self._http.getresponse()
+        text = response.read().decode()
+        if response.status >= 400:
+            raise RefusedError(response.status, text)
+        return json.loads(text) if text else None
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
