@@ -17,6 +17,7 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent
 SCRATCH = ROOT / "var" / "bench"
 """Everything the benchmarks write but the results: on a disk, because durability is measured."""
+PEERS = ROOT / "bench" / "peers"
 _PLACES = ("/usr/sbin", "/usr/local/sbin", "/usr/local/go/bin", "/usr/lib/go/bin")
 INSTALL = {
     "nginx": "apt-get install nginx-light",
@@ -77,6 +78,12 @@ def describe() -> str:
         cpu = found[1] if found else cpu
     memory = psutil.virtual_memory().total / 2**30
     return f"{os.cpu_count()} × {cpu}, {memory:.0f} GiB, {platform.system()} {platform.release()}"
+
+
+def environment() -> dict[str, str]:
+    """For Python processes: byte code is cached, whatever the caller's shell says, so that starting is quick."""
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**own, "PYTHONPYCACHEPREFIX": str(SCRATCH / "pycache")}
 
 
 def free_port() -> int:

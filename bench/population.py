@@ -58,10 +58,10 @@ async def _populate(url: str, identifiers: Identifiers, app_id: str, count: int,
             kept += [customer for customer, _ in minted[: keep - len(kept)]]
             for table, columns, rows in _tables(app_id, chunk, minted, now):
                 await connection.copy_records_to_table(table, columns=columns, records=rows)
-        for table, column in (("customer", "customer_id"), ("device", "device_id"), ("installation", "installation_id")):
-            await connection.execute(
-                f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), (SELECT max({column}) FROM {table}))"
-            )
+        for table in ("customer", "device", "installation"):
+            column = f"{table}_id"
+            sequence = f"pg_get_serial_sequence('{table}', '{column}')"
+            await connection.execute(f"SELECT setval({sequence}, (SELECT max({column}) FROM {table}))")
     finally:
         await connection.close()
     return kept

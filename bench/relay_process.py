@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,12 +16,6 @@ from bench import machine
 from bench.machine import ROOT, SCRATCH
 from bench.sink import await_port
 from bench.work import HOST
-
-
-def environment() -> dict[str, str]:
-    """For Python processes: byte code is cached, whatever the caller's shell says, so that starting is quick."""
-    own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return {**own, "PYTHONPYCACHEPREFIX": str(SCRATCH / "pycache")}
 
 
 def write_settings(
@@ -52,7 +45,7 @@ class RelayProcess:
             stdout=log.open("wb"),
             stderr=subprocess.STDOUT,
             cwd=ROOT,
-            env=environment(),
+            env=machine.environment(),
         )
         await_port(port, self._process, log, patience=120)
         self.port = port
@@ -85,7 +78,7 @@ def operator_token(settings: Path) -> str:
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env=environment(),
+        env=machine.environment(),
         check=False,
     )
     if done.returncode:

@@ -40,7 +40,9 @@ def sender_rows(sink: Sink, *, seconds: float, runs: int) -> Iterator[Row]:
         taken: dict[str, list[Run]] = {sender.name: [] for sender, _ in ready}
         for number in range(runs):
             for sender, count in ready:
-                print(f"\r\x1b[Krun {number + 1} of {runs}: {sender.name}", end="", file=sys.stderr, flush=True)
+                print(
+                    f"\r\x1b[Krun {number + 1} of {runs}: {sender.name}", end="", file=sys.stderr, flush=True
+                )
                 taken[sender.name].append(_checked(sink, sender, count))
         print("\r\x1b[K", end="", file=sys.stderr)
     finally:

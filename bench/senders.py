@@ -8,7 +8,6 @@ getrusage. Device tokens are made before the clock runs. h2load is a program of 
 from __future__ import annotations
 
 import json
-import os
 import re
 import resource
 import shutil
@@ -19,10 +18,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench import machine, work
-from bench.machine import ROOT, SCRATCH, MissingError, package_version, program
+from bench.machine import PEERS, ROOT, SCRATCH, MissingError, package_version, program
 from bench.sink import Sink
-
-PEERS = ROOT / "bench" / "peers"
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,9 @@ class Sender(Protocol):
 class Process:
     """A sender that speaks the protocol."""
 
-    def __init__(self, name: str, version: str, command: list[str], environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, name: str, version: str, command: list[str], environment: dict[str, str] | None = None
+    ) -> None:
         self.name = name
         self.version = version
         log = (SCRATCH / "senders.log").open("ab")
@@ -61,7 +60,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=log,
             cwd=ROOT,
-            env={**os.environ, **(environment or {})},
+            env={**machine.environment(), **(environment or {})},
             text=True,
         )
         self._read()

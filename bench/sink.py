@@ -57,7 +57,9 @@ http {{
 class Sink:
     """A running sink. Use as a context manager: `with Sink.start(directory) as sink`."""
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], port: int, ca: Path, status_port: int) -> None:
+    def __init__(
+        self, name: str, process: subprocess.Popen[bytes], port: int, ca: Path, status_port: int
+    ) -> None:
         self.name = name
         self.port = port
         self.ca = ca
@@ -75,7 +77,15 @@ class Sink:
             command = [machine.program("nginx"), "-p", str(directory), "-c", str(directory / "nginx.conf")]
             name = "nginx"
         except machine.MissingError:
-            command = [machine.program("nghttpd"), "-n", str(workers), "-m", "1000", "--echo-upload", str(port)]
+            command = [
+                machine.program("nghttpd"),
+                "-n",
+                str(workers),
+                "-m",
+                "1000",
+                "--echo-upload",
+                str(port),
+            ]
             command += [str(directory / "server.key"), str(directory / "server.pem")]
             name, status_port = "nghttpd", 0
         settings = _NGINX.format(workers=workers, directory=directory, port=port, status_port=status_port)

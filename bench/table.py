@@ -6,10 +6,13 @@ import json
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from bench.targets import Verdict
 
 
 @dataclass
@@ -33,16 +36,32 @@ class Row:
     @property
     def cells(self) -> tuple[str, str, str, str]:
         """For a table: row, wall, CPU, remarks."""
-        remarks = [f"{name} {value}" for name, value in self.more.items() if name in _SHOWN]
-        return self.row, _number(self.wall_per_s), _number(self.cpu_per_s), "; ".join([*remarks, self.note]).strip("; ")
+        known = [(form, self.more[name]) for name, form in _SHOWN.items() if name in self.more]
+        remarks = [form.format(value) if form else str(value) for form, value in known]
+        remarks += [self.note] if self.note else []
+        return self.row, _number(self.wall_per_s), _number(self.cpu_per_s), "; ".join(remarks)
 
 
-_SHOWN = ("version", "p50_ms", "p99_ms", "peak_rss_mib", "lowest", "highest", "postgres_cpu_s", "relay_cpu_s", "missing")
+_SHOWN = {
+    "version": "",
+    "missing": "",
+    "p50_ms": "p50 {} ms",
+    "p99_ms": "p99 {} ms",
+    "peak_rss_mib": "{} MiB",
+    "accept_ms": "accepted after {} ms",
+    "relay_cpu_s": "relay {} s CPU",
+    "postgres_cpu_s": "PostgreSQL {} s CPU",
+    "postgres_cpu_us": "PostgreSQL {} µs CPU a push",
+    "of": "({})",
+    "spread": "{}",
+}
+"""What of `Row.more` stands in the table, and how."""
 
 
 def measured(name: str, walls: Sequence[float], cpus: Sequence[float], **more: Any) -> Row:
     """A row of medians of rates."""
     more |= {"runs": len(walls), "lowest": round(min(walls)), "highest": round(max(walls))}
+    more["spread"] = f"{min(walls):,.0f} to {max(walls):,.0f}"
     return Row(name, statistics.median(walls), statistics.median(cpus) if cpus else None, more=more)
 
 
@@ -54,14 +73,36 @@ def missing(name: str, why: object) -> Row:
 def show(rows: Iterable[Row], title: str) -> None:
     """Print a table."""
     table = Table(title=title, title_justify="left")
-    for heading, justify in (("row", "left"), ("per second, wall", "right"), ("per CPU-second", "right"), ("", "left")):
+    for heading, justify in (
+        ("row", "left"),
+        ("per second, wall", "right"),
+        ("per CPU-second", "right"),
+        ("", "left"),
+    ):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     for row in rows:
         table.add_row(*row.cells)
+    _console().print(table)
+
+
+def _console() -> Console:
     console = Console()
     if not console.is_terminal:
         console.width = 150
-    console.print(table)
+    return console
+
+
+def show_targets(verdicts: Iterable[Verdict]) -> None:
+    """Print which figures are reached."""
+    table = Table(title="The figures to reach", title_justify="left")
+    table.add_column("target")
+    table.add_column("measured", justify="right")
+    table.add_column("")
+    for one in verdicts:
+        table.add_row(
+            one.target, one.measured, {True: "reached", False: "not reached", None: "–"}[one.reached]
+        )
+    _console().print(table)
 
 
 def markdown(rows: Iterable[Row]) -> str:

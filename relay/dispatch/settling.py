@@ -127,12 +127,23 @@ class Settler:
             except RelayError:
                 _log.warning("a settlement waits for the database")
                 await asyncio.sleep(_PAUSE)
+            except Exception as error:
+                # A settlement that can't be written must not hold up the next: its batches come back.
+                _log.error("a settlement failed: %s", type(error).__name__)
+                self.abandon([batch for batch, _ in settlement.remaining])
+                return
         for batch in settlement.ended + [batch for batch, _ in settlement.remaining]:
             if batch.batch_id not in owned:
                 _log.warning("the lease of a batch was lost; another node settles it")
-                lost = self._open.pop(batch.batch_id, None)
-                self.in_flight -= lost.count if lost else 0
+                self.abandon([batch])
         self._wake_at(settlement.again)
+
+    def abandon(self, batches: Iterable[ClaimedBatch]) -> None:
+        """Let go of batches: what is open of them comes back to the queue when the lease ends."""
+        for batch in batches:
+            lost = self._open.pop(batch.batch_id, None)
+            self.in_flight -= lost.count if lost else 0
+            self._touched.discard(batch.batch_id)
 
     async def keep_leases(self) -> None:
         """Extend the leases of everything in flight. Called every third of a lease."""
@@ -140,9 +151,11 @@ class Settler:
             async with self._database.connection() as connection:
                 await queue.extend(connection, self._owner, list(self._open), self._clock.now() + self._lease)
 
-    async def aclose(self) -> None:
-        """Return when everything added is written; then hand back what is still in flight."""
-        while self._writing is not None:
-            await asyncio.wait({self._writing})
+    async def aclose(self, patience: float) -> None:
+        """Wait up to `patience` seconds until everything added is written; hand back what is still in flight."""
+        if self._writing is not None:
+            await asyncio.wait({self._writing}, timeout=patience)
+            if self._writing is not None:
+                self._writing.cancel()
         async with self._database.connection() as connection:
             await queue.release(connection, self._owner, self._clock.now())

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from relay.config import Dispatch
@@ -63,6 +64,8 @@ class Dispatcher:
         self._in_lane: Counter[int] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._full = False
+        """Whether there was no room for the last claim."""
 
     # --- the main loop ---
 
@@ -96,7 +99,7 @@ class Dispatcher:
         for task in self._tasks:
             task.cancel()
         try:
-            await self._settler.aclose()
+            await self._settler.aclose(patience)
         except RelayError:
             _log.warning("the database is away: batches in flight come back when their lease ends")
 
@@ -108,8 +111,9 @@ class Dispatcher:
             pass
 
     def _wake_at(self, again: Iterable[Again]) -> None:
-        """Look at the queue again when the first of these is due, and whenever room has been made."""
-        self._wakeup.set()
+        """Look at the queue again when the first of these is due, and at once if there was no room before."""
+        if self._full:
+            self._wakeup.set()
         due = min((one.due_at for one in again), default=None)
         if due is not None:
             seconds = (due - self._clock.now()).total_seconds()
@@ -135,13 +139,14 @@ class Dispatcher:
     def take(self, batches: list[ClaimedBatch], copies: list[list[Copy]]) -> None:
         """Send batches that were stored under this node's lease; `copies` go by index."""
         self._settler.open(batches)
-        self._start(self._dispatch(batches, copies))
+        self._start(self._dispatch(batches, copies), batches)
 
     # --- claim and resolve ---
 
     async def _claim(self) -> bool:
         room = self._settings.in_flight - self._settler.in_flight
-        if room <= 0 or self._stopping:
+        self._full = room <= 0
+        if self._full or self._stopping:
             return False
         now = self._clock.now()
         bulk = max(1, min(room, self._settings.in_flight // 2) // self._settings.batch_size)
@@ -151,20 +156,24 @@ class Dispatcher:
         if not batches:
             return False
         self._settler.open(batches)
-        self._start(self._dispatch(batches, None))
+        self._start(self._dispatch(batches, None), batches)
         return True
 
-    def _start(self, coroutine: object) -> None:
-        task = asyncio.create_task(coroutine)  # type: ignore[arg-type,var-annotated]
+    def _start(self, work: Coroutine[Any, Any, None], batches: list[ClaimedBatch]) -> None:
+        task = asyncio.create_task(self._guard(work, batches))
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._tasks.discard)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._wakeup.set()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            # Its batches come back when their lease ends; nothing is lost.
-            _log.error("a dispatch task failed: %s", type(error).__name__)
+    async def _guard(self, work: Coroutine[Any, Any, None], batches: list[ClaimedBatch]) -> None:
+        """Run `work`. If it fails, its batches are let go: they come back when their lease ends."""
+        try:
+            await work
+        except RelayError:
+            _log.warning("%d batches wait for the database", len(batches))
+            self._settler.abandon(batches)
+        except Exception as error:
+            _log.exception("dispatch failed: %s", type(error).__name__, exc_info=False)
+            self._settler.abandon(batches)
 
     async def _dispatch(self, batches: list[ClaimedBatch], copies: list[list[Copy]] | None) -> None:
         now = self._clock.now()
@@ -185,7 +194,7 @@ class Dispatcher:
             if self._in_lane[credential_id] and self._in_lane[credential_id] + size > self._lane_limit:
                 self._put_back(legs, now)
             else:
-                self._start(self._send(credential, legs, size))
+                self._start(self._send(credential, legs, size), [leg.batch for leg in legs])
 
     @property
     def _lane_limit(self) -> int:

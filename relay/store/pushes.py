@@ -47,12 +47,10 @@ _REACH_LISTED = _REACH.format(listed=_LISTED)
 _INSERT = """
 WITH pushes AS (
     INSERT INTO push SELECT * FROM unnest($1::push[])
-), batches AS (
-    INSERT INTO batch (app_id, push_id, batch_id, bulk, attempt, due_at, lease_owner, installations)
-    SELECT app_id, push_id, batch_id, cardinality(installations) > $3, attempt, due_at, lease_owner, installations
-    FROM unnest($2::batch_row[])
 )
-SELECT pg_notify('push_relay_batch', '')
+INSERT INTO batch (app_id, push_id, batch_id, bulk, attempt, due_at, lease_owner, installations)
+SELECT app_id, push_id, batch_id, cardinality(installations) > $3, attempt, due_at, lease_owner, installations
+FROM unnest($2::batch_row[])
 """
 ENVIRONMENTS: dict[str | None, Environment | None] = {
     None: None,

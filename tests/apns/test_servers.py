@@ -54,10 +54,7 @@ async def running(folder: Path, port: int, *command: str) -> AsyncIterator[ApnsS
     program = shutil.which(command[0], path=PATH)
     assert program is not None
     log = (folder / "log").open("wb")
-    env = os.environ | {"GOCACHE": os.environ.get("GOCACHE", str(folder / "gocache")), "GO111MODULE": "off"}
-    process = await asyncio.create_subprocess_exec(
-        program, *command[1:], cwd=folder, stdout=log, stderr=log, env=env
-    )
+    process = await asyncio.create_subprocess_exec(program, *command[1:], cwd=folder, stdout=log, stderr=log)
     try:
         async with asyncio.timeout(120):
             while True:

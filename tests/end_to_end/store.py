@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -11,6 +12,8 @@ import aiohttp
 
 from sdk_stub.apns import ApnsStandIn
 
+PATIENCE = 60.0
+"""Seconds after which a test gives up: generous, because a busy machine is no failure."""
 ALERT = {"aps": {"alert": {"title": "test", "body": "…"}}}
 
 
@@ -135,13 +138,11 @@ class Store:
         return await self.until(app, push_id, lambda page: page["state"] == "done")
 
     async def until(self, app: App, push_id: str, holds: Any) -> dict[str, Any]:
-        page: dict[str, Any] = {}
-        for _ in range(500):
-            page = await self.page(app, push_id)
-            if holds(page):
-                return page
+        deadline = time.monotonic() + PATIENCE
+        while not holds(page := await self.page(app, push_id)):
+            assert time.monotonic() < deadline, f"it never came to that: {page}"
             await asyncio.sleep(0.02)
-        raise AssertionError(f"it never came to that: {page}")
+        return page
 
     async def received(self, *copies: Copy) -> list[int]:
         """How many notifications each copy has received."""

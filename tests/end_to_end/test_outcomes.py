@@ -119,7 +119,7 @@ async def test_retries_end_when_the_push_expires(store: Store) -> None:
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
     store.apns.answer(copy.device_token, 503, "ServiceUnavailable")
-    page = await store.push(app, {copy.customer: []}, ttl=2)
+    page = await store.push(app, {copy.customer: []}, ttl=6)
     assert counts(page) == {"expired": 1}
     assert page["reasons"] == {"ServiceUnavailable": 1}
 
@@ -152,7 +152,7 @@ async def test_a_refused_credential_is_suspended_alone_and_its_pushes_wait(
     page = await store.until(app, answer["push_id"], lambda page: page["counts"]["delivered"] == 1)
     assert (page["state"], counts(page)) == ("sending", {"delivered": 1, "pending": 1})
     assert await store.received(fine, broken) == [1, 0]
-    for _ in range(100):
+    for _ in range(1000):
         listed = await store.must("GET", "/v1.0/operator/credentials/", store.operator_token)
         [row] = [row for row in listed["items"] if row["team_id"] == "TEAM000002"]
         if row["state"] == "suspended":

@@ -90,7 +90,7 @@ async def test_a_failure_domain_acts_on_the_listed_device_without_asking_apple(
     app = await store.app()
     mine, theirs = await store.copy(app, "anna", "a1"), await store.copy(app, "anna", "a2")
     await list_device(store, mine, "a1", domain)
-    page = await store.push(app, {mine.customer: []}, ttl=4)
+    page = await store.push(app, {mine.customer: []}, ttl=6)
     assert page["counts"]["delivered"] == 1
     assert page["counts"][outcome] == 1
     assert page["reasons"] == {reason: 1}
@@ -105,7 +105,7 @@ async def test_a_slow_device_takes_its_time(store: Store) -> None:
     app = await store.app()
     mine, theirs = await store.copy(app, "anna", "a1"), await store.copy(app, "anna", "a2")
     await list_device(store, mine, "a1", "slow")
-    _, answer = await store.send(app, {mine.customer: []}, ttl=4)
+    _, answer = await store.send(app, {mine.customer: []}, ttl=6)
     page = await store.until(app, answer["push_id"], lambda page: page["counts"]["delivered"] == 1)
     assert page["counts"]["pending"] == 1
     page = await store.done(app, answer["push_id"])

@@ -1,0 +1,103 @@
+"""Fan-out: one broadcast to all devices of an app, from the POST to state "done"."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bench import table
+from bench.population import App
+from bench.postgres import Postgres
+from bench.relay_process import Api, RelayProcess
+from bench.sink import Sink
+from bench.store import Store
+from bench.table import Row
+from bench.work import PAYLOAD
+
+_MOST = 50_000
+"""Destinations of one request, where a relay does not know "all"."""
+_LOOK = 0.01
+_PATIENCE = 300.0
+
+
+@dataclass(frozen=True)
+class _Measured:
+    wall: float
+    accept: float
+    relay_cpu: float
+    postgres_cpu: float
+
+
+def fan_out_rows(
+    store: Store, relay: RelayProcess, postgres: Postgres, sink: Sink, runs: int
+) -> Iterator[Row]:
+    """A row for each app of the store, their runs in turn."""
+    api = Api(relay.port)
+    taken: dict[int, list[_Measured]] = {app.size: [] for app in store.apps}
+    _fan_out(api, store, store.apps[0], relay, postgres, sink)  # the first connects to APNs: not counted
+    for _ in range(runs):
+        for app in store.apps:
+            taken[app.size].append(_fan_out(api, store, app, relay, postgres, sink))
+    api.close()
+    for size, own in taken.items():
+        yield table.measured(
+            f"fan-out of a broadcast to {size:,}",
+            [size / one.wall for one in own],
+            [size / one.relay_cpu for one in own if one.relay_cpu],
+            accept_ms=round(min(one.accept for one in own) * 1000, 1),
+            relay_cpu_s=round(sum(one.relay_cpu for one in own) / len(own), 2),
+            postgres_cpu_s=round(sum(one.postgres_cpu for one in own) / len(own), 2),
+        )
+    largest = store.apps[-1].size
+    peak = round(relay.peak_rss_mib())
+    yield Row("relay, peak RSS", note=f"after {runs} broadcasts to {largest:,}", more={"peak_rss_mib": peak})
+
+
+def _fan_out(
+    api: Api, store: Store, app: App, relay: RelayProcess, postgres: Postgres, sink: Sink
+) -> _Measured:
+    """One broadcast. Every device's push must be in the ledger as delivered and have arrived at the sink."""
+    bodies = [_body(app, "all")] if store.broadcast else [_body(app, part) for part in _parts(app.customers)]
+    before, cpu, database_cpu = sink.arrivals(), relay.cpu_seconds(), postgres.cpu_seconds()
+    started = time.perf_counter()
+    pushes = [api.call("POST", "/v1.0/send/", app.push_token, body)["push_id"] for body in bodies]
+    accepted = time.perf_counter() - started
+    if before is not None:
+        _await_arrivals(sink, before + app.size, started)
+    delivered = sum(_await_done(api, app, push_id, started) for push_id in pushes)
+    wall = time.perf_counter() - started
+    if delivered != app.size:
+        raise RuntimeError(f"fan-out to {app.size}: {delivered} were delivered")
+    arrived = sink.arrivals()
+    if before is not None and arrived != before + app.size:
+        raise RuntimeError(f"fan-out to {app.size}: {(arrived or 0) - before} arrived")
+    return _Measured(wall, accepted, relay.cpu_seconds() - cpu, postgres.cpu_seconds() - database_cpu)
+
+
+def _await_arrivals(sink: Sink, count: int, started: float) -> None:
+    """The cheap look: asking the relay for its counts while it works would be part of the work."""
+    while (sink.arrivals() or 0) < count and time.perf_counter() - started < _PATIENCE:
+        time.sleep(_LOOK)
+
+
+def _await_done(api: Api, app: App, push_id: str, started: float) -> int:
+    while True:
+        push = api.call("GET", f"/v1.0/pushes/{push_id}/", app.push_token)
+        if push["state"] == "done":
+            return int(push["counts"]["delivered"])
+        elapsed = time.perf_counter() - started
+        if elapsed > _PATIENCE:
+            raise RuntimeError(f"push {push_id} is not done after {elapsed:.0f} s: {push['counts']}")
+        time.sleep(_LOOK)
+
+
+def _parts(customers: Sequence[str]) -> Iterator[dict[str, list[str]]]:
+    for start in range(0, len(customers), _MOST):
+        yield {customer: [] for customer in customers[start : start + _MOST]}
+
+
+def _body(app: App, destinations: object) -> bytes:
+    body = {"app_id": app.app_id, "payload": json.loads(PAYLOAD), "destinations": destinations}
+    return json.dumps(body).encode()

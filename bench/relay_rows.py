@@ -1,0 +1,98 @@
+"""The whole relay: real processes, a durable PostgreSQL and the sink, all on this machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import machine, table
+from bench.fan_out import fan_out_rows
+from bench.machine import ROOT, SCRATCH, MissingError
+from bench.population import App
+from bench.postgres import Postgres
+from bench.relay_process import RelayProcess, write_settings
+from bench.singles import Latency, accept_rows, latency_rows, single_rows
+from bench.sink import Sink
+from bench.store import build
+from bench.table import Row
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure, how long and how often."""
+
+    sizes: Sequence[int] = (10_000, 100_000, 1_000_000)
+    runs: int = 5
+    seconds: float = 5.0
+    workers: int = 1
+    rows: frozenset[str] = frozenset({"fan-out", "single", "accept", "latency"})
+
+
+def relay_rows(sink: Sink, plan: Plan) -> Iterator[Row]:
+    """All rows of the whole relay."""
+    with Postgres(SCRATCH / "postgres") as postgres:
+        settings = SCRATCH / "relay.yaml"
+        shared: dict[str, Any] = {"database": postgres.url, "ca": sink.ca}
+        write_settings(settings, port=machine.free_port(), sink_port=sink.port, **shared)
+        print("setting up the store …", file=sys.stderr, flush=True)
+        store = build(postgres, settings, plan.sizes)
+        smallest = store.apps[0]
+        rate = 0.0
+        if plan.rows & {"fan-out", "single"}:
+            with RelayProcess(settings, _workers(plan)) as relay:
+                if "fan-out" in plan.rows:
+                    yield from fan_out_rows(store, relay, postgres, sink, plan.runs)
+                if "single" in plan.rows:
+                    try:
+                        for row in single_rows(
+                            smallest, relay, postgres, sink, seconds=plan.seconds, runs=plan.runs
+                        ):
+                            rate = row.wall_per_s or 0.0
+                            yield row
+                    except MissingError as error:
+                        yield table.missing("single-destination sends", error)
+        if "latency" in plan.rows:
+            yield from _latency(plan, settings, shared, store.apps[0], rate)
+        if "accept" in plan.rows:  # the last: what it accepts stays in the queue
+            try:
+                options, more = _accept_only()
+                write_settings(settings, port=machine.free_port(), sink_port=sink.port, more=more, **shared)
+                with RelayProcess(settings, [*options, *_workers(plan)]) as relay:
+                    yield from accept_rows(smallest, relay, postgres, seconds=plan.seconds, runs=plan.runs)
+            except MissingError as error:
+                yield table.missing("accept alone", error)
+
+
+def _latency(plan: Plan, settings: Path, shared: dict[str, Any], app: App, rate: float) -> Iterator[Row]:
+    port = machine.free_port()
+    try:
+        with Latency(app, port, shared["ca"].parent) as latency:
+            write_settings(settings, port=port, sink_port=latency.port, **shared)
+            with RelayProcess(settings, _workers(plan)):
+                half = rate / 2 or 4_000.0
+                yield from latency_rows(latency, half, seconds=plan.seconds, runs=plan.runs)
+    except MissingError as error:
+        yield table.missing("POST to arrival at half load", error)
+
+
+def _workers(plan: Plan) -> list[str]:
+    return ["--workers", str(plan.workers)] if plan.workers > 1 else []
+
+
+def _accept_only() -> tuple[list[str], dict[str, Any]]:
+    """How to have a relay that does not dispatch: its option or, before there was one, no room for pushes in flight."""
+    done = subprocess.run(
+        [sys.executable, "-m", "relay", "serve", "--help"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**machine.environment(), "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"},
+        check=False,
+    )
+    if "--api" in done.stdout:
+        return ["--api"], {}
+    return [], {"dispatch": {"in_flight": 0}}

@@ -1,0 +1,98 @@
+"""The figures to reach (issue 3), and what these rows say of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from bench.table import Row
+
+Rows = dict[str, Row]
+Value = Callable[[Rows], float | None]
+
+
+class Verdict(NamedTuple):
+    """A figure to reach, what was measured, and whether that is enough; None where nothing was measured."""
+
+    target: str
+    measured: str
+    reached: bool | None
+
+
+class _Target(NamedTuple):
+    name: str
+    needed: float
+    value: Value
+    at_most: bool = False
+    unit: str = ""
+
+
+_OURS = "ours, batches of 1,000"
+_GO = "Go sideshow/apns2"
+_SINGLE = "single-destination sends, 64 connections"
+_HALF = "POST to arrival at half load"
+_MILLION = "fan-out of a broadcast to 1,000,000"
+
+
+def _wall(name: str) -> Value:
+    return lambda rows: rows[name].wall_per_s if name in rows else None
+
+
+def _cpu(name: str) -> Value:
+    return lambda rows: rows[name].cpu_per_s if name in rows else None
+
+
+def _ratio(one: Value, other: Value) -> Value:
+    def value(rows: Rows) -> float | None:
+        above, below = one(rows), other(rows)
+        return above / below if above and below else None
+
+    return value
+
+
+def _more(name: str, key: str) -> Value:
+    return lambda rows: rows[name].more.get(key) if name in rows else None
+
+
+_TARGETS: Sequence[_Target] = (
+    _Target("sender, per CPU-second, against Go apns2", 5, _ratio(_cpu(_OURS), _cpu(_GO)), unit=" ×"),
+    _Target(
+        "sender, per CPU-second, against stock aioapns",
+        25,
+        _ratio(_cpu(_OURS), _cpu("stock aioapns")),
+        unit=" ×",
+    ),
+    _Target("sender, wall, against h2load", 0.8, _ratio(_wall(_OURS), _wall("h2load, the limit")), unit=" ×"),
+    _Target("fan-out to 1 M, wall, against bare Go apns2", 2, _ratio(_wall(_MILLION), _wall(_GO)), unit=" ×"),
+    _Target("fan-out to 1 M, per second", 60_000, _wall(_MILLION)),
+    _Target(
+        "fan-out rate at 1 M against 10 k",
+        0.9,
+        _ratio(_wall(_MILLION), _wall("fan-out of a broadcast to 10,000")),
+        unit=" ×",
+    ),
+    _Target("relay, peak RSS", 250, _more("relay, peak RSS", "peak_rss_mib"), at_most=True, unit=" MiB"),
+    _Target("single-destination sends, per second", 8_000, _wall(_SINGLE)),
+    _Target("accept alone, per second", 15_000, _wall("accept alone, 64 connections")),
+    _Target("POST to arrival at half load, p50", 10, _more(_HALF, "p50_ms"), at_most=True, unit=" ms"),
+    _Target("POST to arrival at half load, p99", 60, _more(_HALF, "p99_ms"), at_most=True, unit=" ms"),
+)
+
+
+def judge(rows: Iterable[Row]) -> list[Verdict]:
+    """All targets, beside what was measured."""
+    by_name = {row.row: row for row in rows}
+    verdicts = []
+    for target in _TARGETS:
+        value = target.value(by_name)
+        reached = (
+            None if value is None else (value <= target.needed) == target.at_most or value == target.needed
+        )
+        shown = "not measured" if value is None else f"{_figure(value)}{target.unit}"
+        bound = "at most" if target.at_most else "at least"
+        verdicts.append(Verdict(f"{target.name}: {bound} {target.needed:,g}{target.unit}", shown, reached))
+    return verdicts
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
