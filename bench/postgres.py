@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
+import signal
+import subprocess
 from pathlib import Path
 
 import asyncpg
+import psutil
 
 from bench import machine
 from relay.store.embedded import EmbeddedPostgres
@@ -20,8 +24,8 @@ class Postgres:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        shutil.rmtree(directory, ignore_errors=True)
-        self._server = EmbeddedPostgres(directory)
+        _clear(directory)
+        self._server = _start(directory)
         self.url = self._server.url()
         self.settings = {name: self._show(name) for name in _SHOWN}
         off = [name for name in _DURABLE if self.settings[name] != "on"]
@@ -65,3 +69,21 @@ class Postgres:
     def __exit__(self, *_: object) -> None:
         self._server.stop()
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _clear(directory: Path) -> None:
+    """Remove what an interrupted run has left: its server, known by its pid file, and its files."""
+    with contextlib.suppress(OSError, psutil.Error):
+        left = psutil.Process(int((directory / "postmaster.pid").read_text().split()[0]))
+        if str(directory) in left.cmdline():
+            left.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
+            left.wait(30)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _start(directory: Path, attempts: int = 5) -> EmbeddedPostgres:
+    """On a busy machine the first start takes longer than pgserver waits; the next attempt finds it running."""
+    for _ in range(attempts - 1):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return EmbeddedPostgres(directory)
+    return EmbeddedPostgres(directory)

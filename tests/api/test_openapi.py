@@ -58,7 +58,9 @@ def test_every_example_is_what_its_schema_says(document: dict[str, Any]) -> None
     assert len(examples) > 20
     for schema, value in examples:
         whole = {**schema, "components": document["components"]}
-        faults = [f"{error.json_path}: {error.message}" for error in Draft202012Validator(whole).iter_errors(value)]
+        faults = [
+            f"{error.json_path}: {error.message}" for error in Draft202012Validator(whole).iter_errors(value)
+        ]
         assert faults == [], value
 
 

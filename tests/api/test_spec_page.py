@@ -63,15 +63,21 @@ async def test_the_page_works_offline(tmp_path: Path) -> None:
         origin = str(server.make_url("")).rstrip("/")
         page, errors, events = await browse(f"{origin}/v1.0/spec/#/Sending/send", tmp_path)
 
-    for operation in ("Sending-send", "Results-getPush", "Publisher-addPushToken", "Operator-enrol", "Service-healthz"):
+    for operation in (
+        "Sending-send",
+        "Results-getPush",
+        "Publisher-addPushToken",
+        "Operator-enrol",
+        "Service-healthz",
+    ):
         assert f'id="operations-{operation}"' in page
     assert "Send a push" in page
     assert "What the PHP sender posts" in page, "the linked operation is unfolded"
 
-    assert not [line for line in errors.splitlines() if "CONSOLE" in line], "neither an error nor a broken policy"
-    asked = {
-        event["params"]["url"] for event in events if event.get("params", {}).get("initiator") == origin
-    }
+    assert not [line for line in errors.splitlines() if "CONSOLE" in line], (
+        "neither an error nor a broken policy"
+    )
+    asked = {event["params"]["url"] for event in events if event.get("params", {}).get("initiator") == origin}
     assert f"{origin}/v1.0/spec/openapi.yaml" in asked
     assert {urlsplit(url).netloc for url in asked if not url.startswith("data:")} == {urlsplit(origin).netloc}
 

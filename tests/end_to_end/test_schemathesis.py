@@ -37,7 +37,9 @@ class Runs:
         directory = self._directory / str(abs(hash((token, tags, phases))))
         directory.mkdir()
         config = directory / "schemathesis.toml"
-        config.write_text((ROOT / "schemathesis.toml").read_text(encoding="utf-8") + genuine, encoding="utf-8")
+        config.write_text(
+            (ROOT / "schemathesis.toml").read_text(encoding="utf-8") + genuine, encoding="utf-8"
+        )
         process = await asyncio.create_subprocess_exec(
             str(Path(sys.executable).with_name("schemathesis")),
             f"--config-file={config}",
@@ -138,7 +140,9 @@ def _often(values: dict[str, list[str]]) -> str:
 
 def _always(**fields: Any) -> str:
     """Settings: these fields of the body always have that value."""
-    return "\n".join(["", "[parameters]", *(f'"body.{name}" = {_toml(value)}' for name, value in fields.items())])
+    return "\n".join(
+        ["", "[parameters]", *(f'"body.{name}" = {_toml(value)}' for name, value in fields.items())]
+    )
 
 
 def _toml(value: Any) -> str:

@@ -17,7 +17,7 @@ const options = {
   address: setup.host,
   port: setup.port,
   production: true,
-  requestTimeout: 30000,
+  requestTimeout: 120000,
 };
 const provider =
   setup.connections > 1
