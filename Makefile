@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_PIP := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
+# Programs start several times faster with their bytecode cached, so it is, whatever the environment says.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: run serve test check lint types layers clean
 
 run: $(VENV)/.run

@@ -33,6 +33,7 @@ from relay.core.identifiers import Identifiers
 from relay.core.install_tokens import InstallTokens
 from relay.core.sending import Environment
 from relay.core.udid import UdidDigests
+from relay.dispatch.broadcasts import Broadcaster
 from relay.dispatch.intake import Intake
 from relay.dispatch.worker import Dispatcher
 from relay.errors import RelayError
@@ -96,8 +97,16 @@ class Relay:
             random_batch_id,
             random.random,
         )
+        dispatch = settings.dispatch
+        self._broadcaster = Broadcaster(
+            database, batch_size=dispatch.batch_size, poll=dispatch.poll, on_cut=self.dispatcher.wake
+        )
         self._intake = Intake(
-            database, self.dispatcher, random_batch_id, batch_size=settings.dispatch.batch_size
+            database,
+            self.dispatcher,
+            random_batch_id,
+            self._broadcaster.wake,
+            batch_size=dispatch.batch_size,
         )
         self._web = self._make_web(keys)
         self._runner = web.AppRunner(self._web, access_log=None, shutdown_timeout=10.0)
@@ -119,6 +128,7 @@ class Relay:
         await web.TCPSite(relay._runner, settings.http.host, settings.http.port, backlog=1024).start()
         relay._tasks = [
             asyncio.create_task(relay.dispatcher.run()),
+            asyncio.create_task(relay._broadcaster.run()),
             asyncio.create_task(relay._maintain()),
         ]
         return relay

@@ -51,11 +51,12 @@ class PushesApi:
                 reasons[reason] += count
         done = sum(counts.values())
         pending = max(0, push["targets"] - done)
+        open_ = pending or push["growing"]
         return http.answer(
             {
                 "push_id": push["push_id"],
                 "app_id": push["app_id"],
-                "state": "done" if not pending else "sending" if done else "queued",
+                "state": "done" if not open_ else "sending" if done else "queued",
                 "created_at": push["created_at"],
                 "expires_at": push["expires_at"],
                 "push_type": push["push_type"],

@@ -10,6 +10,7 @@ from aiohttp import web
 from relay.api import http
 from relay.core import ids
 from relay.core.accepting import (
+    EVERYONE,
     Acceptor,
     DestinationCheck,
     Lifetimes,
@@ -56,7 +57,9 @@ class SendApi:
         except Invalid as error:
             faults.extend(error.faults)
         try:
-            check = DestinationCheck(self._identifiers, body.app_id, check_destinations(body.destinations))
+            everyone = body.destinations == EVERYONE
+            wanted = {} if everyone else check_destinations(body.destinations)
+            check = DestinationCheck(self._identifiers, body.app_id, wanted)
             for _ in check.slices():
                 await asyncio.sleep(0)
             check.finish()
@@ -77,6 +80,7 @@ class SendApi:
                 debug=body.debug or token.test_only,
                 customers=check.customers,
                 devices=list(check.devices),
+                everyone=everyone,
                 warnings=list(payload.warnings),
             )
         )

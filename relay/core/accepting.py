@@ -61,16 +61,21 @@ class PushRequest:
     debug: bool
     customers: Sequence[str]
     devices: Sequence[str]
+    everyone: bool = False
+    """Every customer of the app, now; then there are no other destinations."""
     warnings: list[Fault] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A push that is durable. `targets` installations will be tried; `skipped` are not on the test-device list."""
+    """A push that is durable. `targets` installations will be tried; `skipped` are not on the test-device list.
+
+    Both are None where they are not known yet: a push to everyone is counted while it is cut into batches.
+    """
 
     push_id: UUID
-    targets: int
-    skipped: int
+    targets: int | None
+    skipped: int | None
     warnings: Sequence[Fault]
 
 
@@ -151,12 +156,19 @@ def check_payload(body: SendBody, push_type: PushType) -> payloads.Checked:
     return payloads.check(body.payload, push_type)
 
 
+EVERYONE = "all"
+"""As `destinations`: every customer of the app."""
+
+
 def check_destinations(destinations: Any) -> Mapping[str, Sequence[str]]:
-    """The shape of `destinations`: a map from c_ to a list of d_, of bounded size. Raises Invalid."""
+    """The shape of `destinations` other than EVERYONE: a map from c_ to a list of d_, of bounded size.
+
+    Raises Invalid.
+    """
     pointer = "/destinations"
     if not isinstance(destinations, dict):
         empty = " PHP writes an empty map as []: name at least one customer." if destinations == [] else ""
-        detail = f"`destinations` must map customer identifiers to lists of device identifiers.{empty}"
+        detail = f'`destinations` must map customer identifiers to lists of device identifiers, or be "all".{empty}'
         raise Invalid(faults=[Fault("wrong_type", pointer, detail)])
     if not destinations:
         raise Invalid(faults=[Fault("empty", pointer, "There are no destinations.")])

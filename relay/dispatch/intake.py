@@ -37,7 +37,7 @@ class Outlet(Protocol):
 
 
 class Intake:
-    """The way in. What fits is handed to `outlet`, the dispatcher of this node, without a detour by the queue.
+    """The way in. `on_broadcast` is called for a push to everyone. What fits is handed to `outlet`, the dispatcher of this node, without a detour by the queue.
 
     The hand-over saves a claim and a query. The batch is in the queue all the same, under the node's lease, so if
     the node dies another sends it.
@@ -48,6 +48,7 @@ class Intake:
         database: Database,
         outlet: Outlet,
         batch_id: Callable[[], int],
+        on_broadcast: Callable[[], None],
         *,
         batch_size: int,
         groups: int = 2,
@@ -55,6 +56,7 @@ class Intake:
         self._database = database
         self._outlet = outlet
         self._batch_id = batch_id
+        self._on_broadcast = on_broadcast
         self._batch_size = batch_size
         self._groups = groups
         self._waiting: deque[tuple[PushRequest, asyncio.Future[Accepted]]] = deque()
@@ -125,11 +127,13 @@ class Intake:
                 connection, requests, routes, leases, self._batch_size, self._batch_id
             )
         self._hand_over(routes, leases, batches)
+        if any(request.everyone for request in requests):
+            self._on_broadcast()
         return [
             Accepted(
                 request.push_id,
-                len(made.copies),
-                made.skipped,
+                None if request.everyone else len(made.copies),
+                None if request.everyone else made.skipped,
                 [*request.warnings, *made.warnings],
             )
             for request, made in zip(requests, routes, strict=True)

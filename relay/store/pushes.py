@@ -47,6 +47,9 @@ _REACH_LISTED = _REACH.format(listed=_LISTED)
 _INSERT = """
 WITH pushes AS (
     INSERT INTO push SELECT * FROM unnest($1::push[])
+), broadcasts AS (
+    INSERT INTO broadcast (app_id, push_id, token_kind, listed_only)
+    SELECT app_id, push_id, token_kind, listed_only FROM unnest($4::broadcast_row[])
 )
 INSERT INTO batch (app_id, push_id, batch_id, bulk, attempt, due_at, lease_owner, installations)
 SELECT app_id, push_id, batch_id, cardinality(installations) > $3, attempt, due_at, lease_owner, installations
@@ -108,6 +111,7 @@ async def insert(
     """
     pushes = []
     batches = []
+    broadcasts = []
     made: list[list[ClaimedBatch]] = []
     for request, route, lease in zip(requests, routes, leases, strict=True):
         headers, installations = request.headers, list(route.copies)
@@ -128,6 +132,8 @@ async def insert(
                 route.skipped,
             )
         )
+        if request.everyone:
+            broadcasts.append((request.app_id, request.push_id, request.token_kind, request.debug))
         owner, due_at = (lease.owner, lease.until) if lease else (None, request.accepted_at)
         own = []
         for start in range(0, len(installations), batch_size):
@@ -158,15 +164,16 @@ async def insert(
                 )
             )
         made.append(own)
-    await connection.execute(_INSERT, pushes, batches, BULK)
+    await connection.execute(_INSERT, pushes, batches, BULK, broadcasts)
     return made
 
 
 # --- reading back ---
 
 _PUSH = """
-SELECT app_id, push_id, created_at, expires_at, push_type, priority, expiration, collapse_id, debug, targets, skipped
-FROM push WHERE app_id = ANY($1::text[]) AND push_id = $2
+SELECT app_id, push_id, created_at, expires_at, push_type, priority, expiration, collapse_id, debug, targets, skipped,
+       EXISTS (SELECT FROM broadcast b WHERE b.app_id = p.app_id AND b.push_id = p.push_id) AS growing
+FROM push p WHERE app_id = ANY($1::text[]) AND push_id = $2
 """
 _COUNTS = """
 SELECT outcome, reason, sum(cardinality(installations))::bigint AS count

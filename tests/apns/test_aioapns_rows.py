@@ -36,7 +36,7 @@ from tests.apns.scripted_server import Peer, ScriptedServer, Tls
 Start = Callable[..., Awaitable[ScriptedServer]]
 Connect = Callable[..., Client]
 
-LIMIT = 10.0
+LIMIT = 30.0
 """Seconds after which a test calls it a hang."""
 
 

@@ -32,7 +32,7 @@ def only_ours(request: pytest.FixtureRequest) -> None:
         pytest.skip("about ours")
 
 
-def within(seconds: float = 20.0) -> asyncio.Timeout:
+def within(seconds: float = 60.0) -> asyncio.Timeout:
     return asyncio.timeout(seconds)
 
 

@@ -255,7 +255,13 @@ async def test_go(folder: Path) -> None:
     program = shutil.which("go", path=PATH)
     assert program is not None
     build = await asyncio.create_subprocess_exec(
-        program, "build", "-o", "server", "main.go", cwd=folder, env=os.environ | {"GO111MODULE": "off"}
+        program,
+        "build",
+        "-o",
+        "server",
+        "main.go",
+        cwd=folder,
+        env=os.environ | {"GO111MODULE": "off", "CGO_ENABLED": "0"},
     )
     assert await build.wait() == 0
     async with running(folder, port, str(folder / "server"), str(port)) as sender:

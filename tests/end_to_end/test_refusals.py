@@ -174,9 +174,11 @@ async def test_a_revoked_or_expired_token_is_refused_at_once(store: Store) -> No
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
     path = f"/v1.0/apps/{app.app_id}/tokens/"
-    soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    soon = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()
     made = await store.must("POST", path, app.publisher.manage_token, {"label": "short", "expires_at": soon})
-    assert (await store.send(app, {copy.customer: []}, token=made["token"]))[0] == 202
+    # It is used while it is good, so that the relay remembers it; a busy machine may be too late for that.
+    used = (await store.send(app, {copy.customer: []}, token=made["token"]))[0]
+    assert used == 202 or datetime.now(UTC) >= datetime.fromisoformat(soon)
     assert (await store.send(app, {copy.customer: []}))[0] == 202
     listed = await store.must("GET", path, app.publisher.manage_token)
     for token in listed["items"]:

@@ -1,0 +1,124 @@
+"""Broadcasts: cut into batches piece by piece, each installation into exactly one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from relay.core.accepting import PushRequest
+from relay.core.ids import push_id
+from relay.core.routing import Route
+from relay.core.sending import PushHeaders
+from relay.store import broadcasts, pushes
+from relay.store.database import Database
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Audience:
+    """Apps with installations, written directly: there are more of them than is worth an API call each."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._made = 0
+
+    async def app(self, app_id: str, installations: int) -> None:
+        """Of the installations, each tenth has no device token and each eleventh is retired."""
+        async with self._database.connection() as connection:
+            await connection.execute(
+                """
+                WITH made AS (
+                    INSERT INTO installation (app_id, installation_uuid, customer_id, device_id, alongside,
+                                              bundle_id, team_id, enrolled_at, retired_at)
+                    SELECT $1, gen_random_uuid(), n, n, gen_random_uuid()::text, 'b', 't', $3::timestamptz, CASE WHEN n % 11 = 0 THEN $3::timestamptz END
+                    FROM generate_series(1, $2::int) AS n RETURNING app_id, installation_id, customer_id
+                )
+                INSERT INTO device_token (app_id, installation_id, token, registered_at)
+                SELECT app_id, installation_id, uuid_send(gen_random_uuid()), $3::timestamptz FROM made WHERE customer_id % 10 <> 0
+                """,
+                app_id,
+                installations,
+                NOW,
+            )
+
+    async def reachable(self, app_id: str) -> set[int]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                "SELECT installation_id FROM installation JOIN device_token USING (app_id, installation_id) "
+                "WHERE app_id = $1 AND installation.retired_at IS NULL",
+                app_id,
+            )
+        return {row[0] for row in rows}
+
+    async def send(self, app_id: str) -> UUID:
+        self._made += 1
+        made = push_id(int(NOW.timestamp() * 1000), self._made)
+        later = NOW + timedelta(days=1)
+        headers = PushHeaders("alert", 10)
+        request = PushRequest(
+            app_id, made, uuid4(), NOW, later, headers, "apns", b"{}", False, [], [], everyone=True
+        )
+        async with self._database.connection() as connection:
+            await pushes.insert(connection, [request], [Route({}, 0, [])], [None], 5, lambda: 1)
+        return made
+
+    async def cut(self) -> int | None:
+        async with self._database.connection() as connection:
+            return await broadcasts.cut(connection, 20, 5)
+
+    async def batches(self, push: UUID) -> list[list[int]]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch("SELECT installations FROM batch WHERE push_id = $1", push)
+        return [row[0] for row in rows]
+
+    async def targets(self, app_id: str, push: UUID) -> tuple[int, bool]:
+        async with self._database.connection() as connection:
+            row = await pushes.find(connection, [app_id], push)
+        assert row is not None
+        return row["targets"], row["growing"]
+
+
+@pytest.fixture
+def audience(database: Database) -> Audience:
+    return Audience(database)
+
+
+async def test_every_reachable_installation_is_in_exactly_one_batch(audience: Audience) -> None:
+    await audience.app("app", 100)
+    await audience.app("other", 30)
+    push = await audience.send("app")
+    assert await audience.targets("app", push) == (0, True)
+    found = []
+    while (count := await audience.cut()) is not None:
+        found.append(count)
+    reachable = await audience.reachable("app")
+    assert found == [20] * (len(reachable) // 20) + [len(reachable) % 20]
+    batches = await audience.batches(push)
+    assert Counter(one for batch in batches for one in batch) == Counter(reachable)
+    assert max(map(len, batches)) == 5
+    assert await audience.targets("app", push) == (len(reachable), False)
+
+
+async def test_a_short_broadcast_does_not_wait_for_the_end_of_a_long_one(audience: Audience) -> None:
+    await audience.app("long", 200)
+    await audience.app("short", 10)
+    await audience.send("long")
+    await audience.cut()
+    push = await audience.send("short")
+    await audience.cut()
+    assert await audience.targets("short", push) == (9, False)
+
+
+async def test_who_enrols_while_it_is_cut_is_reached_at_most_once(audience: Audience) -> None:
+    await audience.app("app", 60)
+    push = await audience.send("app")
+    await audience.cut()
+    await audience.app("app", 20)
+    while await audience.cut() is not None:
+        pass
+    reached = Counter(one for batch in await audience.batches(push) for one in batch)
+    assert set(reached.values()) == {1}
+    assert set(reached) <= await audience.reachable("app")
