@@ -37,10 +37,10 @@ class Outlet(Protocol):
 
 
 class Intake:
-    """The way in. `on_broadcast` is called for a push to everyone. What fits is handed to `outlet`, the dispatcher of this node, without a detour by the queue.
+    """The way in. What fits is handed to `outlet`, the dispatcher of this node, without a detour by the queue.
 
     The hand-over saves a claim and a query. The batch is in the queue all the same, under the node's lease, so if
-    the node dies another sends it.
+    the node dies another sends it. `on_broadcast` is called after a push to everyone was stored.
     """
 
     def __init__(

@@ -33,11 +33,13 @@ class Audience:
                 WITH made AS (
                     INSERT INTO installation (app_id, installation_uuid, customer_id, device_id, alongside,
                                               bundle_id, team_id, enrolled_at, retired_at)
-                    SELECT $1, gen_random_uuid(), n, n, gen_random_uuid()::text, 'b', 't', $3::timestamptz, CASE WHEN n % 11 = 0 THEN $3::timestamptz END
+                    SELECT $1, gen_random_uuid(), n, n, gen_random_uuid()::text, 'b', 't', $3::timestamptz,
+                           CASE WHEN n % 11 = 0 THEN $3::timestamptz END
                     FROM generate_series(1, $2::int) AS n RETURNING app_id, installation_id, customer_id
                 )
                 INSERT INTO device_token (app_id, installation_id, token, registered_at)
-                SELECT app_id, installation_id, uuid_send(gen_random_uuid()), $3::timestamptz FROM made WHERE customer_id % 10 <> 0
+                SELECT app_id, installation_id, uuid_send(gen_random_uuid()), $3::timestamptz
+                FROM made WHERE customer_id % 10 <> 0
                 """,
                 app_id,
                 installations,
