@@ -32,14 +32,20 @@ class PageRequest(NamedTuple, Generic[Key]):
         return self.limit + 1
 
 
-def page_request(request: web.Request, key: Callable[[str], Key]) -> PageRequest[Key]:
-    """The page that is asked for; `key` reads a cursor. Raises MalformedRequest naming the parameter."""
+def page_limit(request: web.Request) -> int:
+    """How many items the page may hold. Raises MalformedRequest."""
     text = request.query.get("limit", str(LIMIT))
     if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= LONGEST):
         raise MalformedRequest(f"limit must be a number from 1 to {LONGEST}.")
+    return int(text)
+
+
+def page_request(request: web.Request, key: Callable[[str], Key]) -> PageRequest[Key]:
+    """The page that is asked for; `key` reads a cursor. Raises MalformedRequest naming the parameter."""
+    limit = page_limit(request)
     cursor = request.query.get("cursor")
     try:
-        return PageRequest(None if cursor is None else key(cursor), int(text))
+        return PageRequest(None if cursor is None else key(cursor), limit)
     except NotFound:
         raise MalformedRequest("cursor must be the `next` of a page before.") from None
 

@@ -16,13 +16,13 @@ from aiohttp import web
 
 from relay.api import http
 from relay.api.fields import uuid_in_path
+from relay.api.pages import page_limit
 from relay.errors import MalformedRequest, NotFound
 from relay.store import pushes
 from relay.store.auth import ApiToken
 from relay.store.database import Connection, Database
 
 OUTCOMES = ("delivered", "failed", "unregistered", "expired")
-_MAX_PAGE = 1000
 
 
 class PushesApi:
@@ -71,9 +71,13 @@ class PushesApi:
         )
 
     async def deliveries(self, request: web.Request) -> web.Response:
-        """A page of outcomes in the order in which they came; `next` is the cursor of the following page."""
+        """A page of outcomes, about in the order in which they came; `next` is the cursor of the following page.
+
+        Settlements commit beside one another, so while a push is not `done`, a page may still gain items; then the
+        pages are final.
+        """
         token = await http.authenticate(request, "push", "manage")
-        limit = _limit(request)
+        limit = page_limit(request)
         after = _cursor(request)
         async with self._database.connection() as connection:
             push = await self._find(connection, token, request)
@@ -119,13 +123,6 @@ def _delivery(row: asyncpg.Record) -> dict[str, Any]:
         "attempts": row["attempt"] + 1,
         "settled_at": row["settled_at"],
     }
-
-
-def _limit(request: web.Request) -> int:
-    text = request.query.get("limit", "100")
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= _MAX_PAGE):
-        raise MalformedRequest(f"`limit` is a number from 1 to {_MAX_PAGE}.")
-    return int(text)
 
 
 def _cursor(request: web.Request) -> tuple[int, int]:

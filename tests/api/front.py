@@ -17,6 +17,7 @@ from relay.api.device import DeviceApi
 from relay.api.operator import OperatorApi
 from relay.api.operator_installations import OperatorInstallationsApi
 from relay.api.publisher import PublisherApi
+from relay.api.pushes import PushesApi
 from relay.core.identifiers import Identifiers
 from relay.core.install_tokens import InstallTokens
 from relay.core.udid import UdidDigests
@@ -52,6 +53,7 @@ def application(database: Database, clock: Clock) -> web.Application:
         OperatorInstallationsApi(database, IDENTIFIERS, install_tokens, udids, clock, secrets.token_bytes),
         PublisherApi(database, tokens, udids, clock, secrets.token_bytes),
         DeviceApi(database, install_tokens, clock),
+        PushesApi(database),
     ):
         app.add_routes(api.routes())
     return app

@@ -149,3 +149,11 @@ async def test_what_is_another_publishers_is_not_there(front: Front) -> None:
     for token_text, status in (("", 401), (front.operator_token, 403), (token.body["token"], 403)):
         assert (await front.call("GET", "apps/", token=token_text)).status == status
         assert (await front.call("GET", "test-devices/", token=token_text)).status == status
+
+
+async def test_the_limit_of_a_page_of_outcomes(front: Front) -> None:
+    _, manage = await front.publisher()
+    path = f"pushes/{uuid4()}/deliveries/?limit="
+    for limit in ("0", "1001", "000100999", "9" * 30, "0" * 5000, "x", "²"):
+        assert (await front.call("GET", path + limit, token=manage)).status == 400, limit
+    assert (await front.call("GET", f"{path}1000", token=manage)).status == 404
