@@ -30,7 +30,7 @@ def decode(body: bytes) -> Any:
     except UnicodeDecodeError:
         raise MalformedBody("The body is not valid UTF-8.") from None
     except RecursionError:
-        raise MalformedBody(f"The body is nested deeper than {MAX_DEPTH} levels.") from None
+        raise _too_deep() from None
     keys = sum(map(bool, _STRING_MAYBE_KEY.findall(body)))
     if keys != _count_keys(value, MAX_DEPTH):
         pointer = _find_duplicate(body)
@@ -40,9 +40,13 @@ def decode(body: bytes) -> Any:
     return value
 
 
+def _too_deep() -> MalformedBody:
+    return MalformedBody(f"The body is nested deeper than {MAX_DEPTH} levels.")
+
+
 def _count_keys(value: Any, levels: int) -> int:
     if levels < 0:
-        raise MalformedBody(f"The body is nested deeper than {MAX_DEPTH} levels.")
+        raise _too_deep()
     if isinstance(value, dict):
         count = len(value)
         for child in value.values():
@@ -68,7 +72,10 @@ def _find_duplicate(body: bytes) -> str:
             seen[key] = value
         return seen
 
-    json.loads(body, object_pairs_hook=note)
+    try:
+        json.loads(body, object_pairs_hook=note)
+    except RecursionError:  # the depth is in a value that a later duplicate hid from the count
+        raise _too_deep() from None
     return "/" + pointer_token(found[0]) if found else ""
 
 

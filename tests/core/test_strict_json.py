@@ -77,3 +77,12 @@ def test_depth_is_bounded() -> None:
             decode(b"[" * depth + b"1" + b"]" * depth)
         with pytest.raises(MalformedBody):
             decode(b'{"a":' * depth + b"1" + b"}" * depth)
+
+
+def test_a_duplicate_key_over_deep_nesting_is_refused() -> None:
+    for depth in range(900, 1100):
+        for deep in (b"[" * depth + b"]" * depth, b'{"a":' * depth + b"1" + b"}" * depth):
+            with pytest.raises(MalformedBody):
+                decode(b'{"a":1,"a":' + deep + b"}")
+            with pytest.raises(MalformedBody):
+                decode(b'{"a":' + deep + b',"a":1}')
