@@ -7,15 +7,21 @@ two underscores, for example PUSH_RELAY_DATABASE__URL. Values of variables are r
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import yaml
+from msgspec import Meta
 
 from relay.core.sending import Environment
+
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+Seconds = Annotated[float, Meta(gt=0, le=365 * 86_400)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 PREFIX = "PUSH_RELAY_"
 
@@ -32,8 +38,8 @@ class Http(_Section, frozen=True, kw_only=True):
     """Where the relay listens. `port` 0 takes a free one."""
 
     host: str = "127.0.0.1"
-    port: int = 8080
-    max_body: int = 4 * 1024 * 1024
+    port: Port = 8080
+    max_body: Annotated[int, Meta(ge=1)] = 4 * 1024 * 1024
 
 
 class Database(_Section, frozen=True, kw_only=True):
@@ -41,14 +47,17 @@ class Database(_Section, frozen=True, kw_only=True):
 
     url: str = ""
     embedded: str = "var/postgres"
-    connections: int = 8
+    connections: Count = 8
+
+    def __repr__(self) -> str:
+        return "Database(…)"  # the URL may hold a password
 
 
 class ApnsEndpoint(_Section, frozen=True, kw_only=True):
     """One of Apple's two hosts, or a stand-in. `ca_file` replaces the system's trusted authorities."""
 
     host: str
-    port: int = 443
+    port: Port = 443
     ca_file: str | None = None
 
 
@@ -57,9 +66,9 @@ class Apns(_Section, frozen=True, kw_only=True):
 
     production: ApnsEndpoint = ApnsEndpoint(host="api.push.apple.com")
     sandbox: ApnsEndpoint = ApnsEndpoint(host="api.sandbox.push.apple.com")
-    max_connections: int = 2
-    connect_timeout: float = 10.0
-    response_timeout: float = 60.0
+    max_connections: Count = 2
+    connect_timeout: Seconds = 10.0
+    response_timeout: Seconds = 30.0
 
 
 class Keys(_Section, frozen=True, kw_only=True):
@@ -82,16 +91,21 @@ class Keys(_Section, frozen=True, kw_only=True):
 class Dispatch(_Section, frozen=True, kw_only=True):
     """How batches are worked off. Seconds, unless said otherwise."""
 
-    batch_size: int = 2000
-    lease: float = 30.0
-    poll: float = 1.0
-    settle_rows: int = 1000
-    settle_interval: float = 0.2
-    in_flight: int = 20_000
-    retry_first: float = 5.0
-    retry_longest: float = 900.0
-    keep: float = 86_400.0
-    immediate_window: float = 10.0
+    batch_size: Annotated[int, Meta(ge=1, le=10_000)] = 2000
+    lease: Seconds = 30.0
+    poll: Seconds = 1.0
+    settle_interval: Seconds = 0.2
+    in_flight: Annotated[int, Meta(ge=4, le=1_000_000)] = 20_000
+    retry_first: Seconds = 5.0
+    retry_longest: Seconds = 900.0
+    keep: Seconds = 86_400.0
+    immediate_window: Seconds = 10.0
+
+    def __post_init__(self) -> None:
+        if self.in_flight < 2 * self.batch_size:  # a quarter of it is kept free for small batches
+            raise ValueError("dispatch.in_flight must be at least twice dispatch.batch_size")
+        if self.retry_longest < self.retry_first:
+            raise ValueError("dispatch.retry_longest must not be less than dispatch.retry_first")
 
 
 class Settings(_Section, frozen=True, kw_only=True):
@@ -102,18 +116,19 @@ class Settings(_Section, frozen=True, kw_only=True):
     apns: Apns = Apns()
     keys: Keys = Keys()
     dispatch: Dispatch = Dispatch()
-    retention_days: int = 30
-    log: str = "info"
+    retention_days: Annotated[int, Meta(ge=1, le=36_500)] = 30
+    log: Literal["debug", "info", "warning", "error", "critical"] = "info"
+
+    def __post_init__(self) -> None:
+        if self.dispatch.keep >= self.retention_days * 86_400:
+            raise ValueError("dispatch.keep (seconds) must be shorter than retention_days")
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """Settings from `path` (None: defaults) overridden by `environ`. Raises SettingsError."""
     tree: Any = {}
     if path is not None:
-        try:
-            tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (OSError, yaml.YAMLError) as error:
-            raise SettingsError(f"cannot read the settings file {path}: {error}") from None
+        tree = _read_yaml_file(path) or {}
         if not isinstance(tree, dict):
             raise SettingsError(f"{path}: the settings must be a mapping of sections")
     for name, value in environ.items():
@@ -122,7 +137,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     try:
         return msgspec.convert(tree, Settings)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{path or 'environment'}: {error}") from None
+        raise SettingsError(f"{path or 'environment'}: {_without_values(error)}") from None
 
 
 _NOT_SETTINGS = {f"{PREFIX}CONFIG", f"{PREFIX}URL", f"{PREFIX}TOKEN"}
@@ -134,10 +149,34 @@ def _override(tree: dict[str, Any], path: list[str], value: str, name: str) -> N
         tree = tree.setdefault(part, {})
         if not isinstance(tree, dict):
             raise SettingsError(f"{name}: {part} is not a section")
+    tree[path[-1]] = _read_yaml(value, name)
+
+
+def _read_yaml_file(path: Path) -> Any:
     try:
-        tree[path[-1]] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise SettingsError(f"{name}: the value is not valid YAML") from None
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: this is not UTF-8") from None
+    return _read_yaml(text, str(path))
+
+
+def _read_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except Exception as error:  # of many types; every one may quote the text, and the text may be a secret
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise SettingsError(f"{where}{place}: this is not valid YAML") from None
+
+
+_ODD_FIELD = re.compile(r"unknown field `(?![a-z0-9_]{1,24}`).*?`( - at `\$[^`]*`)?$", re.DOTALL)
+
+
+def _without_values(error: msgspec.ValidationError) -> str:
+    """msgspec's message names types, ranges and fields. A field that it does not know may be a misplaced secret."""
+    return _ODD_FIELD.sub(r"unknown field\1", str(error))
 
 
 class KeyRing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -173,11 +212,11 @@ def key_ring(keys: Keys) -> KeyRing:
         path = Path(keys.file)
         if not path.exists():
             _make_key_file(path)
-        return msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), KeyRing)
+        return msgspec.convert(_read_yaml_file(path), KeyRing)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"keys: {error}") from None
-    except (OSError, yaml.YAMLError) as error:
-        raise SettingsError(f"cannot use the key file {keys.file}: {type(error).__name__}") from None
+        raise SettingsError(f"{'keys' if given else keys.file}: {_without_values(error)}") from None
+    except OSError as error:
+        raise SettingsError(f"cannot make the key file {keys.file}: {error.strerror}") from None
 
 
 def _make_key_file(path: Path) -> None:
