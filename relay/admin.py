@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -293,8 +294,14 @@ def import_installations(
 
 def _private(path: Path | None) -> Any:
     """That file, to be read by its owner only: it holds credentials. Without a path nothing is written."""
-    target = path or Path(os.devnull)
-    return open(target, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600))
+
+    def opener(name: str, flags: int) -> int:
+        descriptor = os.open(name, flags, 0o600)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):  # not a pipe or a device: their mode is not ours
+            os.fchmod(descriptor, 0o600)
+        return descriptor
+
+    return open(path or os.devnull, "w", encoding="utf-8", opener=opener)
 
 
 # --- push tokens and test devices ---

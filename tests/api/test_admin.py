@@ -133,6 +133,7 @@ async def test_bulk_import(command: Command, front: Front, tmp_path: Path) -> No
     lines[10:10] = [json.dumps(newer), "", "{nonsense", json.dumps({**copies[5], "team_id": "x"})]
     file, out = tmp_path / "copies.ndjson", tmp_path / "tokens.ndjson"
     file.write_text("\n".join(lines))
+    out.touch(0o644)  # it was there before, for all to read
 
     first = await command("import", str(file), "--out", str(out), "--json")
     assert first.exit_code == 1
