@@ -68,7 +68,8 @@ class _Problem(msgspec.Struct):
 class ServicesClient:
     """The framework in one copy of an app. An async context manager; a given session is left open.
 
-    Without `bundle_info` the copy was not installed by the store. Identifiers are fetched once and kept.
+    Without `bundle_info` the copy was not installed by the store. Identifiers are fetched once and kept until the relay says
+    that it no longer knows the copy.
     Every method raises a ServicesError: NotInstalledViaStore, ServiceNotAvailable, ApiErrors, Unhandled or
     Underlying.
     """
@@ -108,9 +109,10 @@ class ServicesClient:
     # --- who am I ---
 
     async def is_installed_via_appdb(self) -> bool:
-        """Whether the store installed this copy and still knows it."""
+        """Whether the store installed this copy and still knows it: the relay is asked each time."""
         try:
-            await self.identity()
+            async with self._fetching:
+                self._identity = await self._fetch_identity()
         except NotInstalledViaStore:
             return False
         return True
@@ -147,12 +149,15 @@ class ServicesClient:
         """All of the above at once."""
         async with self._fetching:  # many callers at the start of an app, one request
             if self._identity is None:
-                answer = await self._call("GET", "installation/")
-                try:
-                    self._identity = msgspec.json.decode(answer, type=Identity)
-                except msgspec.DecodeError:
-                    raise Unhandled("the relay's answer is not an installation") from None
+                self._identity = await self._fetch_identity()
             return self._identity
+
+    async def _fetch_identity(self) -> Identity:
+        answer = await self._call("GET", "installation/")
+        try:
+            return msgspec.json.decode(answer, type=Identity)
+        except msgspec.DecodeError:
+            raise Unhandled("the relay's answer is not an installation") from None
 
     # --- push ---
 
@@ -197,6 +202,7 @@ class ServicesClient:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Underlying(error) from None
         if response.status == 401:
+            self._identity = None  # the copy was retired or replaced
             raise NotInstalledViaStore
         if response.status >= 400:
             raise _refusal(response.status, answer)

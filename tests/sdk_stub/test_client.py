@@ -85,8 +85,20 @@ async def test_a_retired_copy(front: Front) -> None:
     async with ServicesClient(front.url, bundle) as services:
         await services.get_persistent_device_identifier()
         await front.call("DELETE", f"operator/installations/{bundle.installation_uuid}/")
+        assert not await services.is_installed_via_appdb()
         with pytest.raises(NotInstalledViaStore):
             await services.assign_push_token(bytes.fromhex(TOKEN))
+
+
+async def test_a_retired_copy_that_finds_out_by_itself(front: Front) -> None:
+    _, bundle = await installed(front)
+    async with ServicesClient(front.url, bundle) as services:
+        await services.get_persistent_device_identifier()
+        await front.call("DELETE", f"operator/installations/{bundle.installation_uuid}/")
+        with pytest.raises(NotInstalledViaStore):
+            await services.unregister_push_notifications()
+        with pytest.raises(NotInstalledViaStore):
+            await services.get_persistent_device_identifier()
 
 
 async def test_no_relay_and_what_is_no_relay() -> None:
