@@ -25,6 +25,7 @@ from relay.api.publisher import PublisherApi
 from relay.api.pushes import PushesApi
 from relay.api.send import SendApi
 from relay.api.spec import SpecApi
+from relay.apns.connection import Timing
 from relay.apns.pool import Endpoint
 from relay.apns.sender import ApnsSender
 from relay.config import KeyRing, Settings, endpoint, key_ring
@@ -36,7 +37,7 @@ from relay.core.udid import UdidDigests
 from relay.dispatch.broadcasts import Broadcaster
 from relay.dispatch.intake import Intake
 from relay.dispatch.worker import Dispatcher
-from relay.errors import RelayError
+from relay.errors import describe
 from relay.store.auth import ApiTokens
 from relay.store.credentials import Credentials
 from relay.store.database import Database
@@ -86,6 +87,7 @@ class Relay:
         self._sender = ApnsSender(
             {environment: _endpoint(settings, environment) for environment in Environment},
             max_connections=settings.apns.max_connections,
+            timing=Timing(connect=settings.apns.connect_timeout, response=settings.apns.response_timeout),
         )
         self.dispatcher = Dispatcher(
             database,
@@ -179,11 +181,14 @@ class Relay:
         retention = timedelta(days=self.settings.retention_days)
         while True:
             await asyncio.sleep(_MAINTENANCE)
-            try:
-                await self._api_tokens.write_last_used()
-                await self.database.keep_partitions(self._clock.now(), retention)
-            except RelayError:
-                _log.warning("upkeep waits for the database")
+            for work in (
+                self._api_tokens.write_last_used(),
+                self.database.keep_partitions(self._clock.now(), retention),
+            ):
+                try:
+                    await work
+                except Exception as error:  # the next round may go well
+                    _log.warning("upkeep failed: %s", describe(error))
 
 
 def _endpoint(settings: Settings, environment: Environment) -> Endpoint:

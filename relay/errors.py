@@ -108,3 +108,8 @@ class Unavailable(RelayError):
 
     def __init__(self, detail: str = "", *, retry_after: int = 1) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
+def describe(error: Exception) -> str:
+    """What a log may say of any exception: our own words, or only the type of somebody else's."""
+    return error.detail if isinstance(error, RelayError) else type(error).__name__

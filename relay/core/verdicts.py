@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from relay.core.sending import Answer, Environment, Fate
 
@@ -47,20 +47,18 @@ class Blame(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What to do, whose fault it is, and whether the connections that said so must go."""
+    """What to do, and whose fault it is. The wire drops connections that are of no use any more by itself."""
 
     action: Action
     blame: Blame
-    reconnect: bool = False
 
 
 _PUBLISHER = Verdict(Action.FAIL, Blame.PUBLISHER)
 _OPERATOR = Verdict(Action.FAIL, Blame.OPERATOR)
 _OURS = Verdict(Action.FAIL, Blame.RELAY)
-_SUSPEND = Verdict(Action.SUSPEND, Blame.OPERATOR, reconnect=True)
+_SUSPEND = Verdict(Action.SUSPEND, Blame.OPERATOR)
 _LATER = Verdict(Action.RETRY, Blame.APNS)
 _SOON = Verdict(Action.RETRY_SOON, Blame.APNS)
-_SOON_ELSEWHERE = Verdict(Action.RETRY_SOON, Blame.APNS, reconnect=True)
 _UNREGISTERED = Verdict(Action.RETIRE_UNREGISTERED, Blame.DEVICE)
 
 VERDICTS: dict[tuple[int, str], Verdict] = {
@@ -94,36 +92,36 @@ VERDICTS: dict[tuple[int, str], Verdict] = {
     (403, "MissingProviderToken"): _SUSPEND,
     (403, "InvalidProviderToken"): _SUSPEND,
     (403, "BadEnvironmentKeyIdInToken"): _SUSPEND,
-    (403, "ExpiredProviderToken"): _SOON_ELSEWHERE,
-    (403, "UnrelatedKeyIdInToken"): _SOON_ELSEWHERE,
+    (403, "ExpiredProviderToken"): _SOON,
+    (403, "UnrelatedKeyIdInToken"): _SOON,
     # the moment's
-    (400, "IdleTimeout"): _SOON_ELSEWHERE,
-    (421, ""): _SOON_ELSEWHERE,
+    (400, "IdleTimeout"): _SOON,
+    (421, ""): _SOON,
     (429, "TooManyRequests"): Verdict(Action.RETRY, Blame.DEVICE),
     (429, "TooManyProviderTokenUpdates"): _LATER,
     (500, "InternalServerError"): _LATER,
     (503, "ServiceUnavailable"): _LATER,
-    (503, "Shutdown"): Verdict(Action.RETRY, Blame.APNS, reconnect=True),
+    (503, "Shutdown"): _LATER,
 }
 
-_NOT_SENT = _SOON
-_UNKNOWN = _SOON
-"""No answer: Apple may have it or not. At least once is the promise, and the apns-id stays the same."""
+BAD_CREDENTIAL = "BadCredential"
+"""NOT_SENT because the key or certificate itself can't be used: no attempt will help."""
 
 
 def judge(answer: Answer) -> Verdict:
-    """The verdict on an answer. What the table lacks goes by its status: 5xx, 429 and 421 again, else the end."""
-    if answer.fate is Fate.NOT_SENT:
-        return _NOT_SENT
-    if answer.fate is Fate.UNKNOWN:
-        return _UNKNOWN
+    """The verdict on an answer. What the table lacks goes by its status: 5xx, 429 and 421 again, else the end.
+
+    Without an answer Apple may have the push or not. At least once is the promise, and the apns-id stays the same.
+    """
+    if answer.fate is not Fate.ANSWERED:
+        return _SUSPEND if answer.reason == BAD_CREDENTIAL else _SOON
     known = VERDICTS.get((answer.status, answer.reason))
     if known is not None:
         return known
     if answer.status == 200:
         return VERDICTS[200, ""]
     if answer.status == 421:
-        return _SOON_ELSEWHERE
+        return _SOON
     if answer.status == 410:
         return _UNREGISTERED
     if answer.status >= 500 or answer.status == 429:
@@ -150,10 +148,9 @@ def retires(
     if verdict.action is Action.RETIRE_BAD_TOKEN:
         return environment is not None and registered_at <= sent_at
     if verdict.action is Action.RETIRE_UNREGISTERED:
-        evidence = sent_at
-        if answer.timestamp_ms is not None:
-            evidence = datetime.fromtimestamp(answer.timestamp_ms / 1000, UTC)
-        return registered_at <= evidence
+        # As numbers: not every timestamp that a server may send is a datetime.
+        evidence = sent_at.timestamp() * 1000 if answer.timestamp_ms is None else answer.timestamp_ms
+        return registered_at.timestamp() * 1000 <= evidence
     return False
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from relay.errors import RelayError
+from relay.errors import describe
 from relay.store import broadcasts
 from relay.store.database import Database
 
@@ -42,8 +42,8 @@ class Broadcaster:
             try:
                 async with self._database.connection() as connection:
                     found = await broadcasts.cut(connection, _PIECE * self._batch_size, self._batch_size)
-            except RelayError:
-                _log.warning("the broadcasts cannot be read; trying again")
+            except Exception as error:  # whatever it is, the next one may go well
+                _log.warning("the broadcasts cannot be read: %s", describe(error))
                 found = None
             if found is not None:
                 self._on_cut()

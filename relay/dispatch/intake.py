@@ -122,7 +122,7 @@ class Intake:
                 route(request.customers, request.devices, copies, listed_only=request.debug)
                 for request, copies in zip(requests, reached, strict=True)
             ]
-            leases = [self._lease(made) for made in routes]
+            leases = self._leases(routes)
             batches = await pushes.insert(
                 connection, requests, routes, leases, self._batch_size, self._batch_id
             )
@@ -139,9 +139,17 @@ class Intake:
             for request, made in zip(requests, routes, strict=True)
         ]
 
-    def _lease(self, made: Route) -> pushes.Lease | None:
-        count = len(made.copies)
-        return self._outlet.lease(count) if 0 < count <= _MAX_HANDED_OVER else None
+    def _leases(self, routes: list[Route]) -> list[pushes.Lease | None]:
+        """For the pushes that are handed over, as far as there is room for all of them together."""
+        leases: list[pushes.Lease | None] = []
+        total = 0
+        for made in routes:
+            count = len(made.copies)
+            lease = self._outlet.lease(total + count) if 0 < count <= _MAX_HANDED_OVER else None
+            if lease is not None:
+                total += count
+            leases.append(lease)
+        return leases
 
     def _hand_over(
         self, routes: list[Route], leases: list[pushes.Lease | None], stored: list[list[ClaimedBatch]]

@@ -16,6 +16,8 @@ from relay.core.verdicts import Action, BadTokenAlarm, Verdict, judge, retires
 from relay.store.queue import Again, Outcome, Retirement, Trace
 
 _BAD_TOKEN = "BadDeviceToken"
+_SUSPENDED, _NO_CREDENTIAL = "CredentialSuspended", "NoCredential"
+_HELD = (_SUSPENDED, _NO_CREDENTIAL)
 
 
 @dataclass(slots=True)
@@ -28,7 +30,6 @@ class Judged:
     traces: list[Trace] = field(default_factory=list)
     suspend: str = ""
     """The reason for which the leg's credential is to be suspended, or ""."""
-    reconnect: bool = False
 
 
 class Judge:
@@ -58,7 +59,6 @@ class Judge:
             groups[answer or _LOST].append(copy)
         for answer, copies in groups.items():
             verdict = judge(answer)
-            judged.reconnect |= verdict.reconnect and not simulated
             self._settle_group(judged, leg, answer, verdict, copies, now)
             if not simulated and not (verdict.action is Action.RETIRE_BAD_TOKEN and alarm and alarm.ringing):
                 _retire(judged, leg, answer, verdict, copies, sent_at)
@@ -79,7 +79,9 @@ class Judge:
             judged.outcomes.append(_outcome(leg, "delivered", answer, copies))
         elif action is Action.SUSPEND and leg.credential is not None:
             judged.suspend = answer.reason
-            judged.again.append(self.hold(leg.batch, leg.credential.credential_id, _ids(copies), now))
+            judged.again.append(
+                self.hold(leg.batch, leg.credential.credential_id, _ids(copies), now, tried=True)
+            )
         elif action in (Action.RETRY, Action.RETRY_SOON, Action.SUSPEND):
             self._again(judged, leg, answer, action, copies, now)
         elif action is Action.FAIL:
@@ -100,12 +102,24 @@ class Judge:
         else:
             judged.again.append(Again(batch, batch.attempt + 1, due, None, answer.reason, _ids(copies)))
 
-    def hold(self, batch: ClaimedBatch, credential_id: int, installations: list[int], now: datetime) -> Again:
-        """Keep installations until their credential works again; looked at again with back-off all the same."""
-        wait = self._backoff.wait(batch.attempt, self._spread())
+    def hold(
+        self,
+        batch: ClaimedBatch,
+        credential_id: int,
+        installations: list[int],
+        now: datetime,
+        *,
+        tried: bool = False,
+    ) -> Again:
+        """Keep installations until their credential works again, which makes them due.
+
+        They are looked at once all the same, soon, for the case that it was made to work while this was written, and
+        then seldom: many may be waiting.
+        """
+        wait = self._backoff.longest if batch.last_reason in _HELD else self._backoff.wait(0, self._spread())
         due = min(now + timedelta(seconds=wait), batch.expires_at)
-        reason = "CredentialSuspended" if credential_id else "NoCredential"
-        return Again(batch, batch.attempt, due, credential_id, reason, installations)
+        reason = _SUSPENDED if credential_id else _NO_CREDENTIAL
+        return Again(batch, batch.attempt + tried, due, credential_id, reason, installations)
 
 
 _LOST = Answer(Fate.UNKNOWN, 0, "NoAnswer")

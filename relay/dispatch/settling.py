@@ -16,7 +16,7 @@ from uuid import UUID
 from relay.core.clock import Clock
 from relay.core.routing import ClaimedBatch
 from relay.dispatch.judging import Judged
-from relay.errors import RelayError
+from relay.errors import RelayError, describe
 from relay.store import queue
 from relay.store.database import Database
 from relay.store.queue import Again, Settlement
@@ -28,7 +28,10 @@ _PAUSE = 0.5
 
 @dataclass(slots=True)
 class _Open:
-    """A batch in flight: how much of it is open and, once a part of it has ended, what exactly."""
+    """A batch that is this node's: how much of it is open and, once a part of it has ended, what exactly.
+
+    When nothing is open any more it stays until that is written: its lease has to be kept until then.
+    """
 
     batch: ClaimedBatch
     count: int
@@ -56,54 +59,59 @@ class Settler:
         self._wake_at = wake_at
         self._open: dict[int, _Open] = {}
         self.in_flight = 0
-        """Installations claimed by this node and not yet settled."""
+        """Installations claimed by this node that have not ended."""
         self._gathered = Settlement()
         self._touched: set[int] = set()
         self._writing: asyncio.Task[None] | None = None
 
-    def open(self, batches: Sequence[ClaimedBatch]) -> None:
-        """Claimed batches are on their way."""
-        for batch in batches:
+    def open(self, batches: Sequence[ClaimedBatch]) -> list[ClaimedBatch]:
+        """Claimed batches are on their way. Returns those that were not already.
+
+        When the database was away for longer than a lease, what this node is sending is due again, and this node may
+        be the one that claims it: what is under way goes on, and is not begun once more.
+        """
+        new = [batch for batch in batches if batch.batch_id not in self._open]
+        for batch in new:
             self._open[batch.batch_id] = _Open(batch, len(batch.installations))
             self.in_flight += len(batch.installations)
+        return new
 
     def add(self, judged: Judged) -> None:
         """What a leg, or a part of one, came to."""
         gathered = self._gathered
-        gathered.outcomes.extend(judged.outcomes)
-        gathered.again.extend(judged.again)
+        gathered.outcomes.extend(
+            one for one in judged.outcomes if self._close_part(one.batch, one.installations)
+        )
+        gathered.again.extend(one for one in judged.again if self._close_part(one.batch, one.installations))
         gathered.retirements.extend(judged.retirements)
         gathered.traces.extend(judged.traces)
-        for outcome in judged.outcomes:
-            self._close_part(outcome.batch, outcome.installations)
-        for again in judged.again:
-            self._close_part(again.batch, again.installations)
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_all())
 
-    def _close_part(self, batch: ClaimedBatch, installations: Sequence[int]) -> None:
+    def _close_part(self, batch: ClaimedBatch, installations: Sequence[int]) -> bool:
+        """Whether these installations were ours to end: not if the lease was lost, even if it came back since."""
         one = self._open.get(batch.batch_id)
-        if one is None:  # its lease was lost meanwhile
-            return
+        if one is None or one.batch is not batch:
+            return False
         before = one.count
-        if one.left is None and len(installations) < one.count:
-            one.left = set(batch.installations)
-        if one.left is not None:
+        if one.left is None and len(installations) >= one.count:
+            one.count = 0
+        else:
+            if one.left is None:
+                one.left = set(batch.installations)
             one.left.difference_update(installations)
             one.count = len(one.left)
-        else:
-            one.count = 0
         self.in_flight -= before - one.count
         if one.count:
             self._touched.add(batch.batch_id)
         else:
             self._touched.discard(batch.batch_id)
-            del self._open[batch.batch_id]
             self._gathered.ended.append(batch)
+        return True
 
     async def _write_all(self) -> None:
         try:
-            while self._gathered.ended or self._touched or self._gathered.outcomes or self._gathered.again:
+            while not self._gathered.is_empty or self._touched:
                 settlement, self._gathered = self._gathered, Settlement()
                 touched, self._touched = self._touched, set()
                 settlement.remaining = [
@@ -116,6 +124,7 @@ class Settler:
             self._writing = None
 
     async def _write(self, settlement: Settlement) -> None:
+        repeated = False
         while True:
             now = self._clock.now()
             try:
@@ -124,32 +133,39 @@ class Settler:
                         connection, self._owner, settlement, now, now + self._lease, self._batch_id
                     )
                 break
-            except RelayError:
-                _log.warning("a settlement waits for the database")
+            except RelayError as error:
+                _log.warning("a settlement waits: %s", describe(error))
+                repeated = True
                 await asyncio.sleep(_PAUSE)
             except Exception as error:
                 # A settlement that can't be written must not hold up the next: its batches come back.
-                _log.error("a settlement failed: %s", type(error).__name__)
-                self.abandon([batch for batch, _ in settlement.remaining])
+                _log.error("a settlement failed: %s", describe(error))
+                self.abandon(settlement.ended)
+                self.abandon(batch for batch, _ in settlement.remaining)
                 return
-        for batch in settlement.ended + [batch for batch, _ in settlement.remaining]:
-            if batch.batch_id not in owned:
-                _log.warning("the lease of a batch was lost; another node settles it")
-                self.abandon([batch])
+        self.abandon(settlement.ended)  # nothing is open of them, and now that is written
+        # After a failure we can't know whether the first try was committed: then its rows look as if not ours.
+        lost = [batch for batch, _ in settlement.remaining if batch.batch_id not in owned]
+        if lost and not repeated:
+            _log.warning("the leases of %d batches were lost; another node settles them", len(lost))
+            self.abandon(lost)
         self._wake_at(settlement.again)
 
     def abandon(self, batches: Iterable[ClaimedBatch]) -> None:
         """Let go of batches: what is open of them comes back to the queue when the lease ends."""
         for batch in batches:
-            lost = self._open.pop(batch.batch_id, None)
-            self.in_flight -= lost.count if lost else 0
-            self._touched.discard(batch.batch_id)
+            one = self._open.get(batch.batch_id)
+            if one is not None and one.batch is batch:
+                del self._open[batch.batch_id]
+                self.in_flight -= one.count
+                self._touched.discard(batch.batch_id)
 
     async def keep_leases(self) -> None:
-        """Extend the leases of everything in flight. Called every third of a lease."""
+        """Extend the leases of everything that is ours. Called every third of a lease."""
         if self._open:
+            batches = [one.batch for one in self._open.values()]
             async with self._database.connection() as connection:
-                await queue.extend(connection, self._owner, list(self._open), self._clock.now() + self._lease)
+                await queue.extend(connection, self._owner, batches, self._clock.now() + self._lease)
 
     async def aclose(self, patience: float) -> None:
         """Wait up to `patience` seconds until everything added is written; hand back what is still in flight."""

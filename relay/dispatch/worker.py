@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,9 +20,10 @@ from relay.core.retry import Backoff
 from relay.core.routing import ClaimedBatch, Copy, Leg, Plan, plan
 from relay.core.sending import Credential, Environment, SendBatch, Sender
 from relay.dispatch.judging import Judge, Judged
+from relay.dispatch.lanes import Lanes
 from relay.dispatch.settling import Settler
 from relay.dispatch.simulation import simulate
-from relay.errors import RelayError
+from relay.errors import RelayError, describe
 from relay.store import queue
 from relay.store.credentials import NO_CREDENTIAL, CredentialBook, Credentials
 from relay.store.database import Database
@@ -32,6 +32,8 @@ from relay.store.queue import Again, Outcome
 
 _log = logging.getLogger(__name__)
 _CLAIM_SMALL = 500
+_INTERNAL = "InternalError"
+"""The reason of an outcome that a fault of ours prevented."""
 _BOOK_AGE = timedelta(seconds=1)
 _HOLD_PAUSE = timedelta(seconds=1)
 
@@ -61,9 +63,13 @@ class Dispatcher:
         self._wakeup = asyncio.Event()
         self._book = CredentialBook((), ())
         self._book_read: datetime | None = None
-        self._in_lane: Counter[int] = Counter()
+        self._bulk_limit = settings.in_flight // 4 * 3
+        """Bulk batches are claimed up to here; the rest of `in_flight` is for small ones."""
+        self._lanes = Lanes(self._bulk_limit)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._ended = asyncio.Event()
+        self._ended.set()
         self._full = False
         """Whether there was no room for the last claim."""
 
@@ -71,20 +77,22 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Work until `aclose()`. A database that is away is waited for."""
+        self._ended.clear()
         leases = asyncio.create_task(self._keep_leases())
         try:
             while not self._stopping:
                 self._wakeup.clear()
                 try:
                     claimed = await self._claim()
-                except RelayError:
-                    _log.warning("the queue cannot be read; trying again")
+                except Exception as error:  # whatever it is, the next claim may go well
+                    _log.warning("the queue cannot be read: %s", describe(error))
                     await asyncio.sleep(self._settings.poll)
                     continue
                 if not claimed:
                     await self._wait()
         finally:
             leases.cancel()
+            self._ended.set()
 
     def wake(self) -> None:
         """There may be work."""
@@ -94,10 +102,15 @@ class Dispatcher:
         """Claim nothing more, let what is in flight end for `patience` seconds, hand back the rest."""
         self._stopping = True
         self._wakeup.set()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=patience)
-        for task in self._tasks:
-            task.cancel()
+        try:
+            async with asyncio.timeout(patience):
+                await self._ended.wait()
+                while self._tasks:  # they start others
+                    await asyncio.wait(self._tasks)
+        except TimeoutError:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
             await self._settler.aclose(patience)
         except RelayError:
@@ -125,8 +138,8 @@ class Dispatcher:
             await asyncio.sleep(self._settings.lease / 3)
             try:
                 await self._settler.keep_leases()
-            except RelayError:
-                _log.warning("the leases could not be extended")
+            except Exception as error:  # there is time for another try before they end
+                _log.warning("the leases could not be extended: %s", describe(error))
 
     # --- what the intake of this node hands over ---
 
@@ -138,26 +151,29 @@ class Dispatcher:
 
     def take(self, batches: list[ClaimedBatch], copies: list[list[Copy]]) -> None:
         """Send batches that were stored under this node's lease; `copies` go by index."""
-        self._settler.open(batches)
+        self._settler.open(batches)  # all are new: they were stored a moment ago
         self._start(self._dispatch(batches, copies), batches)
 
     # --- claim and resolve ---
 
     async def _claim(self) -> bool:
         room = self._settings.in_flight - self._settler.in_flight
-        self._full = room <= 0
-        if self._full or self._stopping:
+        bulk = max(0, self._bulk_limit - self._settler.in_flight) // self._settings.batch_size
+        self._full = not bulk
+        if room <= 0 or self._stopping:
             return False
         now = self._clock.now()
-        bulk = max(1, min(room, self._settings.in_flight // 2) // self._settings.batch_size)
         async with self._database.connection() as connection:
             lease_end = now + timedelta(seconds=self._settings.lease)
-            batches = await queue.claim(connection, self._owner, now, lease_end, _CLAIM_SMALL, bulk)
-        if not batches:
+            claimed = await queue.claim(
+                connection, self._owner, now, lease_end, min(_CLAIM_SMALL, room), bulk
+            )
+        if self._stopping:  # what was claimed is handed back by `aclose`
             return False
-        self._settler.open(batches)
-        self._start(self._dispatch(batches, None), batches)
-        return True
+        batches = self._settler.open(claimed)
+        if batches:
+            self._start(self._dispatch(batches, None), batches)
+        return bool(claimed)
 
     def _start(self, work: Coroutine[Any, Any, None], batches: list[ClaimedBatch]) -> None:
         task = asyncio.create_task(self._guard(work, batches))
@@ -168,11 +184,8 @@ class Dispatcher:
         """Run `work`. If it fails, its batches are let go: they come back when their lease ends."""
         try:
             await work
-        except RelayError:
-            _log.warning("%d batches wait for the database", len(batches))
-            self._settler.abandon(batches)
         except Exception as error:
-            _log.exception("dispatch failed: %s", type(error).__name__, exc_info=False)
+            _log.error("%d batches come back when their lease ends: %s", len(batches), describe(error))
             self._settler.abandon(batches)
 
     async def _dispatch(self, batches: list[ClaimedBatch], copies: list[list[Copy]] | None) -> None:
@@ -190,16 +203,10 @@ class Dispatcher:
         for credential_id, legs in made.lanes.items():
             credential = legs[0].credential
             assert credential is not None  # plan() puts a leg into a lane for its credential
-            size = sum(len(leg.copies) for leg in legs)
-            if self._in_lane[credential_id] and self._in_lane[credential_id] + size > self._lane_limit:
-                self._put_back(legs, now)
-            else:
-                self._start(self._send(credential, legs, size), [leg.batch for leg in legs])
-
-    @property
-    def _lane_limit(self) -> int:
-        """So much of what may be in flight can wait for one credential."""
-        return self._settings.in_flight // 2
+            admitted, waiting = self._lanes.admit(credential_id, legs, now)
+            self._put_back(waiting, now)
+            if admitted:
+                self._start(self._send(credential, admitted), [leg.batch for leg in admitted])
 
     def _settle_expired(self, batches: list[ClaimedBatch]) -> None:
         for batch in batches:
@@ -227,8 +234,12 @@ class Dispatcher:
     async def _read_book(self) -> None:
         now = self._clock.now()
         if self._book_read is None or now - self._book_read > _BOOK_AGE:
-            self._book = await self._credentials.load()
-            self._book_read = now
+            book = await self._credentials.load()
+            for credential_id in (
+                self._book.active - book.active
+            ):  # suspended or removed, perhaps by another node
+                self._start(self._sender.forget(credential_id), [])
+            self._book, self._book_read = book, now
 
     def _find_credential(
         self, team_id: str, environment: Environment, bundle_id: str
@@ -242,8 +253,7 @@ class Dispatcher:
 
     # --- send and judge ---
 
-    async def _send(self, credential: Credential, legs: list[Leg], size: int) -> None:
-        self._in_lane[credential.credential_id] += size
+    async def _send(self, credential: Credential, legs: list[Leg]) -> None:
         sent_at = self._clock.now()
         batches: list[SendBatch] = [leg.send for leg in legs]
         sending = asyncio.ensure_future(self._sender.send(credential, batches))
@@ -253,9 +263,13 @@ class Dispatcher:
                 await self._settle_parts(credential, legs, taken, sent_at)
             sending.result()
             await self._settle_parts(credential, legs, taken, sent_at, everything=True)
-        finally:
+        except asyncio.CancelledError:
             sending.cancel()
-            self._in_lane[credential.credential_id] -= size
+            await asyncio.wait({sending})
+            await self._settle_parts(credential, legs, taken, sent_at)
+            raise
+        finally:
+            self._lanes.leave(credential.credential_id, sum(len(leg.copies) for leg in legs))
 
     async def _settle_parts(
         self,
@@ -268,18 +282,25 @@ class Dispatcher:
     ) -> None:
         """Settle what has been answered since the last look; at the end, all that is left."""
         now = self._clock.now()
-        suspend, reconnect = "", False
+        suspend = ""
         for number, leg in enumerate(legs):
             part = _answered(leg, taken.setdefault(number, set()), everything)
             if part is not None:
-                judged = self._judge.judge(part, sent_at, now)
+                judged = self._judge_part(part, sent_at, now)
                 self._settler.add(judged)
+                self._lanes.moved(credential.credential_id, now)
                 suspend = suspend or judged.suspend
-                reconnect = reconnect or judged.reconnect
         if suspend:
             await self._suspend(credential, suspend, now)
-        if suspend or reconnect:
-            await self._sender.forget(credential.credential_id)
+
+    def _judge_part(self, part: Leg, sent_at: datetime, now: datetime) -> Judged:
+        """A fault of ours in judging ends that part only: as a retry it would be sent again and again."""
+        try:
+            return self._judge.judge(part, sent_at, now)
+        except Exception as error:
+            _log.error("answers could not be judged: %s", describe(error))
+            ids = [copy.installation_id for copy in part.copies]
+            return Judged([Outcome(part.batch, "failed", 0, _INTERNAL, ids)])
 
     async def _suspend(self, credential: Credential, reason: str, now: datetime) -> None:
         _log.error(
@@ -291,6 +312,7 @@ class Dispatcher:
         self._book_read = None
         try:
             await self._credentials.suspend(credential.credential_id, reason, now, version=credential.version)
+            await self._read_book()
         except RelayError:
             _log.warning("the suspension could not be stored; the next answer brings it again")
 

@@ -108,6 +108,11 @@ class CredentialBook:
         """Whether pushes that need this credential have to wait."""
         return credential_id in self._suspended
 
+    @property
+    def active(self) -> frozenset[int]:
+        """The ids of the credentials with which pushes are sent."""
+        return frozenset(one.credential_id for one in self) - self._suspended
+
     def __iter__(self) -> Iterator[Credential]:
         return iter(self._by_route.values())
 
@@ -121,6 +126,8 @@ class Credentials:
     def __init__(self, database: Database, secret_keys: tuple[str, ...]) -> None:
         self._database = database
         self._fernet = MultiFernet([Fernet(_derive(key)) for key in reversed(secret_keys)])
+        self._known: dict[tuple[int, int], Credential] = {}
+        """By id and version: what `load` decrypted the last time."""
 
     async def load(self) -> CredentialBook:
         """All credentials, decrypted. One that none of our keys opens is left out and logged by its id."""
@@ -128,6 +135,10 @@ class Credentials:
             rows = await connection.fetch(_LOAD)
         credentials = []
         for row in rows:
+            known = self._known.get((row["credential_id"], row["version"]))
+            if known is not None:
+                credentials.append(known)
+                continue
             try:
                 secret = self._fernet.decrypt(row["secret"]).decode()
             except InvalidToken:
@@ -145,6 +156,7 @@ class Credentials:
                     bundle_id=row["bundle_id"],
                 )
             )
+        self._known = {(one.credential_id, one.version): one for one in credentials}
         return CredentialBook(
             credentials, (row["credential_id"] for row in rows if row["state"] == "suspended")
         )

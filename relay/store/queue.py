@@ -6,7 +6,7 @@ due again. What a batch row holds is always exactly what has not been settled of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -68,7 +68,8 @@ WHERE a.app_id = ANY($1::text[])
 """
 
 # One statement settles everything that ended together. `owned` is the gate: a batch whose lease was lost is not in
-# it, and nothing of it is written, because its new holder will write it.
+# it, and nothing of it is written, because its new holder will write it. Nor is a settlement that was written already,
+# when it is repeated because the answer was lost: then its ended batches are gone and the others have shrunk.
 _SETTLE = """
 WITH ended AS (
     DELETE FROM batch b USING unnest($2::batch_key[]) e
@@ -77,6 +78,7 @@ WITH ended AS (
 ), shrunk AS (
     UPDATE batch b SET installations = s.installations, due_at = s.due_at FROM unnest($3::batch_row[]) s
     WHERE b.app_id = s.app_id AND b.push_id = s.push_id AND b.batch_id = s.batch_id AND b.lease_owner = $1
+      AND cardinality(b.installations) > cardinality(s.installations)
     RETURNING b.batch_id
 ), owned AS (
     SELECT batch_id FROM ended UNION ALL SELECT batch_id FROM shrunk
@@ -104,7 +106,16 @@ UPDATE device_token t SET retired_at = $1, retired_reason = d.reason FROM dead d
 WHERE t.app_id = d.app_id AND t.installation_id = d.installation_id AND t.kind = d.kind
 """
 _TRACE = "INSERT INTO trace VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING"
-_EXTEND = "UPDATE batch SET due_at = $2 WHERE lease_owner = $1 AND batch_id = ANY($3::bigint[])"
+# Whoever has locked a row now is settling it: that is not waited for.
+_EXTEND = """
+WITH held AS (
+    SELECT b.app_id, b.push_id, b.batch_id FROM unnest($3::batch_key[]) k
+    JOIN batch b ON b.app_id = k.app_id AND b.push_id = k.push_id AND b.batch_id = k.batch_id
+    WHERE b.lease_owner = $1 FOR UPDATE OF b SKIP LOCKED
+)
+UPDATE batch b SET due_at = $2 FROM held h
+WHERE b.app_id = h.app_id AND b.push_id = h.push_id AND b.batch_id = h.batch_id
+"""
 _RELEASE = "UPDATE batch SET due_at = $2, lease_owner = NULL WHERE lease_owner = $1"
 
 
@@ -213,6 +224,13 @@ class Settlement:
     retirements: list[Retirement] = field(default_factory=list)
     traces: list[Trace] = field(default_factory=list)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not (
+            self.ended or self.remaining or self.outcomes or self.again or self.retirements or self.traces
+        )
+
 
 async def settle(
     connection: Connection,
@@ -295,9 +313,12 @@ async def settle(
     return {row[0] for row in rows}
 
 
-async def extend(connection: Connection, owner: UUID, batch_ids: Sequence[int], lease_end: datetime) -> None:
+async def extend(
+    connection: Connection, owner: UUID, batches: Iterable[ClaimedBatch], lease_end: datetime
+) -> None:
     """Hold on to batches that are still being sent."""
-    await connection.execute(_EXTEND, owner, lease_end, batch_ids)
+    keys = [(batch.app_id, batch.push_id, batch.batch_id) for batch in batches]
+    await connection.execute(_EXTEND, owner, lease_end, keys)
 
 
 async def release(connection: Connection, owner: UUID, now: datetime) -> None:

@@ -283,7 +283,7 @@ async def test_response_timeout(start: Start, connect: Connect) -> None:
             peer.answer(await peer.request())
 
     server = await start(script)
-    client = connect(server, timing=Timing(response=0.5, quiet=60, tick=0.05, drain=0.2))
+    client = connect(server, timing=Timing(response=4, quiet=60, tick=0.05, drain=0.2))
     async with within():
         first = asyncio.ensure_future(client.push())
         while not server.requests:

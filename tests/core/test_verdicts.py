@@ -58,6 +58,17 @@ EXPECTED = {
 }
 
 
+def test_a_key_that_cannot_be_used_suspends_its_credential() -> None:
+    assert judge(Answer(Fate.NOT_SENT, reason="BadCredential")).action is Action.SUSPEND
+    assert judge(Answer(Fate.NOT_SENT, reason="ConnectFailed")).action is Action.RETRY_SOON
+
+
+def test_a_timestamp_beyond_all_calendars_is_compared_too() -> None:
+    answer = Answer(Fate.ANSWERED, 410, "Unregistered", 2**63 - 1)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    assert retires(judge(answer), answer, registered_at=now, sent_at=now, environment=None)
+
+
 @pytest.mark.parametrize(
     ("action", "status", "reason"),
     [(action, *answer) for action, answers in EXPECTED.items() for answer in answers],

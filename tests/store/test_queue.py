@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -114,10 +115,34 @@ async def test_a_lease_is_extended_only_by_its_owner(line: Queue) -> None:
     await line.put(1)
     [batch] = await line.claim(HERE)
     async with line.database.connection() as connection:
-        await queue.extend(connection, THERE, [batch.batch_id], LATER + timedelta(hours=2))
-        await queue.extend(connection, HERE, [batch.batch_id], LATER + timedelta(hours=1))
+        await queue.extend(connection, THERE, [batch], LATER + timedelta(hours=2))
+        await queue.extend(connection, HERE, [batch], LATER + timedelta(hours=1))
     assert await line.claim(THERE, LATER) == []
     assert len(await line.claim(THERE, LATER + timedelta(hours=1))) == 1
+
+
+async def test_extending_leases_does_not_wait_for_a_settlement(line: Queue) -> None:
+    """Both take many of the same rows: if they waited for each other, one would be thrown away."""
+    await line.put(1)
+    await line.put(1)
+    first, second = await line.claim(HERE)
+    async with line.database.transaction() as settling, line.database.connection() as connection:
+        await settling.execute("SELECT FROM batch WHERE batch_id = $1 FOR UPDATE", first.batch_id)
+        async with asyncio.timeout(30):
+            await queue.extend(connection, HERE, [first, second], LATER + timedelta(hours=1))
+    assert [batch.batch_id for batch in await line.claim(THERE, LATER)] == [first.batch_id]
+
+
+async def test_a_settlement_whose_answer_was_lost_can_be_repeated(line: Queue) -> None:
+    made = await line.put(3)
+    [batch] = await line.claim(HERE)
+    part = Outcome(batch, "delivered", 200, "", [0])
+    again = Again(batch, 1, LATER, None, "ServiceUnavailable", [1])
+    settlement = Settlement(remaining=[(batch, [2])], outcomes=[part], again=[again])
+    await line.settle(settlement)
+    await line.settle(settlement)
+    assert await line.outcomes(made) == [("delivered", "", 1)]
+    assert sorted(one for batch in await line.claim(THERE, LATER) for one in batch.installations) == [1, 2]
 
 
 async def test_a_clean_end_hands_everything_back(line: Queue) -> None:

@@ -1,0 +1,48 @@
+"""Lanes: a credential that moves may fill them, one that is stuck may not."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from relay.core.ids import push_id
+from relay.core.routing import ClaimedBatch, Copy, Leg
+from relay.core.sending import PushHeaders, SendBatch
+from relay.dispatch.lanes import STUCK, Lanes
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def leg(size: int) -> Leg:
+    headers = PushHeaders("alert", 10)
+    ids = list(range(size))
+    batch = ClaimedBatch("app", push_id(1, 1), 1, 0, ids, b"{}", headers, NOW, NOW)
+    send = SendBatch(b"{}", headers, ["00"] * size, [""] * size, ["t"] * size)
+    return Leg(batch, send, [Copy(n, "b", "t", None, b"", NOW) for n in ids])
+
+
+def test_a_lane_that_moves_may_be_filled_leg_by_leg() -> None:
+    lanes = Lanes(100)
+    admitted, waiting = lanes.admit(1, [leg(40), leg(40), leg(40), leg(20)], NOW)
+    assert ([len(one.copies) for one in admitted], [len(one.copies) for one in waiting]) == (
+        [40, 40, 20],
+        [40],
+    )
+    lanes.leave(1, 40)
+    assert lanes.admit(1, waiting, NOW) == (waiting, [])
+
+
+def test_a_lane_without_answers_gets_a_quarter() -> None:
+    lanes = Lanes(100)
+    later = NOW + STUCK
+    assert lanes.admit(1, [leg(20)], NOW)[1] == []
+    assert lanes.admit(1, [leg(20)], later)[0] == []
+    assert lanes.admit(2, [leg(60)], later)[1] == [], "another credential is not held up"
+    lanes.moved(1, later)
+    assert lanes.admit(1, [leg(20)], later + timedelta(seconds=1))[1] == []
+
+
+def test_an_empty_lane_takes_a_leg_of_any_size() -> None:
+    lanes = Lanes(100)
+    assert lanes.admit(1, [leg(1000)], NOW)[1] == []
+    lanes.leave(1, 1000)
+    assert lanes.admit(1, [leg(50), leg(50)], NOW + timedelta(hours=1))[1] == []

@@ -1,0 +1,43 @@
+"""A relay that ends in order, or whose database troubles it, loses nothing and sends nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import aiohttp
+
+from relay.app import Relay
+from relay.config import Settings
+from sdk_stub.apns import ApnsStandIn
+
+from .store import Store
+
+
+async def test_a_push_accepted_just_before_the_end_is_sent_once(
+    settings: Settings, apns: ApnsStandIn, store: Store
+) -> None:
+    """Two relays share the database: one ends, the other is still there."""
+    app = await store.app()
+    copies = [await store.copy(app, "anna", f"a{n}") for n in range(5)]
+    async with AsyncExitStack() as stack:
+        ending = await Relay.start(settings, stack)
+        async with aiohttp.ClientSession(ending.url) as session:
+            status, answer = await Store(session, apns, store.operator_token).send(
+                app, {copies[0].customer: []}
+            )
+        assert status == 202
+    page = await store.done(app, answer["push_id"])
+    assert page["counts"]["delivered"] == 5
+    assert await store.received(*copies) == [1] * 5
+
+
+async def test_an_error_of_any_kind_does_not_end_the_dispatcher(store: Store, relay: Relay) -> None:
+    app = await store.app()
+    copy = await store.copy(app, "anna", "a1")
+    async with relay.database.connection() as connection:
+        await connection.execute("ALTER TABLE batch RENAME TO elsewhere")
+        await asyncio.sleep(0.5)  # several looks at the queue
+        await connection.execute("ALTER TABLE elsewhere RENAME TO batch")
+    page = await store.push(app, {copy.customer: []})
+    assert page["counts"]["delivered"] == 1
