@@ -51,9 +51,12 @@ class SendApi:
             )
         now = self._clock.now()
         faults: list[Fault] = []
-        push_type, headers, expires_at = check_headers(body, now, self._lifetimes)
         try:
-            payload = check_payload(body, push_type)
+            push_type, headers, expires_at = check_headers(body, now, self._lifetimes)
+        except Invalid as error:
+            faults.extend(error.faults)
+        try:
+            payload = check_payload(body)
         except Invalid as error:
             faults.extend(error.faults)
         try:

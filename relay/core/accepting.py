@@ -13,7 +13,7 @@ import msgspec
 
 from relay.core import payload as payloads
 from relay.core.identifiers import Identifiers
-from relay.core.push_types import PUSH_TYPES, PushType, default_push_type
+from relay.core.push_types import PUSH_TYPES, VOIP_LIMIT, PushType, default_push_type
 from relay.core.sending import PushHeaders
 from relay.core.strict_json import pointer_token
 from relay.errors import Fault, Invalid
@@ -23,6 +23,8 @@ MAX_FAULTS = 1000
 """So many wrong destinations are named one by one; the rest is counted."""
 _MAX_COLLAPSE_ID = 64
 _MAX_EPOCH = 2**32 - 1
+_UNKNOWN_TYPE = PushType("this push type", limit=VOIP_LIMIT, needs_aps=False)
+"""Stands for a push type that does not exist: what holds for every type can still be checked."""
 
 
 class SendBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -116,7 +118,7 @@ def _push_type(body: SendBody, faults: list[Fault]) -> PushType:
     known = PUSH_TYPES.get(body.push_type)
     if known is None:
         faults.append(Fault("invalid_value", "/push_type", f"The push types are {', '.join(PUSH_TYPES)}."))
-        return PUSH_TYPES["alert"]
+        return _UNKNOWN_TYPE
     return known
 
 
@@ -151,9 +153,9 @@ def _check_collapse_id(collapse_id: str, faults: list[Fault]) -> None:
         faults.append(Fault("invalid_value", "/collapse_id", detail))
 
 
-def check_payload(body: SendBody, push_type: PushType) -> payloads.Checked:
-    """The payload of the body, checked and encoded. Raises Invalid."""
-    return payloads.check(body.payload, push_type)
+def check_payload(body: SendBody) -> payloads.Checked:
+    """The payload of the body, checked for its push type and encoded. Raises Invalid."""
+    return payloads.check(body.payload, _push_type(body, []))
 
 
 EVERYONE = "all"
