@@ -173,6 +173,7 @@ class Relay:
             client_max_size=self.settings.http.max_body, middlewares=[http.problems]
         )
         application[http.API_TOKENS] = self._api_tokens
+        application[http.INSTALL_TOKENS] = install_tokens
         for api in apis:
             application.add_routes(list(api.routes()))
         return application

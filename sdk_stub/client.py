@@ -68,8 +68,8 @@ class _Problem(msgspec.Struct):
 class ServicesClient:
     """The framework in one copy of an app. An async context manager; a given session is left open.
 
-    Without `bundle_info` the copy was not installed by the store. Identifiers are fetched once and kept until the relay says
-    that it no longer knows the copy.
+    Without `bundle_info` the copy was not installed by the store. Identifiers are fetched once and kept until the relay
+    says that it no longer knows the copy.
     Every method raises a ServicesError: NotInstalledViaStore, ServiceNotAvailable, ApiErrors, Unhandled or
     Underlying.
     """

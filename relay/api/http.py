@@ -12,6 +12,7 @@ from aiohttp import hdrs, web
 
 from relay.api.fields import WORDS
 from relay.core import strict_json
+from relay.core.install_tokens import InstallTokens
 from relay.errors import (
     BodyTooLarge,
     Fault,
@@ -30,6 +31,8 @@ T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 API_TOKENS = web.AppKey("api_tokens", ApiTokens)
+INSTALL_TOKENS = web.AppKey("install_tokens", InstallTokens)
+"""Both are needed by `authenticate`."""
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.encode
 _PATH_IN_MESSAGE = re.compile(r" - at `(key in )?\$(.*)`$")
@@ -151,7 +154,10 @@ def _fault(message: str) -> Fault:
 
 async def authenticate(request: web.Request, *kinds: str) -> ApiToken:
     """The API token of the caller. Raises Unauthenticated, or Forbidden when its kind is not among `kinds`."""
-    token = await request.app[API_TOKENS].find(bearer(request))
+    text = bearer(request)
+    token = await request.app[API_TOKENS].find(text)
+    if token is None and request.app[INSTALL_TOKENS].verify(text) is not None:
+        raise Forbidden(f"This needs a {' or '.join(kinds)} token, and this is an install token.")
     if token is None:
         raise Unauthenticated("The token is unknown, revoked or expired.")
     if token.kind not in kinds:

@@ -48,6 +48,7 @@ def application(database: Database, clock: Clock) -> web.Application:
     install_tokens, udids = InstallTokens(KEYS), UdidDigests(KEYS[0])
     app = web.Application(middlewares=[http.problems], client_max_size=4 * 1024 * 1024)
     app[http.API_TOKENS] = tokens
+    app[http.INSTALL_TOKENS] = install_tokens
     for api in (
         OperatorApi(database, KEYS, clock, secrets.token_bytes),
         OperatorInstallationsApi(database, IDENTIFIERS, install_tokens, udids, clock, secrets.token_bytes),

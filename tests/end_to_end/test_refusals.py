@@ -142,6 +142,20 @@ async def test_all_wrong_destinations_are_named_at_once(store: Store) -> None:
     app = await store.app()
     _, problem = await store.send(app, {f"c_{n}": [] for n in range(5)}, {"aps": {"badge": "1"}})
     assert len(problem["errors"]) == 6
+    _, problem = await store.send(
+        app, {"c_0": []}, {"aps": {"badge": "1"}}, priority=7, ttl=-1, collapse_id="", push_type="loud"
+    )
+    assert {error["pointer"] for error in problem["errors"]} == {
+        "/push_type",
+        "/priority",
+        "/ttl",
+        "/collapse_id",
+        "/payload/aps/badge",
+        "/destinations/c_0",
+    }
+    # What only some push types need is not asked for where the push type is not known.
+    _, problem = await store.send(app, {"c_0": []}, {"mine": 1}, push_type="loud")
+    assert [error["pointer"] for error in problem["errors"]] == ["/push_type", "/destinations/c_0"]
 
 
 async def test_only_a_valid_push_token_of_the_app_may_send(store: Store, relay: Relay) -> None:
@@ -163,7 +177,8 @@ async def test_only_a_valid_push_token_of_the_app_may_send(store: Store, relay: 
     assert await attempt(app.push_token[:-1] + ("A" if app.push_token[-1] != "A" else "B")) == 401
     assert await attempt(app.publisher.manage_token) == 403
     assert await attempt(store.operator_token) == 403
-    assert await attempt(copy.install_token) in (401, 403)
+    assert await attempt(copy.install_token) == 403
+    assert await attempt(copy.install_token[:-9] + "forgotten") == 401
     assert await attempt(other.push_token) == 403
     before = await stored(relay)
     assert await attempt(app.push_token) == 202
