@@ -62,6 +62,15 @@ _INSERT = """
 INSERT INTO api_token (digest, token_id, kind, publisher_id, app_id, label, test_only, created_at, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 """
+# Locked in one order, so that two nodes never wait for each other.
+_WRITE_LAST_USED = """
+UPDATE api_token t SET last_used_at = u.at FROM (
+    SELECT a.token_id, n.at
+    FROM unnest($1::uuid[], $2::timestamptz[]) AS n(id, at) JOIN api_token a ON a.token_id = n.id
+    ORDER BY a.token_id FOR UPDATE OF a
+) u
+WHERE t.token_id = u.token_id
+"""
 
 
 class ApiTokens:
@@ -76,6 +85,7 @@ class ApiTokens:
         self._memory = memory
         self._known: dict[str, tuple[float, ApiToken | None]] = {}
         self._used: dict[UUID, datetime] = {}
+        self._revocations = 0
 
     async def find(self, text: str) -> ApiToken | None:
         """The token's meaning, or None if it is unknown, revoked or expired."""
@@ -91,16 +101,20 @@ class ApiTokens:
 
     async def _look_up(self, text: str, now: datetime) -> tuple[float, ApiToken | None]:
         row = None
+        revocations = self._revocations
         if kind_of(text) is not None:
             async with self._database.connection() as connection:
                 row = await connection.fetchrow(_LOOK_UP, digest(text))
         entry = (now.timestamp() + self._memory, ApiToken(**row) if row else None)
-        if row:  # unknown tokens are not remembered: a caller could fill the memory with them
+        # Unknown tokens are not remembered: a caller could fill the memory with them. Nor is what may have been read
+        # before a revocation.
+        if row and revocations == self._revocations:
             self._known[text] = entry
         return entry
 
     def forget(self) -> None:
         """Forget everything remembered: after a revocation."""
+        self._revocations += 1
         self._known.clear()
 
     async def write_last_used(self) -> None:
@@ -111,12 +125,7 @@ class ApiTokens:
         }
         if used:
             async with self._database.connection() as connection:
-                await connection.execute(
-                    "UPDATE api_token t SET last_used_at = u.at "
-                    "FROM unnest($1::uuid[], $2::timestamptz[]) AS u(id, at) WHERE t.token_id = u.id",
-                    list(used),
-                    list(used.values()),
-                )
+                await connection.execute(_WRITE_LAST_USED, list(used), list(used.values()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,68 @@
+"""API tokens in memory: a revocation holds, and two nodes that write last uses do not wait for each other."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from relay.store.api_tokens import TokenIssuer
+from relay.store.auth import ApiTokens, NewToken
+from relay.store.database import Connection, Database
+from tests.api.front import Clock
+
+
+class _HeldUp(Database):
+    """Gives each connection back only when told: what was read is old by then."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database._pool)
+        self.read = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        async with super().connection() as connection:
+            yield connection
+        self.read.set()
+        await self.go_on.wait()
+
+
+async def test_what_was_read_before_a_revocation_is_not_remembered(database: Database) -> None:
+    clock = Clock()
+    issued = await TokenIssuer(database, clock, secrets.token_bytes).issue(NewToken(kind="operator"))
+    slow = _HeldUp(database)
+    tokens = ApiTokens(slow, clock)
+    looking = asyncio.create_task(tokens.find(issued.text))
+    await slow.read.wait()
+    async with database.connection() as connection:
+        await connection.execute("UPDATE api_token SET revoked_at = now()")
+    tokens.forget()
+    slow.go_on.set()
+    await looking
+    assert await tokens.find(issued.text) is None
+
+
+async def test_last_uses_are_locked_in_the_order_of_their_ids(database: Database) -> None:
+    clock = Clock()
+    issuer = TokenIssuer(database, clock, secrets.token_bytes)
+    issued = [await issuer.issue(NewToken(kind="operator")) for _ in range(10)]
+    first, *others = sorted(one.token_id for one in issued)
+    tokens = ApiTokens(database, clock)
+    for one in sorted(issued, key=lambda one: one.token_id, reverse=True):
+        await tokens.find(one.text)
+    async with database.transaction() as holder:
+        # The row that is to be locked first comes last in the table, and last among the parameters.
+        await holder.execute("UPDATE api_token SET label = 'moved' WHERE token_id = $1", first)
+    async with database.connection() as watcher, database.connection() as holder:
+        transaction = holder.transaction()
+        await transaction.start()
+        await holder.execute("SELECT FROM api_token WHERE token_id = $1 FOR UPDATE", first)
+        writing = asyncio.create_task(tokens.write_last_used())
+        while not await watcher.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            await asyncio.sleep(0.01)
+        await watcher.execute("SELECT FROM api_token WHERE token_id = ANY($1) FOR UPDATE NOWAIT", others)
+        await transaction.rollback()
+        await writing
+        assert await watcher.fetchval("SELECT count(last_used_at) FROM api_token") == len(issued)
