@@ -24,15 +24,18 @@ _LOST = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.InsufficientResourcesError,
+    asyncpg.InternalClientError,
+    asyncpg.InvalidCachedStatementError,
 )
-"""What asyncpg raises when the database is away, full, read-only or shutting down: try again later."""
+"""What asyncpg raises when the connection or the client fails: try again later."""
+_PASSING = ("08", "25006", "28", "3D000", "40", "53", "55", "57", "58")
+"""How the SQLSTATE of what passes begins: no connection (08), read-only (25006), not let in (28, 3D000), lost against
+another transaction (40), full (53), locked (55), cancelled or shutting down (57), broken (58)."""
+_CLASH = "40"
+
+
+class Clash(Unavailable):
+    """A transaction lost against another: a deadlock, or not serializable. Run again, it may go well at once."""
 
 
 class Database:
@@ -50,8 +53,10 @@ class Database:
                     url, min_size=1, max_size=connections, command_timeout=60, init=_init
                 )
             )
-        except _LOST as error:
-            raise _unavailable(error) from None
+        except (ValueError, OverflowError):  # their texts quote the URL
+            raise Unavailable("The URL of the database cannot be read.") from None
+        except (*_LOST, asyncpg.PostgresError) as error:
+            raise _translated(error) from None
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -59,8 +64,8 @@ class Database:
         try:
             async with self._pool.acquire() as connection:
                 yield connection
-        except _LOST as error:
-            raise _unavailable(error) from None
+        except (*_LOST, asyncpg.PostgresError) as error:
+            raise _translated(error) from None
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -106,11 +111,12 @@ class Database:
             try:
                 for table in _PARTITIONED:
                     for day in (today + timedelta(days=n) for n in range(ahead)):
-                        await connection.execute(_partition_sql(table, day))
-                    oldest = f"{table}_{(today - retention):%Y%m%d}"
-                    for name in await _partitions(connection, table):
-                        if name < oldest and name.removeprefix(f"{table}_").isdigit():
-                            await connection.execute(f'DROP TABLE "{name}"')
+                        try:
+                            await connection.execute(_partition_sql(table, day))
+                        except asyncpg.CheckViolationError:  # the default partition has rows of that day
+                            await _move_out_of_default(connection, table, day)
+                async with connection.transaction():
+                    await _drop_before(connection, today - retention)
             finally:
                 await connection.execute("SELECT pg_advisory_unlock($1)", _MIGRATION_LOCK)
 
@@ -131,6 +137,37 @@ def _partition_sql(table: str, day: datetime) -> str:
     )
 
 
+async def _move_out_of_default(connection: Connection, table: str, day: datetime) -> None:
+    """Make the partition of a day from what came before there was one."""
+    low, high = push_id_floor(day), push_id_floor(day + timedelta(days=1))
+    async with connection.transaction():
+        await connection.execute(f"ALTER TABLE {table} DETACH PARTITION {table}_default")
+        await connection.execute(_partition_sql(table, day))
+        await connection.execute(
+            f"WITH moved AS (DELETE FROM {table}_default WHERE push_id >= $1 AND push_id < $2 RETURNING *) "  # noqa: S608  the names are ours
+            f"INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM moved",
+            low,
+            high,
+        )
+        await connection.execute(f"ALTER TABLE {table} ATTACH PARTITION {table}_default DEFAULT")
+
+
+async def _drop_before(connection: Connection, day: datetime) -> None:
+    """Drop what is older than that day. Batches whose push is gone would be claimed for ever, so they go too."""
+    old = [
+        name
+        for table in _PARTITIONED
+        for name in await _partitions(connection, table)
+        if name < f"{table}_{day:%Y%m%d}" and name.removeprefix(f"{table}_").isdigit()
+    ]
+    if not old:
+        return
+    for table in (*(f"{table}_default" for table in _PARTITIONED), "batch", "broadcast"):
+        await connection.execute(f"DELETE FROM {table} WHERE push_id < $1", push_id_floor(day))  # noqa: S608
+    for name in old:
+        await connection.execute(f'DROP TABLE "{name}"')
+
+
 async def _partitions(connection: Connection, table: str) -> list[str]:
     rows = await connection.fetch(
         "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
@@ -145,5 +182,10 @@ async def _init(connection: Connection) -> None:
     await connection.execute("SET plan_cache_mode = force_generic_plan; SET jit = off")
 
 
-def _unavailable(error: BaseException) -> Unavailable:
-    return Unavailable(f"The database is not available ({type(error).__name__}).")
+def _translated(error: Exception) -> Exception:
+    """Unavailable for what may go well later; everything else, such as a violated constraint, as it is."""
+    state = getattr(error, "sqlstate", None) or ""
+    if not isinstance(error, _LOST) and not state.startswith(_PASSING):
+        return error
+    kind = Clash if state.startswith(_CLASH) else Unavailable
+    return kind(f"The database is not available ({type(error).__name__}).")

@@ -11,7 +11,7 @@ from datetime import datetime
 import asyncpg
 
 from relay.errors import Unavailable
-from relay.store.database import Connection, Database
+from relay.store.database import Clash, Connection, Database
 
 MOST_KINDS = 100
 """Kinds of tokens one copy may have: each Live Activity is one."""
@@ -85,7 +85,7 @@ class DeviceTokens:
                         return False
                     await _store(connection, app_id, installation_id, kind, token, now)
                 return True
-            except (asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError):
+            except (asyncpg.UniqueViolationError, Clash):
                 continue  # another copy registered the same token at the same time: it is seen now
         raise Unavailable("Too many registrations of the same device token at the same time.")
 

@@ -22,13 +22,13 @@ from relay.core.clock import Random
 from relay.core.identifiers import RANDOM_BYTES, Identifiers
 from relay.errors import Fault, Unavailable
 from relay.store import named_sql
-from relay.store.database import Connection, Database
+from relay.store.database import Clash, Connection, Database
 
 MOST = 1000
 """Copies one call may enrol."""
 _ATTEMPTS = 4
 _SQL = named_sql.load("enrolments.sql")
-_COLLISIONS = (asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError)
+_COLLISIONS = (asyncpg.UniqueViolationError, Clash)
 """What running at the same time as another enrolment can end in; run again, it sees what the other did."""
 
 

@@ -1,0 +1,134 @@
+"""The database as all others see it: partitions come and go, and what passes is told from what does not."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from relay.core.ids import push_id
+from relay.errors import Unavailable
+from relay.store.database import Clash, Database
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+MONTH = timedelta(days=30)
+
+
+def at(moment: datetime) -> UUID:
+    return push_id(int(moment.timestamp() * 1000), 1)
+
+
+async def store_push(database: Database, push: UUID) -> None:
+    """A push with a delivery, a trace, a batch and a broadcast."""
+    async with database.connection() as connection:
+        await connection.execute(
+            "INSERT INTO push VALUES ('a', $1, $2, now(), now(), 'alert', 10, 0, '', '', false, 1, 0)",
+            push,
+            uuid4(),
+        )
+        await connection.execute(
+            "INSERT INTO delivery (app_id, push_id, batch_id, attempt, settled_at, outcome, status, reason, "
+            "installations) VALUES ('a', $1, 1, 0, now(), 'delivered', 200, '', '{1}')",
+            push,
+        )
+        await connection.execute("INSERT INTO trace VALUES ('a', $1, 1, 0, '{}')", push)
+        await connection.execute(
+            "INSERT INTO batch (app_id, push_id, batch_id, bulk, due_at, installations) "
+            "VALUES ('a', $1, 1, false, now(), '{1}')",
+            push,
+        )
+        await connection.execute("INSERT INTO broadcast VALUES ('a', $1, 'apns', false)", push)
+
+
+async def places(database: Database, table: str) -> dict[UUID, str]:
+    """Which partition each push's row is in."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(f"SELECT push_id, tableoid::regclass::text AS place FROM {table}")
+    return {row["push_id"]: row["place"] for row in rows}
+
+
+async def test_what_is_in_the_default_partition_moves_to_its_day(database: Database) -> None:
+    today, later, far = at(NOW), at(NOW + timedelta(days=2)), at(NOW + timedelta(days=100))
+    for push in (today, later, far):
+        await store_push(database, push)
+    async with database.connection() as connection:
+        before = await connection.fetch("SELECT * FROM delivery ORDER BY push_id")
+    for _ in range(2):
+        await database.keep_partitions(NOW, MONTH)
+        for table in ("push", "delivery", "trace"):
+            assert await places(database, table) == {
+                today: f"{table}_20260301",
+                later: f"{table}_20260303",
+                far: f"{table}_default",
+            }
+    async with database.connection() as connection:
+        assert await connection.fetch("SELECT * FROM delivery ORDER BY push_id") == before
+    await store_push(database, at(NOW + timedelta(days=200)))  # the default partition is in use again
+    await store_push(database, at(NOW + timedelta(days=1)))
+
+
+async def test_what_is_too_old_goes_with_its_batches(database: Database) -> None:
+    await database.keep_partitions(NOW, MONTH)
+    old, kept = at(NOW), at(NOW + timedelta(days=1))
+    ancient = at(NOW - timedelta(days=400))
+    for push in (ancient, old, kept):
+        await store_push(database, push)
+    await database.keep_partitions(NOW + timedelta(days=31), MONTH)
+    for table in ("push", "delivery", "trace", "batch", "broadcast"):
+        assert list(await places(database, table)) == [kept], table
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        ("08006", Unavailable),
+        ("25006", Unavailable),
+        ("28P01", Unavailable),
+        ("3D000", Unavailable),
+        ("40001", Clash),
+        ("40P01", Clash),
+        ("53300", Unavailable),
+        ("53100", Unavailable),
+        ("55P03", Unavailable),
+        ("57014", Unavailable),
+        ("57P01", Unavailable),
+        ("58030", Unavailable),
+        ("23505", asyncpg.UniqueViolationError),
+        ("23514", asyncpg.CheckViolationError),
+        ("42601", asyncpg.PostgresSyntaxError),
+        ("22012", asyncpg.DivisionByZeroError),
+        ("25P02", asyncpg.InFailedSQLTransactionError),
+    ],
+)
+async def test_what_passes_is_unavailable(database: Database, state: str, kind: type[Exception]) -> None:
+    statement = f"DO $$ BEGIN RAISE EXCEPTION 'secret' USING ERRCODE = '{state}'; END $$"
+    with pytest.raises(kind) as caught:
+        async with database.transaction() as connection:
+            await connection.execute(statement)
+    if isinstance(caught.value, Unavailable):
+        assert "secret" not in str(caught.value)
+    await database.ready()
+
+
+@pytest.mark.parametrize("error", [asyncpg.InternalClientError(), asyncpg.InvalidCachedStatementError("x")])
+async def test_a_confused_client_is_unavailable(database: Database, error: Exception) -> None:
+    with pytest.raises(Unavailable):
+        async with database.connection():
+            raise error
+
+
+@pytest.mark.parametrize(
+    "rest", ["pa/secret@db/relay", "p@db:secret/relay", "p@[secret/relay", "p@db/relay?secret"]
+)
+async def test_a_url_that_cannot_be_read_is_not_shown(rest: str) -> None:
+    with pytest.raises(Unavailable) as caught:
+        await Database.connect(f"postgresql://relay:{rest}", 1)
+    assert "secret" not in str(caught.value)
+    assert "URL" in str(caught.value)
+
+
+async def test_a_database_that_does_not_exist(database_url: str) -> None:
+    with pytest.raises(Unavailable, match="InvalidCatalogNameError"):
+        await Database.connect(database_url.replace("/test_", "/no_"), 1)
