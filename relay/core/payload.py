@@ -37,13 +37,12 @@ def check(payload: Any, push_type: PushType) -> Checked:
     faults: list[Fault] = []
     warnings: list[Fault] = []
     if "aps" in payload:
-        _check_keys(payload["aps"], "/payload/aps", _APS, faults, warnings)
+        _check_keys(payload["aps"], "/payload/aps", _APS_OF.get(push_type.name, _APS), faults, warnings)
     elif push_type.needs_aps:
         faults.append(Fault("missing_field", "/payload/aps", "The payload needs an `aps` object."))
     if push_type.name == "mdm" and not isinstance(payload.get("mdm"), str):
         faults.append(Fault("missing_field", "/payload/mdm", "An mdm push needs the string `mdm`."))
-    if push_type.name == "background":
-        _check_background(payload.get("aps"), faults)
+    _check_needs(payload.get("aps"), push_type.name, faults)
     encoded = encode(payload)
     if len(encoded) > push_type.limit:
         detail = f"The payload has {len(encoded)} bytes; {push_type.name} allows {push_type.limit}."
@@ -66,15 +65,25 @@ def encode(payload: dict[str, Any]) -> bytes:
         raise Invalid(faults=[fault]) from None
 
 
-def _check_background(aps: Any, faults: list[Fault]) -> None:
-    if not isinstance(aps, dict) or aps.get("content-available") != 1:
-        pointer = "/payload/aps/content-available"
-        faults.append(Fault("missing_field", pointer, "A background push needs `content-available: 1`."))
-    for key in ("alert", "badge", "sound"):
-        if isinstance(aps, dict) and key in aps:
-            detail = (
-                f"A background push must not have `{key}` (Apple, Pushing background updates to your App)."
-            )
+def _check_needs(aps: Any, push_type: str, faults: list[Fault]) -> None:
+    """What this push type, and of a Live Activity this event, must have, and what it must not."""
+    if not isinstance(aps, dict):
+        return
+    event = aps.get("event")
+    rows = [(push_type, "")]
+    if isinstance(event, str):
+        rows.append((push_type, event))
+    for row in rows:
+        for key in _NEEDED.get(row, ()):
+            if key not in aps:
+                detail = f"A push of the type {push_type} needs `{key}`."
+                if row[1]:
+                    detail = f"A push of the type {push_type} with the event {event} needs `{key}`."
+                faults.append(Fault("missing_field", f"/payload/aps/{key}", detail))
+    allowed = _ALLOWED.get(push_type)
+    for key in aps if allowed else ():
+        if key in _APS and key not in allowed:
+            detail = f"A push of the type {push_type} must not have `{key}`."
             faults.append(Fault("not_allowed", f"/payload/aps/{key}", detail))
 
 
@@ -145,7 +154,7 @@ _APS: dict[str, _Rule | dict[str, Any]] = {
     "content-available": _ONE,
     "mutable-content": _ZERO_OR_ONE,
     "interruption-level": _one_of("passive", "active", "time-sensitive", "critical"),
-    "relevance-score": _NUMBER,
+    "relevance-score": _UNIT,
     "url-args": _STRINGS,
     "timestamp": _EPOCH,
     "event": _one_of("start", "update", "end"),
@@ -158,6 +167,19 @@ _APS: dict[str, _Rule | dict[str, Any]] = {
     "input-push-channel": _STRING,
     "content-changed": _Rule(lambda value: value is True, "true"),
 }
+_APS_OF = {"liveactivity": {**_APS, "relevance-score": _NUMBER}}
+"""Live Activities are sorted by scores of any size (Apple, "Starting and updating Live Activities")."""
+_NEEDED: dict[tuple[str, str], tuple[str, ...]] = {
+    ("background", ""): ("content-available",),
+    ("widgets", ""): ("content-changed",),
+    ("controls", ""): ("content-changed",),
+    ("liveactivity", ""): ("timestamp", "event"),
+    ("liveactivity", "start"): ("content-state", "attributes-type", "attributes", "alert"),
+    ("liveactivity", "update"): ("content-state",),
+}
+"""(push type, event of a Live Activity or "" for any) -> the keys of `aps` that it needs."""
+_ALLOWED = {"background": frozenset({"content-available"})}
+"""Push types that have no other of Apple's keys."""
 _STRING_TOO = frozenset({"/payload/aps/alert", "/payload/aps/sound"})
 """Where a plain string may stand for the object."""
 

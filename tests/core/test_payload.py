@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.core.payload import check
-from relay.core.push_types import PUSH_TYPES, default_push_type
+from relay.core.push_types import PUSH_TYPES, PushType, default_push_type
 from relay.errors import Fault, Invalid
 
 ALERT = PUSH_TYPES["alert"]
@@ -57,6 +57,9 @@ def test_a_payload_that_is_no_filled_object_is_refused(payload: Any) -> None:
         ({"mutable-content": 2}, "mutable-content"),
         ({"interruption-level": "loud"}, "interruption-level"),
         ({"relevance-score": "high"}, "relevance-score"),
+        ({"relevance-score": 1.5}, "relevance-score"),
+        ({"relevance-score": -1}, "relevance-score"),
+        ({"relevance-score": True}, "relevance-score"),
         ({"url-args": "a"}, "url-args"),
         ({"event": "begin"}, "event"),
         ({"timestamp": "now"}, "timestamp"),
@@ -90,9 +93,64 @@ def test_unknown_keys_of_aps_are_warnings_and_custom_keys_are_not() -> None:
     }
 
 
-@pytest.mark.parametrize("aps", [{"alert": "x", "content-available": 1}, {"badge": 1}, {}])
-def test_a_background_push_is_silent(aps: dict[str, Any]) -> None:
-    assert pointers({"aps": aps}, "background")
+@pytest.mark.parametrize(
+    ("aps", "wrong"),
+    [
+        ({}, {"content-available"}),
+        ({"badge": 1}, {"content-available", "badge"}),
+        ({"content-available": 0}, {"content-available"}),
+        ({"content-available": 1, "alert": "x", "sound": "s"}, {"alert", "sound"}),
+        ({"content-available": 1, "mutable-content": 1, "category": "c"}, {"mutable-content", "category"}),
+        ({"content-available": 1, "timestamp": 1}, {"timestamp"}),
+    ],
+)
+def test_a_background_push_is_silent(aps: dict[str, Any], wrong: set[str]) -> None:
+    assert pointers({"aps": aps}, "background") == {f"/payload/aps/{key}" for key in wrong}
+    checked = check({"aps": {"content-available": 1, "mine": 1}, "mine": 1}, BACKGROUND)
+    assert [warning.pointer for warning in checked.warnings] == ["/payload/aps/mine"]
+
+
+START: dict[str, Any] = {
+    "timestamp": 1_700_000_000,
+    "event": "start",
+    "content-state": {},
+    "attributes-type": "Game",
+    "attributes": {},
+    "alert": "x",
+}
+
+
+@pytest.mark.parametrize("missing", START)
+def test_what_starts_a_live_activity(missing: str) -> None:
+    assert check({"aps": START}, PUSH_TYPES["liveactivity"]).warnings == ()
+    aps = {key: value for key, value in START.items() if key != missing}
+    # Without the event nobody knows what else is needed.
+    assert pointers({"aps": aps}, "liveactivity") == {f"/payload/aps/{missing}"}
+
+
+@pytest.mark.parametrize(
+    ("push_type", "aps", "missing"),
+    [
+        ("liveactivity", {}, {"timestamp", "event"}),
+        ("liveactivity", {"event": "update"}, {"timestamp", "content-state"}),
+        ("liveactivity", {"event": "update", "timestamp": 1, "content-state": {}}, set()),
+        ("liveactivity", {"event": "end", "timestamp": 1}, set()),
+        ("liveactivity", {"event": "end", "timestamp": 1, "relevance-score": 75}, set()),
+        ("liveactivity", {"event": ["start"], "timestamp": 1}, {"event"}),
+        ("liveactivity", {"event": "end", "timestamp": None}, {"timestamp"}),
+        ("widgets", {}, {"content-changed"}),
+        ("widgets", {"content-changed": False}, {"content-changed"}),
+        ("widgets", {"content-changed": True}, set()),
+        ("controls", {"mine": 1}, {"content-changed"}),
+        ("controls", {"content-changed": True}, set()),
+        ("alert", {}, set()),
+    ],
+)
+def test_what_a_push_type_needs(push_type: str, aps: dict[str, Any], missing: set[str]) -> None:
+    if missing:
+        assert pointers({"aps": aps}, push_type) == {f"/payload/aps/{key}" for key in missing}
+    else:
+        check({"aps": aps}, PUSH_TYPES[push_type])
 
 
 def test_the_push_type_follows_from_the_payload() -> None:
@@ -118,14 +176,19 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )
+aps_values = json_values | st.dictionaries(st.sampled_from([*START, "content-available"]), json_values)
 
 
-@given(st.dictionaries(st.text(), json_values, max_size=5), json_values)
-def test_anything_is_either_refused_with_names_or_sent_unchanged(payload: dict[str, Any], aps: Any) -> None:
+@given(
+    st.dictionaries(st.text(), json_values, max_size=5), aps_values, st.sampled_from([*PUSH_TYPES.values()])
+)
+def test_anything_is_either_refused_with_names_or_sent_unchanged(
+    payload: dict[str, Any], aps: Any, push_type: PushType
+) -> None:
     payload = {**payload, "aps": aps}
     faults: Sequence[Fault] = ()
     try:
-        assert json.loads(check(payload, ALERT).encoded) == payload
+        assert json.loads(check(payload, push_type).encoded) == payload
     except Invalid as error:
         faults = error.faults
     assert all(fault.pointer.startswith("/payload") for fault in faults)
