@@ -80,11 +80,9 @@ def _check_needs(aps: Any, push_type: str, faults: list[Fault]) -> None:
                 if row[1]:
                     detail = f"A push of the type {push_type} with the event {event} needs `{key}`."
                 faults.append(Fault("missing_field", f"/payload/aps/{key}", detail))
-    allowed = _ALLOWED.get(push_type)
-    for key in aps if allowed else ():
-        if key in _APS and key not in allowed:
-            detail = f"A push of the type {push_type} must not have `{key}`."
-            faults.append(Fault("not_allowed", f"/payload/aps/{key}", detail))
+    for key in sorted(aps.keys() & _APS.keys() - _ALLOWED.get(push_type, _APS.keys())):
+        detail = f"A push of the type {push_type} must not have `{key}`."
+        faults.append(Fault("not_allowed", f"/payload/aps/{key}", detail))
 
 
 # --- the tables: key -> test of its value, and what the value must be ---
