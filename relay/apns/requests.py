@@ -128,16 +128,19 @@ def encode(
     out = []
     topic, token_size, apns_id_size = None, -1, -1
     oversize, head, before, between = False, b"", b"", b""
+    known: dict[tuple[str, int, int], Shape] = {}  # the encoder's, without what is the same for all of these
     for at in range(start, stop):
         token = tokens[at].encode()
         apns_id = apns_ids[at].encode()
         if topics[at] != topic or len(token) != token_size or len(apns_id) != apns_id_size:
-            topic, token_size, apns_id_size = topics[at], len(token), len(apns_id)
-            shape = encoder.shape(headers, authorization, topic, token_size, apns_id_size)
+            key = topic, token_size, apns_id_size = topics[at], len(token), len(apns_id)
+            shape = known.get(key)
+            if shape is None:
+                shape = known[key] = encoder.shape(headers, authorization, *key)
             head, before, between, oversize = shape
         sid = stream_id.to_bytes(4, "big")
         if oversize:
-            block = shape.block(token, apns_id)
+            block = before + token + between + apns_id
             out.append(frames.headers(stream_id, block) + data_head + sid + payload)
         else:
             out.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -40,3 +41,10 @@ class ApnsIds:
     def of(self, installation_id: int) -> str:
         """The apns-id of the delivery to that installation: a canonical lower-case UUID."""
         return f"{self._prefix}{0x8000 | installation_id >> 48 & 0x3FFF:04x}-{installation_id & 0xFFFFFFFFFFFF:012x}"
+
+    def of_all(self, installation_ids: Sequence[int]) -> list[str]:
+        """The same for many. Their numbers have 48 bits at most for a long time to come: that has its short cut."""
+        if installation_ids and max(installation_ids) >> 48:
+            return [self.of(one) for one in installation_ids]
+        form = f"{self._prefix}8000-%012x"
+        return [form % one for one in installation_ids]

@@ -32,7 +32,6 @@ class Copy(NamedTuple):
     team_id: str
     environment: Environment | None
     token: bytes
-    registered_at: datetime
 
 
 class Reach(NamedTuple):
@@ -99,98 +98,197 @@ class ListedDevice(NamedTuple):
     failure_domain: str
 
 
+class Group(NamedTuple):
+    """Copies of one team in one environment; ids, tokens and bundle identifiers go by index.
+
+    Columns and not objects: most of a broadcast passes through here, thousands of copies in one group.
+    """
+
+    team_id: str
+    environment: Environment | None
+    installations: Sequence[int]
+    tokens: Sequence[bytes]
+    bundle_ids: Sequence[str]
+
+    def pick(self, indexes: Sequence[int]) -> Group:
+        """The group of these copies alone."""
+        return Group(
+            self.team_id,
+            self.environment,
+            [self.installations[index] for index in indexes],
+            [self.tokens[index] for index in indexes],
+            [self.bundle_ids[index] for index in indexes],
+        )
+
+
+def group(copies: Iterable[Copy]) -> list[Group]:
+    """Copies in groups."""
+    found: dict[tuple[str, Environment | None], list[Copy]] = defaultdict(list)
+    for copy in copies:
+        found[copy.team_id, copy.environment].append(copy)
+    return [
+        Group(
+            *key,
+            [one.installation_id for one in own],
+            [one.token for one in own],
+            [one.bundle_id for one in own],
+        )
+        for key, own in found.items()
+    ]
+
+
 @dataclass(slots=True, repr=False)
 class Leg:
-    """One send batch and whose it is: the copies go by index, like its tokens and answers."""
+    """One send batch and whose it is; `installations` go by index, like its tokens and answers."""
 
     batch: ClaimedBatch
     send: SendBatch
-    copies: list[Copy]
+    installations: Sequence[int]
+    team_id: str
+    environment: Environment | None
     credential: Credential | None = None
     test_device: ListedDevice | None = None
+
+    def __len__(self) -> int:
+        return len(self.installations)
+
+    def pick(self, indexes: Sequence[int]) -> Leg:
+        """The leg of these copies alone, with their answers."""
+        whole = self.send
+        send = SendBatch(
+            whole.payload,
+            whole.headers,
+            [whole.device_tokens[index] for index in indexes],
+            [whole.apns_ids[index] for index in indexes],
+            [whole.topics[index] for index in indexes],
+            whole.traced,
+        )
+        send.answers = [whole.answers[index] for index in indexes]
+        ids = [self.installations[index] for index in indexes]
+        return Leg(self.batch, send, ids, self.team_id, self.environment, self.credential, self.test_device)
 
 
 @dataclass(slots=True, repr=False)
 class Plan:
     """What becomes of claimed batches. Every installation of every batch is in exactly one of these."""
 
-    lanes: dict[int, list[Leg]] = field(default_factory=dict)
+    lanes: dict[int, list[Leg]] = field(default_factory=lambda: defaultdict(list))
     """By credential id: what can be sent now."""
     simulated: list[Leg] = field(default_factory=list)
     """Test devices with a failure domain: Apple is not asked."""
-    held: list[tuple[ClaimedBatch, int, list[int]]] = field(default_factory=list)
+    held: list[tuple[ClaimedBatch, int, Sequence[int]]] = field(default_factory=list)
     """(batch, credential id or 0, installations): their credential is suspended or missing."""
-    tokenless: list[tuple[ClaimedBatch, list[int]]] = field(default_factory=list)
+    tokenless: list[tuple[ClaimedBatch, Sequence[int]]] = field(default_factory=list)
     """Installations that have no device token any more, or a token that another copy has already."""
 
 
 FindCredential = Callable[[str, Environment, str], tuple[Credential | None, int]]
 """(team, environment, bundle id) -> an active credential, or None and the id of the suspended one (0: none)."""
+ListedDevices = Mapping[str, Mapping[int, ListedDevice]]
+"""By app_id and installation id."""
 
 
 def plan(
     batches: Sequence[ClaimedBatch],
-    copies: Sequence[Iterable[Copy]],
+    groups: Sequence[Sequence[Group]],
     find_credential: FindCredential,
-    test_devices: Mapping[tuple[str, int], ListedDevice],
+    test_devices: ListedDevices,
 ) -> Plan:
-    """Group the copies of claimed batches by what they are sent with. `copies` go by the index of their batch."""
+    """Lay out what claimed batches are sent with. `groups` are their copies, by the index of the batch."""
     made = Plan()
-    for batch, resolved in zip(batches, copies, strict=True):
-        _plan_batch(made, batch, resolved, find_credential, test_devices)
+    for batch, own in zip(batches, groups, strict=True):
+        own = _once(own)
+        count = sum(len(one.tokens) for one in own)
+        if count < len(batch.installations):
+            routed = {number for one in own for number in one.installations}
+            made.tokenless.append((batch, [number for number in batch.installations if number not in routed]))
+        listed = test_devices.get(batch.app_id, {})
+        for one in own:
+            _plan_group(made, batch, one, find_credential, listed)
     return made
 
 
-def _plan_batch(
+def _once(groups: Sequence[Group]) -> Sequence[Group]:
+    """The groups without copies whose token another copy has already. Nearly always there are none."""
+    seen: set[bytes] = set()
+    if len(seen.union(*(one.tokens for one in groups))) == sum(len(one.tokens) for one in groups):
+        return groups
+    without = []
+    for one in groups:
+        indexes = []
+        for index, token in enumerate(one.tokens):
+            if token not in seen:
+                seen.add(token)
+                indexes.append(index)
+        without.append(one.pick(indexes))
+    return without
+
+
+def _plan_group(
     made: Plan,
     batch: ClaimedBatch,
-    copies: Iterable[Copy],
+    copies: Group,
     find_credential: FindCredential,
-    test_devices: Mapping[tuple[str, int], ListedDevice],
+    listed: Mapping[int, ListedDevice],
 ) -> None:
-    seen: set[bytes] = set()
-    routed: set[int] = set()
-    groups: dict[tuple[str, Environment, str], list[Copy]] = defaultdict(list)
-    for copy in copies:
-        if copy.token in seen:
-            continue
-        seen.add(copy.token)
-        routed.add(copy.installation_id)
-        groups[copy.team_id, copy.environment or Environment.PRODUCTION, copy.bundle_id].append(copy)
-    if len(routed) < len(batch.installations):
-        made.tokenless.append((batch, [one for one in batch.installations if one not in routed]))
-    held: dict[int, list[int]] = defaultdict(list)
-    lanes: dict[int, tuple[Credential, list[Copy]]] = {}
-    for (team_id, environment, bundle_id), group in groups.items():
-        credential, suspended = find_credential(team_id, environment, bundle_id)
-        for copy in group:
-            listed = test_devices.get((batch.app_id, copy.installation_id)) if test_devices else None
-            if listed is not None and listed.failure_domain != "ok":
-                made.simulated.append(_leg(batch, [copy], credential, listed))
-            elif credential is None:
-                held[suspended].append(copy.installation_id)
-            elif listed is not None:
-                made.lanes.setdefault(credential.credential_id, []).append(
-                    _leg(batch, [copy], credential, listed)
-                )
+    if listed and not listed.keys().isdisjoint(copies.installations):
+        others = []
+        for index, number in enumerate(copies.installations):
+            if number in listed:
+                _plan_listed(made, batch, copies.pick([index]), find_credential, listed[number])
             else:
-                lanes.setdefault(credential.credential_id, (credential, []))[1].append(copy)
-    for credential_id, (credential, lane) in lanes.items():
-        made.lanes.setdefault(credential_id, []).append(_leg(batch, lane, credential, None))
-    made.held.extend((batch, credential_id, ids) for credential_id, ids in held.items())
+                others.append(index)
+        copies = copies.pick(others)
+    for found, held_by, part in _by_credential(copies, find_credential):
+        if found is None:
+            made.held.append((batch, held_by, part.installations))
+        else:
+            made.lanes[found.credential_id].append(_leg(batch, part, found, None))
+
+
+def _plan_listed(
+    made: Plan, batch: ClaimedBatch, copy: Group, find_credential: FindCredential, listed: ListedDevice
+) -> None:
+    """A listed copy has a leg of its own, so that its trace is its own."""
+    [(found, held_by, _)] = _by_credential(copy, find_credential)
+    if listed.failure_domain != "ok":
+        made.simulated.append(_leg(batch, copy, found, listed))
+    elif found is None:
+        made.held.append((batch, held_by, copy.installations))
+    else:
+        made.lanes[found.credential_id].append(_leg(batch, copy, found, listed))
+
+
+def _by_credential(
+    copies: Group, find_credential: FindCredential
+) -> list[tuple[Credential | None, int, Group]]:
+    """The group in parts with one credential each: nearly always it is one for all bundle identifiers of a team."""
+    environment = copies.environment or Environment.PRODUCTION
+    found = {one: find_credential(copies.team_id, environment, one) for one in set(copies.bundle_ids)}
+    parts: dict[tuple[int, int], tuple[Credential | None, int]] = {
+        (credential.credential_id if credential else 0, held_by): (credential, held_by)
+        for credential, held_by in found.values()
+    }
+    if len(parts) == 1:
+        [(credential, held_by)] = parts.values()
+        return [(credential, held_by, copies)]
+    indexes: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for index, bundle_id in enumerate(copies.bundle_ids):
+        credential, held_by = found[bundle_id]
+        indexes[credential.credential_id if credential else 0, held_by].append(index)
+    return [(*parts[key], copies.pick(own)) for key, own in indexes.items()]
 
 
 def _leg(
-    batch: ClaimedBatch, copies: list[Copy], credential: Credential | None, listed: ListedDevice | None
+    batch: ClaimedBatch, copies: Group, credential: Credential | None, listed: ListedDevice | None
 ) -> Leg:
-    apns_id = ApnsIds(batch.push_id).of
     suffix = PUSH_TYPES[batch.headers.push_type].suffix
     send = SendBatch(
         batch.payload,
         batch.headers,
-        [copy.token.hex() for copy in copies],
-        [apns_id(copy.installation_id) for copy in copies],
-        [copy.bundle_id + suffix for copy in copies],
+        [token.hex() for token in copies.tokens],
+        ApnsIds(batch.push_id).of_all(copies.installations),
+        [bundle_id + suffix for bundle_id in copies.bundle_ids] if suffix else copies.bundle_ids,
         traced=listed is not None,
     )
-    return Leg(batch, send, copies, credential, listed)
+    return Leg(batch, send, copies.installations, copies.team_id, copies.environment, credential, listed)

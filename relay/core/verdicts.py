@@ -129,29 +129,25 @@ def judge(answer: Answer) -> Verdict:
     return _OURS
 
 
-def retires(
-    verdict: Verdict,
-    answer: Answer,
-    *,
-    registered_at: datetime,
-    sent_at: datetime,
-    environment: Environment | None,
-) -> bool:
-    """Whether the evidence suffices to retire the token this answer is about.
+def death(
+    verdict: Verdict, answer: Answer, *, sent_at: datetime, environment: Environment | None
+) -> datetime | None:
+    """When the token this answer is about was dead, or None if the evidence does not suffice to retire it.
 
-    A 410 carries the moment at which Apple knew the token was dead (epoch ms): a token registered later is alive.
-    Without one the time of sending takes its place. BadDeviceToken also means "of the other environment", so it
-    counts only where the environment is known.
+    A token that was registered later is alive. A 410 carries the moment at which Apple knew (epoch ms); without one,
+    or with one in the future, the time of sending takes its place. BadDeviceToken also means "of the other
+    environment", so it counts only where the environment is known.
     """
     if verdict.action is Action.RETIRE_WRONG_TOPIC:
-        return registered_at <= sent_at
+        return sent_at
     if verdict.action is Action.RETIRE_BAD_TOKEN:
-        return environment is not None and registered_at <= sent_at
+        return sent_at if environment is not None else None
     if verdict.action is Action.RETIRE_UNREGISTERED:
-        # As numbers: not every timestamp that a server may send is a datetime.
-        evidence = sent_at.timestamp() * 1000 if answer.timestamp_ms is None else answer.timestamp_ms
-        return registered_at.timestamp() * 1000 <= evidence
-    return False
+        # Compared as numbers first: not every timestamp that a server may send is a datetime.
+        if answer.timestamp_ms is None or answer.timestamp_ms >= sent_at.timestamp() * 1000:
+            return sent_at
+        return datetime.fromtimestamp(answer.timestamp_ms / 1000, sent_at.tzinfo)
+    return None
 
 
 class BadTokenAlarm:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from relay.core.accepting import Accepted, PushRequest
-from relay.core.routing import ClaimedBatch, Copy, Route, route
+from relay.core.routing import ClaimedBatch, Group, Route, group, route
 from relay.errors import RelayError, Unavailable
 from relay.store import pushes
 from relay.store.database import Database
@@ -29,8 +29,8 @@ class Outlet(Protocol):
     def lease(self, installations: int) -> pushes.Lease | None:
         """A lease for a new batch of so many installations if there is room for it now."""
 
-    def take(self, batches: list[ClaimedBatch], copies: list[list[Copy]]) -> None:
-        """Send these batches, which were stored under such leases; `copies` go by index."""
+    def take(self, batches: list[ClaimedBatch], groups: list[list[Group]]) -> None:
+        """Send these batches, which were stored under such leases; `groups` are their copies."""
 
     def wake(self) -> None:
         """There is something new in the queue."""
@@ -155,12 +155,12 @@ class Intake:
         self, routes: list[Route], leases: list[pushes.Lease | None], stored: list[list[ClaimedBatch]]
     ) -> None:
         batches: list[ClaimedBatch] = []
-        copies: list[list[Copy]] = []
+        groups: list[list[Group]] = []
         for made, lease, own in zip(routes, leases, stored, strict=True):
             if lease is not None:
                 batches += own
-                copies.extend([made.copies[number] for number in batch.installations] for batch in own)
+                groups.extend(group(made.copies[number] for number in batch.installations) for batch in own)
         if batches:
-            self._outlet.take(batches, copies)
+            self._outlet.take(batches, groups)
         if len(batches) < sum(map(len, stored)):
             self._outlet.wake()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import msgspec
 
 from relay.core.retry import Backoff, next_attempt
-from relay.core.routing import ClaimedBatch, Copy, Leg
+from relay.core.routing import ClaimedBatch, Leg
 from relay.core.sending import DELIVERED, Answer, Environment, Fate
-from relay.core.verdicts import Action, BadTokenAlarm, Verdict, judge, retires
+from relay.core.verdicts import Action, BadTokenAlarm, Verdict, death, judge
 from relay.store.queue import Again, Outcome, Retirement, Trace
 
 _BAD_TOKEN = "BadDeviceToken"
@@ -51,17 +51,21 @@ class Judge:
         if leg.test_device is not None:
             judged.traces.append(_trace(leg, sent_at, now, simulated))
         if answers.count(DELIVERED) == len(answers):  # nearly always: no look at each answer
-            judged.outcomes.append(_outcome(leg, "delivered", DELIVERED, leg.copies))
+            judged.outcomes.append(_outcome(leg, "delivered", DELIVERED, leg.installations))
             return judged
         alarm = self._note_bad_tokens(leg, answers) if not simulated else None
-        groups: dict[Answer, list[Copy]] = defaultdict(list)
-        for answer, copy in zip(answers, leg.copies, strict=True):
-            groups[answer or _LOST].append(copy)
-        for answer, copies in groups.items():
+        alike: dict[Answer, list[int]] = defaultdict(list)
+        for index, one in enumerate(answers):
+            alike[one or _LOST].append(index)
+        for answer, indexes in alike.items():
             verdict = judge(answer)
-            self._settle_group(judged, leg, answer, verdict, copies, now)
-            if not simulated and not (verdict.action is Action.RETIRE_BAD_TOKEN and alarm and alarm.ringing):
-                _retire(judged, leg, answer, verdict, copies, sent_at)
+            ids = [leg.installations[index] for index in indexes]
+            self._settle_alike(judged, leg, answer, verdict, ids, now)
+            died_at = death(verdict, answer, sent_at=sent_at, environment=leg.environment)
+            if died_at is None or simulated:
+                continue
+            if not (verdict.action is Action.RETIRE_BAD_TOKEN and alarm and alarm.ringing):
+                judged.retirements += _retirements(leg, answer, indexes, died_at)
         return judged
 
     def _note_bad_tokens(self, leg: Leg, answers: list[Answer | None]) -> BadTokenAlarm | None:
@@ -71,42 +75,38 @@ class Judge:
         alarm.note(len(answers), sum(1 for one in answers if one is not None and one.reason == _BAD_TOKEN))
         return alarm
 
-    def _settle_group(
-        self, judged: Judged, leg: Leg, answer: Answer, verdict: Verdict, copies: list[Copy], now: datetime
+    def _settle_alike(
+        self, judged: Judged, leg: Leg, answer: Answer, verdict: Verdict, ids: list[int], now: datetime
     ) -> None:
         action = verdict.action
         if action is Action.DELIVERED:
-            judged.outcomes.append(_outcome(leg, "delivered", answer, copies))
+            judged.outcomes.append(_outcome(leg, "delivered", answer, ids))
         elif action is Action.SUSPEND and leg.credential is not None:
             judged.suspend = answer.reason
-            judged.again.append(
-                self.hold(leg.batch, leg.credential.credential_id, _ids(copies), now, tried=True)
-            )
+            judged.again.append(self.hold(leg.batch, leg.credential.credential_id, ids, now, tried=True))
         elif action in (Action.RETRY, Action.RETRY_SOON, Action.SUSPEND):
-            self._again(judged, leg, answer, action, copies, now)
+            self._again(judged, leg, answer, action, ids, now)
         elif action is Action.FAIL:
-            judged.outcomes.append(_outcome(leg, "failed", answer, copies))
+            judged.outcomes.append(_outcome(leg, "failed", answer, ids))
         else:
             unregistered = action is Action.RETIRE_UNREGISTERED
-            judged.outcomes.append(
-                _outcome(leg, "unregistered" if unregistered else "failed", answer, copies)
-            )
+            judged.outcomes.append(_outcome(leg, "unregistered" if unregistered else "failed", answer, ids))
 
     def _again(
-        self, judged: Judged, leg: Leg, answer: Answer, action: Action, copies: list[Copy], now: datetime
+        self, judged: Judged, leg: Leg, answer: Answer, action: Action, ids: list[int], now: datetime
     ) -> None:
         batch = leg.batch
         due = next_attempt(action, batch.attempt, now, batch.expires_at, self._backoff, self._spread())
         if due is None:
-            judged.outcomes.append(_outcome(leg, "expired", answer, copies))
+            judged.outcomes.append(_outcome(leg, "expired", answer, ids))
         else:
-            judged.again.append(Again(batch, batch.attempt + 1, due, None, answer.reason, _ids(copies)))
+            judged.again.append(Again(batch, batch.attempt + 1, due, None, answer.reason, ids))
 
     def hold(
         self,
         batch: ClaimedBatch,
         credential_id: int,
-        installations: list[int],
+        installations: Sequence[int],
         now: datetime,
         *,
         tried: bool = False,
@@ -125,31 +125,21 @@ class Judge:
 _LOST = Answer(Fate.UNKNOWN, 0, "NoAnswer")
 
 
-def _ids(copies: list[Copy]) -> list[int]:
-    return [copy.installation_id for copy in copies]
+def _outcome(leg: Leg, outcome: str, answer: Answer, ids: Sequence[int]) -> Outcome:
+    return Outcome(leg.batch, outcome, answer.status, answer.reason, ids)
 
 
-def _outcome(leg: Leg, outcome: str, answer: Answer, copies: list[Copy]) -> Outcome:
-    return Outcome(leg.batch, outcome, answer.status, answer.reason, _ids(copies))
-
-
-def _retire(
-    judged: Judged, leg: Leg, answer: Answer, verdict: Verdict, copies: list[Copy], sent_at: datetime
-) -> None:
-    for copy in copies:
-        if retires(
-            verdict, answer, registered_at=copy.registered_at, sent_at=sent_at, environment=copy.environment
-        ):
-            judged.retirements.append(
-                Retirement(leg.batch.app_id, copy.installation_id, copy.token, answer.reason, sent_at)
-            )
+def _retirements(leg: Leg, answer: Answer, indexes: list[int], died_at: datetime) -> Iterator[Retirement]:
+    for index in indexes:
+        token = bytes.fromhex(leg.send.device_tokens[index])
+        yield Retirement(leg.batch.app_id, leg.installations[index], token, answer.reason, died_at)
 
 
 def _trace(leg: Leg, sent_at: datetime, now: datetime, simulated: bool) -> Trace:
     """Everything about one attempt at one listed device, but never its device token."""
-    batch, copy = leg.batch, leg.copies[0]
+    batch = leg.batch
     answer = leg.send.answers[0] or _LOST
-    environment = copy.environment or Environment.PRODUCTION
+    environment = leg.environment or Environment.PRODUCTION
     label, failure_domain = leg.test_device or ("", "ok")
     headers = {
         "apns-id": leg.send.apns_ids[0],
@@ -166,9 +156,9 @@ def _trace(leg: Leg, sent_at: datetime, now: datetime, simulated: bool) -> Trace
         "failure_domain": failure_domain,
         "simulated": simulated,
         "topic": leg.send.topics[0],
-        "team_id": copy.team_id,
+        "team_id": leg.team_id,
         "environment": environment,
-        "environment_known": copy.environment is not None,
+        "environment_known": leg.environment is not None,
         "credential_kind": leg.credential.kind if leg.credential else None,
         "headers": headers,
         "payload": batch.payload.decode(),
@@ -185,4 +175,4 @@ def _trace(leg: Leg, sent_at: datetime, now: datetime, simulated: bool) -> Trace
         "answered_at": now,
     }
     encoded = msgspec.json.encode(record).decode()
-    return Trace(batch.app_id, batch.push_id, copy.installation_id, batch.attempt, encoded)
+    return Trace(batch.app_id, batch.push_id, leg.installations[0], batch.attempt, encoded)

@@ -39,8 +39,8 @@ class Lanes:
         admitted: list[Leg] = []
         waiting: list[Leg] = []
         for leg in legs:
-            if not lane.size or lane.size + len(leg.copies) <= limit:
-                lane.size += len(leg.copies)
+            if not lane.size or lane.size + len(leg) <= limit:
+                lane.size += len(leg)
                 admitted.append(leg)
             else:
                 waiting.append(leg)

@@ -36,7 +36,6 @@ def simulate(leg: Leg, judge: Judge, now: datetime) -> Judged:
     domain = leg.test_device.failure_domain
     if domain == "slow" and now < leg.batch.accepted_at + SLOW:
         due = min(leg.batch.accepted_at + SLOW, leg.batch.expires_at)
-        ids = [copy.installation_id for copy in leg.copies]
-        return Judged(again=[Again(leg.batch, leg.batch.attempt, due, None, "", ids)])
-    leg.send.answers = [ANSWERS[domain]] * len(leg.copies)
+        return Judged(again=[Again(leg.batch, leg.batch.attempt, due, None, "", leg.installations)])
+    leg.send.answers = [ANSWERS[domain]] * len(leg)
     return judge.judge(leg, now, now, simulated=True)

@@ -17,7 +17,7 @@ from relay.config import Dispatch
 from relay.core.clock import Clock
 from relay.core.push_types import PUSH_TYPES
 from relay.core.retry import Backoff
-from relay.core.routing import ClaimedBatch, Copy, Leg, Plan, plan
+from relay.core.routing import ClaimedBatch, Group, Leg, Plan, plan
 from relay.core.sending import Credential, Environment, SendBatch, Sender
 from relay.dispatch.judging import Judge, Judged
 from relay.dispatch.lanes import Lanes
@@ -149,10 +149,10 @@ class Dispatcher:
             return None
         return Lease(self._owner, self._clock.now() + timedelta(seconds=self._settings.lease))
 
-    def take(self, batches: list[ClaimedBatch], copies: list[list[Copy]]) -> None:
-        """Send batches that were stored under this node's lease; `copies` go by index."""
+    def take(self, batches: list[ClaimedBatch], groups: list[list[Group]]) -> None:
+        """Send batches that were stored under this node's lease; `groups` are their copies."""
         self._settler.open(batches)  # all are new: they were stored a moment ago
-        self._start(self._dispatch(batches, copies), batches)
+        self._start(self._dispatch(batches, groups), batches)
 
     # --- claim and resolve ---
 
@@ -188,12 +188,12 @@ class Dispatcher:
             _log.error("%d batches come back when their lease ends: %s", len(batches), describe(error))
             self._settler.abandon(batches)
 
-    async def _dispatch(self, batches: list[ClaimedBatch], copies: list[list[Copy]] | None) -> None:
+    async def _dispatch(self, batches: list[ClaimedBatch], groups: list[list[Group]] | None) -> None:
         now = self._clock.now()
-        if copies is None and any(batch.expires_at <= now for batch in batches):
+        if groups is None and any(batch.expires_at <= now for batch in batches):
             self._settle_expired([batch for batch in batches if batch.expires_at <= now])
             batches = [batch for batch in batches if batch.expires_at > now]
-        made = await self._resolve(batches, copies)
+        made = await self._resolve(batches, groups)
         for batch, ids in made.tokenless:
             self._settler.add(Judged([Outcome(batch, "unregistered", 0, "NoDeviceToken", ids)]))
         for batch, credential_id, ids in made.held:
@@ -216,20 +216,20 @@ class Dispatcher:
 
     def _put_back(self, legs: list[Leg], now: datetime) -> None:
         for leg in legs:
-            ids = [copy.installation_id for copy in leg.copies]
-            again = Again(leg.batch, leg.batch.attempt, now + _HOLD_PAUSE, None, leg.batch.last_reason, ids)
+            batch, due = leg.batch, now + _HOLD_PAUSE
+            again = Again(batch, batch.attempt, due, None, batch.last_reason, leg.installations)
             self._settler.add(Judged(again=[again]))
 
-    async def _resolve(self, batches: list[ClaimedBatch], copies: list[list[Copy]] | None) -> Plan:
+    async def _resolve(self, batches: list[ClaimedBatch], groups: list[list[Group]] | None) -> Plan:
         if not batches:
             return Plan()
         await self._read_book()
         async with self._database.connection() as connection:
-            if copies is None:
+            if groups is None:
                 kinds = [PUSH_TYPES[batch.headers.push_type].token_kind for batch in batches]
-                copies = await queue.resolve(connection, batches, kinds)
+                groups = await queue.resolve(connection, batches, kinds)
             listed = await queue.test_devices(connection, list({batch.app_id for batch in batches}))
-        return plan(batches, copies, self._find_credential, listed)
+        return plan(batches, groups, self._find_credential, listed)
 
     async def _read_book(self) -> None:
         now = self._clock.now()
@@ -269,7 +269,7 @@ class Dispatcher:
             await self._settle_parts(credential, legs, taken, sent_at)
             raise
         finally:
-            self._lanes.leave(credential.credential_id, sum(len(leg.copies) for leg in legs))
+            self._lanes.leave(credential.credential_id, sum(map(len, legs)))
 
     async def _settle_parts(
         self,
@@ -299,8 +299,7 @@ class Dispatcher:
             return self._judge.judge(part, sent_at, now)
         except Exception as error:
             _log.error("answers could not be judged: %s", describe(error))
-            ids = [copy.installation_id for copy in part.copies]
-            return Judged([Outcome(part.batch, "failed", 0, _INTERNAL, ids)])
+            return Judged([Outcome(part.batch, "failed", 0, _INTERNAL, part.installations)])
 
     async def _suspend(self, credential: Credential, reason: str, now: datetime) -> None:
         _log.error(
@@ -331,13 +330,4 @@ def _answered(leg: Leg, taken: set[int], everything: bool) -> Leg | None:
     if not indexes:
         return None
     taken.update(indexes)
-    send = SendBatch(
-        leg.send.payload,
-        leg.send.headers,
-        [leg.send.device_tokens[index] for index in indexes],
-        [leg.send.apns_ids[index] for index in indexes],
-        [leg.send.topics[index] for index in indexes],
-        leg.send.traced,
-    )
-    send.answers = [answers[index] for index in indexes]
-    return Leg(leg.batch, send, [leg.copies[index] for index in indexes], leg.credential, leg.test_device)
+    return leg.pick(indexes)

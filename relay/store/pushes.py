@@ -31,7 +31,7 @@ WITH wanted AS (
     WHERE i.retired_at IS NULL
 )
 SELECT r.request, r.destination, {listed} AS listed, r.installation_id, r.bundle_id, r.team_id, r.environment,
-       t.token, t.registered_at
+       t.token
 FROM reached r
 JOIN device_token t ON t.app_id = r.app_id AND t.installation_id = r.installation_id AND t.kind = r.token_kind
 WHERE t.retired_at IS NULL
@@ -83,8 +83,8 @@ async def reach(connection: Connection, requests: Sequence[PushRequest]) -> list
                 [request.app_id for request in requests],
                 [request.token_kind for request in requests],
             )
-            for number, destination, listed, installation_id, bundle_id, team_id, environment, *token in rows:
-                copy = Copy(installation_id, bundle_id, team_id, ENVIRONMENTS[environment], *token)
+            for number, destination, listed, installation_id, bundle_id, team_id, environment, token in rows:
+                copy = Copy(installation_id, bundle_id, team_id, ENVIRONMENTS[environment], token)
                 reached[number - 1].append(Reach(destination, listed, copy))
     return reached
 

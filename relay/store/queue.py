@@ -6,12 +6,13 @@ due again. What a batch row holds is always exactly what has not been settled of
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from relay.core.routing import ClaimedBatch, Copy, ListedDevice
+from relay.core.routing import ClaimedBatch, Group, ListedDevice
 from relay.core.sending import PushHeaders
 from relay.store.database import Connection
 from relay.store.pushes import BULK, ENVIRONMENTS
@@ -51,11 +52,12 @@ FROM claimed c JOIN push p ON p.app_id = c.app_id AND p.push_id = c.push_id
 """
 
 _RESOLVE = """
-SELECT u.batch, u.id, i.bundle_id, i.team_id, i.environment, t.token, t.registered_at
+SELECT u.batch, i.team_id, i.environment, array_agg(u.id), array_agg(t.token), array_agg(i.bundle_id)
 FROM unnest($1::int[], $2::bigint[]) AS u(batch, id)
 JOIN installation i ON i.app_id = ($3::text[])[u.batch] AND i.installation_id = u.id AND i.retired_at IS NULL
 JOIN device_token t ON t.app_id = i.app_id AND t.installation_id = i.installation_id
      AND t.kind = ($4::text[])[u.batch] AND t.retired_at IS NULL
+GROUP BY u.batch, i.team_id, i.environment
 """
 
 _TEST_DEVICES = """
@@ -143,7 +145,7 @@ async def claim(
 
 async def resolve(
     connection: Connection, batches: Sequence[ClaimedBatch], token_kinds: Sequence[str]
-) -> list[list[Copy]]:
+) -> list[list[Group]]:
     """For each claimed batch, its copies that have an active device token of the batch's kind."""
     numbers: list[int] = []
     ids: list[int] = []
@@ -151,18 +153,20 @@ async def resolve(
         numbers.extend([number] * len(batch.installations))
         ids.extend(batch.installations)
     rows = await connection.fetch(_RESOLVE, numbers, ids, [batch.app_id for batch in batches], token_kinds)
-    copies: list[list[Copy]] = [[] for _ in batches]
-    for number, installation_id, bundle_id, team_id, environment, token, registered_at in rows:
-        copies[number - 1].append(
-            Copy(installation_id, bundle_id, team_id, ENVIRONMENTS[environment], token, registered_at)
+    groups: list[list[Group]] = [[] for _ in batches]
+    for number, team_id, environment, installations, tokens, bundle_ids in rows:
+        groups[number - 1].append(
+            Group(team_id, ENVIRONMENTS[environment], installations, tokens, bundle_ids)
         )
-    return copies
+    return groups
 
 
-async def test_devices(connection: Connection, app_ids: Sequence[str]) -> dict[tuple[str, int], ListedDevice]:
-    """The listed copies of these apps, by (app_id, installation_id)."""
-    rows = await connection.fetch(_TEST_DEVICES, app_ids)
-    return {(row[0], row[1]): ListedDevice(row[2], row[3]) for row in rows}
+async def test_devices(connection: Connection, app_ids: Sequence[str]) -> dict[str, dict[int, ListedDevice]]:
+    """The listed copies of these apps, by app_id and installation id."""
+    listed: dict[str, dict[int, ListedDevice]] = defaultdict(dict)
+    for app_id, installation_id, label, failure_domain in await connection.fetch(_TEST_DEVICES, app_ids):
+        listed[app_id][installation_id] = ListedDevice(label, failure_domain)
+    return listed
 
 
 @dataclass(slots=True)

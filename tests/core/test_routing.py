@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.core.ids import ApnsIds, push_id, push_id_floor
-from relay.core.routing import ClaimedBatch, Copy, ListedDevice, Plan, Reach, plan, route
+from relay.core.routing import ClaimedBatch, Copy, ListedDevice, Plan, Reach, group, plan, route
 from relay.core.sending import Credential, Environment, PushHeaders
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -45,7 +45,7 @@ def copy(
     token: bytes | None = None,
 ) -> Copy:
     bundle_id = f"com.example.copy{number}"
-    return Copy(number, bundle_id, team_id, environment, token or bytes([number]) * 32, NOW)
+    return Copy(number, bundle_id, team_id, environment, token or bytes([number]) * 32)
 
 
 def reach(destination: str, number: int, listed: bool = False) -> Reach:
@@ -56,7 +56,7 @@ def everything(made: Plan) -> list[int]:
     """All installations a plan speaks of, wherever they are."""
     legs = [leg for lane in made.lanes.values() for leg in lane] + made.simulated
     return sorted(
-        [copy.installation_id for leg in legs for copy in leg.copies]
+        [one for leg in legs for one in leg.installations]
         + [one for _, _, ids in made.held for one in ids]
         + [one for _, ids in made.tokenless for one in ids]
     )
@@ -84,7 +84,7 @@ def test_debug_reaches_listed_devices_only_and_counts_the_others() -> None:
 
 def test_each_copy_goes_with_its_own_topic_team_and_environment() -> None:
     copies = [copy(1), copy(2, "TEAM000002"), copy(3, environment=Environment.SANDBOX)]
-    made = plan([batch(1, 2, 3)], [copies], find, {})
+    made = plan([batch(1, 2, 3)], [group(copies)], find, {})
     sent = {
         (credential_id, leg.credential and leg.credential.environment): list(leg.send.topics)
         for credential_id, lane in made.lanes.items()
@@ -98,36 +98,36 @@ def test_each_copy_goes_with_its_own_topic_team_and_environment() -> None:
 
 
 def test_the_push_type_adds_its_suffix_to_the_topic() -> None:
-    made = plan([batch(1, push_type="voip")], [[copy(1)]], find, {})
+    made = plan([batch(1, push_type="voip")], [group([copy(1)])], find, {})
     assert made.lanes[1][0].send.topics == ["com.example.copy1.voip"]
 
 
 def test_an_unknown_environment_is_tried_in_production() -> None:
-    made = plan([batch(1)], [[copy(1, environment=None)]], find, {})
+    made = plan([batch(1)], [group([copy(1, environment=None)])], find, {})
     assert list(made.lanes) == [1]
 
 
 def test_one_token_at_two_installations_is_sent_once() -> None:
-    made = plan([batch(1, 2)], [[copy(1, token=b"same"), copy(2, token=b"same")]], find, {})
+    made = plan([batch(1, 2)], [group([copy(1, token=b"same"), copy(2, token=b"same")])], find, {})
     assert [leg.send.device_tokens for leg in made.lanes[1]] == [[b"same".hex()]]
     assert made.tokenless == [(made.tokenless[0][0], [2])]
 
 
 def test_a_suspended_or_missing_credential_holds_its_copies_and_no_others() -> None:
     copies = [copy(1), copy(2, "TEAM000003"), copy(3, "TEAM000009")]
-    made = plan([batch(1, 2, 3)], [copies], find, {})
+    made = plan([batch(1, 2, 3)], [group(copies)], find, {})
     assert {(credential_id, *ids) for _, credential_id, ids in made.held} == {(4, 2), (0, 3)}
-    assert [leg.copies[0].installation_id for leg in made.lanes[1]] == [1]
+    assert [leg.installations[0] for leg in made.lanes[1]] == [1]
 
 
 def test_a_failure_domain_acts_on_the_listed_copy_only() -> None:
-    listed = {("app", 1): ListedDevice("mine", "unregistered"), ("app", 2): ListedDevice("mine", "ok")}
-    made = plan([batch(1, 2, 3)], [[copy(1), copy(2), copy(3)]], find, listed)
-    assert [leg.copies[0].installation_id for leg in made.simulated] == [1]
-    lane = {leg.copies[0].installation_id: leg.send.traced for leg in made.lanes[1]}
+    listed = {"app": {1: ListedDevice("mine", "unregistered"), 2: ListedDevice("mine", "ok")}}
+    made = plan([batch(1, 2, 3)], [group([copy(1), copy(2), copy(3)])], find, listed)
+    assert [leg.installations[0] for leg in made.simulated] == [1]
+    lane = {leg.installations[0]: leg.send.traced for leg in made.lanes[1]}
     assert lane == {2: True, 3: False}
-    other_app = {("other", 1): ListedDevice("theirs", "unregistered")}
-    assert plan([batch(1)], [[copy(1)]], find, other_app).simulated == []
+    other_app = {"other": {1: ListedDevice("theirs", "unregistered")}}
+    assert plan([batch(1)], [group([copy(1)])], find, other_app).simulated == []
 
 
 teams = st.sampled_from(["TEAM000001", "TEAM000002", "TEAM000003", "TEAM000009"])
@@ -150,8 +150,8 @@ def test_every_installation_is_in_exactly_one_place_and_every_token_sent_at_most
         for number, (team_id, environment, token, _, has_token) in enumerate(drawn)
         if has_token
     ]
-    listed = {("app", number): ListedDevice("x", row[3]) for number, row in enumerate(drawn) if row[3]}
-    made = plan([claimed], [copies], find, listed)
+    listed = {"app": {number: ListedDevice("x", row[3]) for number, row in enumerate(drawn) if row[3]}}
+    made = plan([claimed], [group(copies)], find, listed)
     assert everything(made) == list(range(len(drawn)))
     sent = [leg.send for lane in made.lanes.values() for leg in lane] + [leg.send for leg in made.simulated]
     counted = Counter(token for send in sent for token in send.device_tokens)
@@ -160,10 +160,11 @@ def test_every_installation_is_in_exactly_one_place_and_every_token_sent_at_most
         for leg in lane:
             assert leg.credential is not None
             assert leg.credential.credential_id == credential_id
-            assert {one.team_id for one in leg.copies} == {leg.credential.team_id}
-            assert {one.environment or Environment.PRODUCTION for one in leg.copies} == {
-                leg.credential.environment
-            }
+            assert leg.team_id == leg.credential.team_id
+            assert (leg.environment or Environment.PRODUCTION) == leg.credential.environment
+            drawn_tokens = [drawn[number][2].hex() for number in leg.installations]
+            assert leg.send.device_tokens == drawn_tokens
+            assert leg.send.topics == [f"com.example.copy{number}" for number in leg.installations]
 
 
 def test_apns_ids_are_canonical_constant_and_distinct() -> None:

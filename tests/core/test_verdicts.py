@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.core.sending import DELIVERED, Answer, Environment, Fate
-from relay.core.verdicts import VERDICTS, Action, BadTokenAlarm, judge, retires
+from relay.core.verdicts import VERDICTS, Action, BadTokenAlarm, death, judge
 
 SENT = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 BEFORE = SENT - timedelta(days=1)
@@ -65,8 +65,7 @@ def test_a_key_that_cannot_be_used_suspends_its_credential() -> None:
 
 def test_a_timestamp_beyond_all_calendars_is_compared_too() -> None:
     answer = Answer(Fate.ANSWERED, 410, "Unregistered", 2**63 - 1)
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    assert retires(judge(answer), answer, registered_at=now, sent_at=now, environment=None)
+    assert death(judge(answer), answer, sent_at=SENT, environment=None) == SENT
 
 
 @pytest.mark.parametrize(
@@ -109,16 +108,15 @@ def test_what_was_not_answered_is_tried_again(fate: Fate) -> None:
 @given(st.integers(0, 999), st.text(max_size=20))
 def test_no_answer_is_without_a_verdict_and_none_but_the_known_ones_retires(status: int, reason: str) -> None:
     verdict = judge(answered(status, reason))
-    dead = retires(
-        verdict, answered(status, reason), registered_at=BEFORE, sent_at=SENT, environment=Environment.SANDBOX
-    )
-    assert dead <= (status == 410 or reason in ("BadDeviceToken", "DeviceTokenNotForTopic"))
+    died_at = death(verdict, answered(status, reason), sent_at=SENT, environment=Environment.SANDBOX)
+    assert (died_at is not None) <= (status == 410 or reason in ("BadDeviceToken", "DeviceTokenNotForTopic"))
 
 
 def dead(
     answer: Answer, registered_at: datetime, environment: Environment | None = Environment.PRODUCTION
 ) -> bool:
-    return retires(judge(answer), answer, registered_at=registered_at, sent_at=SENT, environment=environment)
+    died_at = death(judge(answer), answer, sent_at=SENT, environment=environment)
+    return died_at is not None and registered_at <= died_at
 
 
 def test_a_410_retires_what_was_registered_at_or_before_its_timestamp() -> None:

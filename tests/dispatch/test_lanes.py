@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from relay.core.ids import push_id
-from relay.core.routing import ClaimedBatch, Copy, Leg
+from relay.core.routing import ClaimedBatch, Leg
 from relay.core.sending import PushHeaders, SendBatch
 from relay.dispatch.lanes import STUCK, Lanes
 
@@ -17,13 +17,13 @@ def leg(size: int) -> Leg:
     ids = list(range(size))
     batch = ClaimedBatch("app", push_id(1, 1), 1, 0, ids, b"{}", headers, NOW, NOW)
     send = SendBatch(b"{}", headers, ["00"] * size, [""] * size, ["t"] * size)
-    return Leg(batch, send, [Copy(n, "b", "t", None, b"", NOW) for n in ids])
+    return Leg(batch, send, ids, "t", None)
 
 
 def test_a_lane_that_moves_may_be_filled_leg_by_leg() -> None:
     lanes = Lanes(100)
     admitted, waiting = lanes.admit(1, [leg(40), leg(40), leg(40), leg(20)], NOW)
-    assert ([len(one.copies) for one in admitted], [len(one.copies) for one in waiting]) == (
+    assert ([len(one) for one in admitted], [len(one) for one in waiting]) == (
         [40, 40, 20],
         [40],
     )

@@ -43,7 +43,7 @@ class Node:
         headers = PushHeaders("alert", 10)
         later = NOW + timedelta(days=1)
         request = PushRequest("app", made, uuid4(), NOW, later, headers, "apns", b"{}", False, [], [])
-        copies = {n: Copy(n, "b", "t", None, b"", NOW) for n in range(installations)}
+        copies = {n: Copy(n, "b", "t", None, b"") for n in range(installations)}
         async with self._database.connection() as connection:
             await pushes.insert(
                 connection, [request], [Route(copies, 0, [])], [None], 2000, lambda: next(self._ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 from uuid import uuid4
@@ -98,7 +99,6 @@ async def test_a_jump_of_bad_tokens_stops_retiring_them(store: Store, relay: Rel
         (503, "ServiceUnavailable"),
         (500, "InternalServerError"),
         (503, "Shutdown"),
-        (403, "ExpiredProviderToken"),
         (400, "IdleTimeout"),
     ],
 )
@@ -113,6 +113,25 @@ async def test_a_passing_fault_is_tried_again_with_the_same_id(
     assert await store.received(copy, sibling) == [1, 1]
     items = (await store.must("GET", f"/v1.0/pushes/{page['push_id']}/deliveries/", app.push_token))["items"]
     assert {item["device"]: item["attempts"] for item in items} == {copy.device: 3, sibling.device: 1}
+
+
+async def test_an_expired_provider_token_costs_neither_pushes_nor_tokens(store: Store, relay: Relay) -> None:
+    """A JWT that was just made can't be replaced for 20 minutes: what comes meanwhile waits."""
+    app = await store.app()
+    copy, sibling = await store.copy(app, "anna", "a1"), await store.copy(app, "anna", "a2")
+    store.apns.answer(copy.device_token, 403, "ExpiredProviderToken", times=1)
+    _, first = await store.send(app, {copy.customer: [copy.device]})
+    async with relay.database.connection() as connection:
+        while await connection.fetchval("SELECT last_reason FROM batch") != "ExpiredProviderToken":
+            await asyncio.sleep(0.02)
+    _, second = await store.send(app, {copy.customer: [sibling.device]})
+    await asyncio.sleep(0.5)
+    for answer in (first, second):
+        assert counts(await store.page(app, answer["push_id"])) == {"pending": 1}
+    assert await store.received(copy, sibling) == [0, 0]
+    assert await active(relay, copy)
+    listed = await store.must("GET", "/v1.0/operator/credentials/", store.operator_token)
+    assert {row["state"] for row in listed["items"]} == {"active"}
 
 
 async def test_retries_end_when_the_push_expires(store: Store) -> None:

@@ -45,7 +45,7 @@ class Queue:
         request = PushRequest(
             app_id, made, uuid4(), NOW, NOW + timedelta(days=1), headers, "apns", b"{}", False, [], []
         )
-        copies = {n: Copy(n, "b", "t", None, b"", NOW) for n in range(installations)}
+        copies = {n: Copy(n, "b", "t", None, b"") for n in range(installations)}
         async with self.database.connection() as connection:
             await pushes.insert(
                 connection, [request], [Route(copies, 0, [])], [lease], batch_size, lambda: next(self._ids)
