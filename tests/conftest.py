@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -23,6 +24,11 @@ _skipped: dict[str, list[str]] = {}
 def find_program(name: str) -> str | None:
     """Where a program is, daemons' directories included."""
     return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *_EXTRA_PATHS]))
+
+
+def pytest_configure() -> None:
+    # As Ctrl-C does: fixtures are torn down, and no server is left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

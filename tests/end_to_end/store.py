@@ -66,9 +66,9 @@ class Store:
         made = await self.must("POST", "/v1.0/operator/publishers/", self.operator_token, {"name": "P"})
         return Publisher(made["id"], made["manage_token"])
 
-    async def app(self, publisher: Publisher | None = None) -> App:
+    async def app(self, publisher: Publisher | None = None, **fields: Any) -> App:
         publisher = publisher or await self.publisher()
-        body = {"publisher_id": publisher.publisher_id, "name": "A"}
+        body = {"publisher_id": publisher.publisher_id, "name": "A", **fields}
         app_id = (await self.must("POST", "/v1.0/operator/apps/", self.operator_token, body))["app_id"]
         return App(app_id, await self.push_token(publisher, app_id), publisher)
 

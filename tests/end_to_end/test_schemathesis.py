@@ -16,6 +16,8 @@ from relay.app import Relay
 from .store import Copy, Store
 
 ROOT = Path(__file__).parents[2]
+EXAMPLE_APP = "1f0a6c7d9be24e53a8c1d2e3f405162738495a6b"
+"""The app of the examples in the document."""
 CASES = 4
 """Generated cases for each operation and phase, beside the several hundred that try every constraint there is."""
 
@@ -24,9 +26,10 @@ async def test_schemathesis_finds_no_failure(relay: Relay, store: Store, tmp_pat
     copy, pushes = await _used_app(store)
     app, publisher = copy.app, copy.app.publisher
     app_ids, push_ids = {"body.app_id": [app.app_id]}, {"path.push_id": pushes}
+    sending = app_ids | {"body.destinations": ["all"]}
     settings = (
         (ROOT / "schemathesis.toml").read_text(encoding="utf-8")
-        + _operations("Sending", app.push_token, app_ids)
+        + _operations("Sending", app.push_token, sending)
         + _operations("Results", app.push_token, push_ids)
         + _operations("Devices (SDK)", copy.install_token, {})
         + _operations("Publisher", publisher.manage_token, {"path.app_id": [app.app_id]})
@@ -72,7 +75,7 @@ async def test_schemathesis_finds_no_failure(relay: Relay, store: Store, tmp_pat
 
 async def _used_app(store: Store) -> tuple[Copy, list[str]]:
     """An app with a copy on a listed test device, and pushes of it that have ended in different ways."""
-    app = await store.app()
+    app = await store.app(app_id=EXAMPLE_APP)
     copy = await store.copy(app, "anna", "a1", environment="sandbox")
     other = await store.copy(app, "bert", "b1")
     device = {"udid": "a1".ljust(40, "0"), "label": "my phone", "failure_domain": "ok"}
