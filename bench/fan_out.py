@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bench import table
@@ -16,8 +16,6 @@ from bench.store import Store
 from bench.table import Row
 from bench.work import PAYLOAD
 
-_MOST = 50_000
-"""Destinations of one request, where a relay does not know "all"."""
 _LOOK = 0.01
 _PATIENCE = 300.0
 
@@ -36,10 +34,10 @@ def fan_out_rows(
     """A row for each app of the store, their runs in turn."""
     api = Api(relay.port)
     taken: dict[int, list[_Measured]] = {app.size: [] for app in store.apps}
-    _fan_out(api, store, store.apps[0], relay, postgres, sink)  # the first connects to APNs: not counted
+    _fan_out(api, store.apps[0], relay, postgres, sink)  # the first connects to APNs: not counted
     for _ in range(runs):
         for app in store.apps:
-            taken[app.size].append(_fan_out(api, store, app, relay, postgres, sink))
+            taken[app.size].append(_fan_out(api, app, relay, postgres, sink))
     api.close()
     for size, own in taken.items():
         yield table.measured(
@@ -55,18 +53,15 @@ def fan_out_rows(
     yield Row("relay, peak RSS", note=f"after {runs} broadcasts to {largest:,}", more={"peak_rss_mib": peak})
 
 
-def _fan_out(
-    api: Api, store: Store, app: App, relay: RelayProcess, postgres: Postgres, sink: Sink
-) -> _Measured:
+def _fan_out(api: Api, app: App, relay: RelayProcess, postgres: Postgres, sink: Sink) -> _Measured:
     """One broadcast. Every device's push must be in the ledger as delivered and have arrived at the sink."""
-    bodies = [_body(app, "all")] if store.broadcast else [_body(app, part) for part in _parts(app.customers)]
     before, cpu, database_cpu = sink.arrivals(), relay.cpu_seconds(), postgres.cpu_seconds()
     started = time.perf_counter()
-    pushes = [api.call("POST", "/v1.0/send/", app.push_token, body)["push_id"] for body in bodies]
+    push_id = api.call("POST", "/v1.0/send/", app.push_token, _body(app))["push_id"]
     accepted = time.perf_counter() - started
     if before is not None:
         _await_arrivals(sink, before + app.size, started)
-    delivered = sum(_await_done(api, app, push_id, started) for push_id in pushes)
+    delivered = _await_done(api, app, push_id, started)
     wall = time.perf_counter() - started
     if delivered != app.size:
         raise RuntimeError(f"fan-out to {app.size}: {delivered} were delivered")
@@ -93,11 +88,6 @@ def _await_done(api: Api, app: App, push_id: str, started: float) -> int:
         time.sleep(_LOOK)
 
 
-def _parts(customers: Sequence[str]) -> Iterator[dict[str, list[str]]]:
-    for start in range(0, len(customers), _MOST):
-        yield {customer: [] for customer in customers[start : start + _MOST]}
-
-
-def _body(app: App, destinations: object) -> bytes:
-    body = {"app_id": app.app_id, "payload": json.loads(PAYLOAD), "destinations": destinations}
+def _body(app: App) -> bytes:
+    body = {"app_id": app.app_id, "payload": json.loads(PAYLOAD), "destinations": "all"}
     return json.dumps(body).encode()

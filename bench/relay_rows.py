@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 from bench import machine, table
 from bench.fan_out import fan_out_rows
-from bench.machine import ROOT, SCRATCH, MissingError
+from bench.machine import SCRATCH, MissingError
 from bench.population import App
 from bench.postgres import Postgres
 from bench.relay_process import RelayProcess, write_settings
@@ -59,9 +58,8 @@ def relay_rows(sink: Sink, plan: Plan) -> Iterator[Row]:
             yield from _latency(plan, settings, shared, store.apps[0], rate)
         if "accept" in plan.rows:  # the last: what it accepts stays in the queue
             try:
-                options, more = _accept_only()
-                write_settings(settings, port=machine.free_port(), sink_port=sink.port, more=more, **shared)
-                with RelayProcess(settings, [*options, *_workers(plan)]) as relay:
+                write_settings(settings, port=machine.free_port(), sink_port=sink.port, **shared)
+                with RelayProcess(settings, ["--api", *_workers(plan)]) as relay:
                     yield from accept_rows(smallest, relay, postgres, seconds=plan.seconds, runs=plan.runs)
             except MissingError as error:
                 yield table.missing("accept alone", error)
@@ -81,18 +79,3 @@ def _latency(plan: Plan, settings: Path, shared: dict[str, Any], app: App, rate:
 
 def _workers(plan: Plan) -> list[str]:
     return ["--workers", str(plan.workers)] if plan.workers > 1 else []
-
-
-def _accept_only() -> tuple[list[str], dict[str, Any]]:
-    """How to have a relay that does not dispatch: its option or, before there was one, no room for pushes in flight."""
-    done = subprocess.run(
-        [sys.executable, "-m", "relay", "serve", "--help"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**machine.environment(), "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"},
-        check=False,
-    )
-    if "--api" in done.stdout:
-        return ["--api"], {}
-    return [], {"dispatch": {"in_flight": 0}}

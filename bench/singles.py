@@ -82,9 +82,11 @@ def single_rows(
         cpu, pg_cpu = relay.cpu_seconds(), postgres.cpu_seconds()
         load = _load(relay, app, seconds if number else 1)
         ended = time.perf_counter()
-        # wrk leaves when its time is up, with answers outstanding: the ledger knows how many there were.
-        accepted = postgres.value(_PUSHES, app.app_id) - before
-        while postgres.value("SELECT count(*) FROM batch"):
+        # wrk leaves when its time is up, with answers outstanding: the table knows how many pushes there were.
+        accepted = 0
+        while accepted < (accepted := postgres.value(_PUSHES, app.app_id) - before) or postgres.value(
+            "SELECT count(*) FROM batch"
+        ):
             if time.perf_counter() - ended > _PATIENCE:
                 raise RuntimeError("the queue is not worked off")
             time.sleep(0.02)

@@ -9,16 +9,15 @@ from pathlib import Path
 from bench.machine import SCRATCH
 from bench.population import App, populate
 from bench.postgres import Postgres
-from bench.relay_process import Api, RefusedError, RelayProcess, operator_token
+from bench.relay_process import Api, RelayProcess, operator_token
 from bench.work import KEY_ID, TEAM_ID, new_p8
 
 
 @dataclass(frozen=True)
 class Store:
-    """Apps by size, smallest first. `broadcast`: whether this relay knows `destinations: "all"`."""
+    """Apps by size, smallest first."""
 
     apps: Sequence[App]
-    broadcast: bool
 
 
 def build(postgres: Postgres, settings: Path, sizes: Sequence[int]) -> Store:
@@ -32,22 +31,15 @@ def build(postgres: Postgres, settings: Path, sizes: Sequence[int]) -> Store:
         made = [_add_app(api, operator, publisher, size) for size in sorted(sizes)]
         api.close()
     apps = []
-    broadcast = all(allowed for _, _, allowed, _ in made)
-    for app_id, token, _, size in made:
-        keep = min(size, 10_000) if broadcast else size
-        customers = populate(postgres.url, SCRATCH / "keys.yaml", app_id, size, keep)
+    for app_id, token, size in made:
+        customers = populate(postgres.url, SCRATCH / "keys.yaml", app_id, size, min(size, 10_000))
         apps.append(App(app_id, token, size, customers))
     postgres.settle()
-    return Store(apps, broadcast)
+    return Store(apps)
 
 
-def _add_app(api: Api, operator: str, publisher: dict[str, str], size: int) -> tuple[str, str, bool, int]:
+def _add_app(api: Api, operator: str, publisher: dict[str, str], size: int) -> tuple[str, str, int]:
     body = {"publisher_id": publisher["id"], "name": f"{size} devices"}
     app_id = api.call("POST", "/v1.0/operator/apps/", operator, body)["app_id"]
-    path, manage = f"/v1.0/apps/{app_id}/tokens/", publisher["manage_token"]
-    try:
-        made = api.call("POST", path, manage, {"label": "bench", "broadcast": True})
-        return app_id, made["token"], True, size
-    except RefusedError:
-        made = api.call("POST", path, manage, {"label": "bench"})
-        return app_id, made["token"], False, size
+    made = api.call("POST", f"/v1.0/apps/{app_id}/tokens/", publisher["manage_token"], {"label": "bench"})
+    return app_id, made["token"], size

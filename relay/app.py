@@ -121,18 +121,20 @@ class Relay:
         return f"http://{host}:{port}"
 
     @classmethod
-    async def start(cls, settings: Settings, stack: AsyncExitStack) -> Relay:
-        """Start everything and listen. `stack` stops it again, in the order that loses nothing."""
+    async def start(cls, settings: Settings, stack: AsyncExitStack, *, dispatch: bool = True) -> Relay:
+        """Start everything and listen. `stack` stops it again, in the order that loses nothing.
+
+        Without `dispatch` pushes are accepted only; other nodes on the same database send them.
+        """
         keys = key_ring(settings.keys)
         relay = cls(settings, keys, await open_database(settings, stack))
         stack.push_async_callback(relay.aclose)
         await relay._runner.setup()
         await web.TCPSite(relay._runner, settings.http.host, settings.http.port, backlog=1024).start()
-        relay._tasks = [
-            asyncio.create_task(relay.dispatcher.run()),
-            asyncio.create_task(relay._broadcaster.run()),
-            asyncio.create_task(relay._maintain()),
-        ]
+        relay._tasks = [asyncio.create_task(relay._maintain())]
+        if dispatch:
+            relay._tasks.append(asyncio.create_task(relay.dispatcher.run()))
+            relay._tasks.append(asyncio.create_task(relay._broadcaster.run()))
         return relay
 
     async def aclose(self) -> None:

