@@ -8,23 +8,26 @@ from __future__ import annotations
 from relay.store.database import Connection
 from relay.store.pushes import BULK
 
-# The broadcast with the fewest pieces comes first, so that a short one does not wait for the end of a long one. The
-# two ORDER BYs are one order: both tables are read along their primary keys, from `after` on.
+# The broadcast with the fewest pieces comes first, so that a short one does not wait for the end of a long one. LATERAL
+# makes the app and `after` constants of the inner query, so that it reads along the primary keys and stops at the limit.
 _CUT = """
 WITH turn AS (
     SELECT b.app_id, b.push_id, b.token_kind, b.listed_only, b.after, p.created_at
     FROM broadcast b JOIN push p ON p.app_id = b.app_id AND p.push_id = b.push_id
     ORDER BY b.pieces, b.push_id LIMIT 1 FOR UPDATE OF b SKIP LOCKED
 ), piece AS MATERIALIZED (
-    SELECT i.installation_id, NOT t.listed_only OR EXISTS (
+    SELECT n.installation_id, NOT t.listed_only OR EXISTS (
         SELECT FROM app a JOIN test_device l ON l.publisher_id = a.publisher_id JOIN device d USING (udid_digest)
-        WHERE a.app_id = i.app_id AND d.device_id = i.device_id
+        WHERE a.app_id = t.app_id AND d.device_id = n.device_id
     ) AS wanted
-    FROM turn t
-    JOIN installation i ON i.app_id = t.app_id AND i.installation_id > t.after AND i.retired_at IS NULL
-    JOIN device_token k ON k.app_id = i.app_id AND k.installation_id = i.installation_id AND k.kind = t.token_kind
-         AND k.retired_at IS NULL
-    ORDER BY i.installation_id LIMIT $1
+    FROM turn t CROSS JOIN LATERAL (
+        SELECT i.installation_id, i.device_id
+        FROM installation i
+        JOIN device_token k ON k.app_id = t.app_id AND k.installation_id = i.installation_id
+             AND k.kind = t.token_kind AND k.retired_at IS NULL
+        WHERE i.app_id = t.app_id AND i.installation_id > t.after AND i.retired_at IS NULL
+        ORDER BY i.installation_id LIMIT $1
+    ) n
 ), looked AS (
     SELECT count(*) AS found, count(*) FILTER (WHERE wanted) AS wanted, max(installation_id) AS last FROM piece
 ), batches AS (

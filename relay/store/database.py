@@ -179,7 +179,7 @@ async def _partitions(connection: Connection, table: str) -> list[str]:
 
 async def _init(connection: Connection) -> None:
     # A plan with literals would be made anew for each call of a statement that runs thousands of times a second.
-    await connection.execute("SET plan_cache_mode = force_generic_plan; SET jit = off")
+    await connection.execute("SET plan_cache_mode = force_generic_plan; SET jit = off; SET work_mem = '32MB'")
 
 
 def _translated(error: Exception) -> Exception:
