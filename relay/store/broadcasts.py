@@ -8,8 +8,8 @@ from __future__ import annotations
 from relay.store.database import Connection
 from relay.store.pushes import BULK
 
-# The broadcast with the fewest pieces comes first, so that a short one does not wait for the end of a long one. LATERAL
-# makes the app and `after` constants of the inner query, so that it reads along the primary keys and stops at the limit.
+# The broadcast with the fewest pieces comes first, so that a short one does not wait for the end of a long one.
+# LATERAL makes the app and `after` constants of the inner query: it reads along the primary keys and stops at the limit.
 _CUT = """
 WITH turn AS (
     SELECT b.app_id, b.push_id, b.token_kind, b.listed_only, b.after, p.created_at
