@@ -9,7 +9,7 @@ from relay.store.database import Connection
 from relay.store.pushes import BULK
 
 # The broadcast with the fewest pieces comes first, so that a short one does not wait for the end of a long one.
-# LATERAL makes the app and `after` constants of the inner query: it reads along the primary keys and stops at the limit.
+# LATERAL makes the app and `after` constants of the inner query, which then reads along the keys, up to the limit.
 _CUT = """
 WITH turn AS (
     SELECT b.app_id, b.push_id, b.token_kind, b.listed_only, b.after, p.created_at

@@ -228,16 +228,14 @@ async def test_pool_grows_when_busy(start: Start, connect: Connect) -> None:
 
     server = await start(script, {3: 2})
     client = connect(server, max_connections=3)
+    pushes: list[asyncio.Task[list[Outcome]]] = []
     async with within():
-        await asyncio.gather(*(wait_then(client.push(4), 0.03 * n) for n in range(25)))
+        while len(server.peers) < 3 or min(len(peer.requests) for peer in server.peers) <= 5:
+            pushes.append(asyncio.create_task(client.push(4)))
+            await asyncio.sleep(0.02)
+        assert await asyncio.gather(*pushes) == [[OK] * 4] * len(pushes)
     assert len(server.peers) == 3
-    assert min(len(peer.requests) for peer in server.peers) > 5
-    assert len(server.requests) == 100
-
-
-async def wait_then(push: Awaitable[list[Outcome]], delay: float) -> None:
-    await asyncio.sleep(delay)
-    assert await push == [OK] * 4
+    assert len(server.requests) == 4 * len(pushes)
 
 
 async def test_idle_pool_does_not_grow(start: Start, connect: Connect) -> None:
