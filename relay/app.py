@@ -181,17 +181,17 @@ class Relay:
         return application
 
     async def _maintain(self) -> None:
-        retention = timedelta(days=self.settings.retention_days)
         while True:
             await asyncio.sleep(_MAINTENANCE)
-            for work in (
-                self._api_tokens.write_last_used(),
-                self.database.keep_partitions(self._clock.now(), retention),
-            ):
+            for work in (self._api_tokens.write_last_used, self._keep_partitions):
                 try:
-                    await work
+                    await work()
                 except Exception as error:  # the next round may go well
                     _log.warning("upkeep failed: %s", describe(error))
+
+    async def _keep_partitions(self) -> None:
+        retention = timedelta(days=self.settings.retention_days)
+        await self.database.keep_partitions(self._clock.now(), retention)
 
 
 def _endpoint(settings: Settings, environment: Environment) -> Endpoint:

@@ -16,7 +16,7 @@ _PIECE = 20
 
 
 class Broadcaster:
-    """Cuts broadcasts into batches for whoever dispatches them. `cut` is called after each piece.
+    """Cuts broadcasts into batches for whoever dispatches them. `on_cut` is called after each piece.
 
     Broadcasts take turns, piece by piece; several nodes cut different ones. What a node was cutting when it died is
     rolled back, and the next one begins that piece again.

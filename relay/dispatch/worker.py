@@ -239,9 +239,8 @@ class Dispatcher:
         now = self._clock.now()
         if self._book_read is None or now - self._book_read > _BOOK_AGE:
             book = await self._credentials.load()
-            for credential_id in (
-                self._book.active - book.active
-            ):  # suspended or removed, perhaps by another node
+            # Suspended or removed, perhaps by another node:
+            for credential_id in self._book.active - book.active:
                 self._start(self._sender.forget(credential_id), [])
             self._book, self._book_read = book, now
 

@@ -49,7 +49,7 @@ WITH turn AS (
     DELETE FROM broadcast b USING turn t, looked l
     WHERE b.app_id = t.app_id AND b.push_id = t.push_id AND l.found < $1
 )
-SELECT t.push_id, l.found FROM turn t, looked l
+SELECT l.found FROM turn t, looked l
 """
 
 
@@ -58,5 +58,5 @@ async def cut(connection: Connection, piece: int, batch_size: int) -> int | None
 
     Returns the number of installations found; fewer than `piece` means that this broadcast is cut to its end.
     """
-    row = await connection.fetchrow(_CUT, piece, batch_size, BULK)
-    return None if row is None else int(row["found"])
+    found: int | None = await connection.fetchval(_CUT, piece, batch_size, BULK)
+    return found
