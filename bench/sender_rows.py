@@ -12,22 +12,21 @@ from bench.senders import H2load, Run, Sender
 from bench.sink import Sink
 from bench.table import Row
 
-_FIRST = 2_000
-"""Pushes of the first run, which connects and warms up; another of this many tells about how fast it is."""
+_WARM_UP = 0.2
+"""Seconds of the first run, which connects and is not counted."""
 
 
 def sender_rows(sink: Sink, *, seconds: float, runs: int) -> Iterator[Row]:
     """One row for each sender: medians of `runs` runs of about `seconds` each, in turn, on one sink."""
     makers: list[tuple[str, Callable[[], Sender]]] = [
         ("ours, batches of 1,000", partial(senders.ours, sink, batch=1000)),
-        ("ours, batches of 5,000", partial(senders.ours, sink, batch=5000)),
         ("ours, each push its own batch", partial(senders.ours, sink, batch=1)),
         ("stock aioapns", partial(senders.stock_aioapns, sink)),
         ("Node @parse/node-apn", partial(senders.node, sink)),
         ("Go sideshow/apns2", partial(senders.go, sink)),
         ("h2load, the limit", partial(_best_h2load, sink, seconds)),
     ]
-    ready: list[tuple[Sender, int]] = []
+    ready: list[Sender] = []
     absent: list[Row] = []
     try:
         for name, make in makers:
@@ -36,43 +35,35 @@ def sender_rows(sink: Sink, *, seconds: float, runs: int) -> Iterator[Row]:
             except MissingError as error:
                 absent.append(table.missing(name, error))
                 continue
-            ready.append((sender, _count(sender, seconds)))
-        taken: dict[str, list[Run]] = {sender.name: [] for sender, _ in ready}
+            ready.append(sender)
+            sender.run(_WARM_UP)
+        taken: dict[str, list[Run]] = {sender.name: [] for sender in ready}
         for number in range(runs):
-            for sender, count in ready:
+            for sender in ready:
                 print(
                     f"\r\x1b[Krun {number + 1} of {runs}: {sender.name}", end="", file=sys.stderr, flush=True
                 )
-                taken[sender.name].append(_checked(sink, sender, count))
+                taken[sender.name].append(_checked(sink, sender, seconds))
         print("\r\x1b[K", end="", file=sys.stderr)
     finally:
-        for sender, _ in ready:
+        for sender in ready:
             sender.stop()
-    for sender, _ in ready:
+    for sender in ready:
         own = taken[sender.name]
         walls, cpus = [run.ok / run.wall for run in own], [run.ok / run.cpu for run in own]
         yield table.measured(sender.name, walls, cpus, version=sender.version)
     yield from absent
 
 
-def _count(sender: Sender, seconds: float) -> int:
-    """Warm it up, and find how many pushes take about `seconds`: by the best of three, because machines stall."""
-    rate = max(run.ok / run.wall for run in (sender.run(_FIRST) for _ in range(3)))
-    if rate * 0.25 > _FIRST:  # so fast that this said little
-        run = sender.run(int(rate * 0.25))
-        rate = max(rate, run.ok / run.wall)
-    return max(_FIRST, int(rate * seconds) // 1000 * 1000)
-
-
-def _checked(sink: Sink, sender: Sender, count: int) -> Run:
+def _checked(sink: Sink, sender: Sender, seconds: float) -> Run:
     """A run of which every push was answered 200 and has arrived."""
     before = sink.arrivals()
-    run = sender.run(count)
+    run = sender.run(seconds)
     after = sink.arrivals()
-    if run.ok != count:
-        raise RuntimeError(f"{sender.name}: {run.ok} of {count} pushes were answered 200")
-    if before is not None and after is not None and after - before != count:
-        raise RuntimeError(f"{sender.name}: {after - before} arrived of {count}")
+    if run.ok != run.sent:
+        raise RuntimeError(f"{sender.name}: {run.ok} of {run.sent} pushes were answered 200")
+    if before is not None and after is not None and after - before != run.sent:
+        raise RuntimeError(f"{sender.name}: {after - before} arrived of {run.sent}")
     return run
 
 
@@ -81,7 +72,8 @@ def _best_h2load(sink: Sink, seconds: float) -> Sender:
     best, best_rate = H2load(sink, 1), 0.0
     for connections in (1, 2, 4):
         candidate = H2load(sink, connections)
-        run = candidate.run(max(10_000, int(40_000 * seconds)))
+        candidate.run(_WARM_UP)
+        run = candidate.run(seconds / 2)
         if run.ok / run.wall > best_rate:
             best, best_rate = candidate, run.ok / run.wall
     return best

@@ -1,8 +1,9 @@
 """The senders, ours and the peers', each a process that lives for the whole run, so that runs can alternate.
 
-Protocol: the set-up is a JSON argument; the process connects, says {"ready": true}; then for each line "run N" it
-sends N pushes and answers {"sent", "ok", "wall", "cpu"}: seconds by its own clock, and user + system time by
-getrusage. Device tokens are made before the clock runs. h2load is a program of its own kind and gives its own time.
+Protocol: the set-up is a JSON argument; the process connects, says {"ready": true}; then for each line "run SECONDS"
+it sends for that long, waits for the answers that are out, and says {"sent", "ok", "wall", "cpu"}: seconds by its own
+clock, the wait included, and user + system time by getrusage. Device tokens are made before the clock runs. h2load is a
+program of its own kind: it is given a number of requests, from how fast it was before, and gives its own time.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class Sender(Protocol):
     name: str
     version: str
 
-    def run(self, count: int) -> Run:
-        """Send so many pushes."""
+    def run(self, seconds: float) -> Run:
+        """Send for so long."""
 
     def stop(self) -> None:
         """End it."""
@@ -65,10 +66,10 @@ class Process:
         )
         self._read()
 
-    def run(self, count: int) -> Run:
-        """Send so many pushes."""
+    def run(self, seconds: float) -> Run:
+        """Send for so long."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"run {count}\n")
+        self._process.stdin.write(f"run {seconds}\n")
         self._process.stdin.flush()
         return Run(**self._read())
 
@@ -191,10 +192,12 @@ class H2load:
         self._command = [program("h2load"), "-m", "1000", "-c", str(connections), "-t", "1", "-d", str(body)]
         for header, value in headers.items():
             self._command += ["-H", f"{header}: {value}"]
+        self._rate = 20_000.0
         self._url = f"https://{work.HOST}:{sink.port}/3/device/{work.device_tokens(1)[0]}"
 
-    def run(self, count: int) -> Run:
-        """Send so many requests."""
+    def run(self, seconds: float) -> Run:
+        """Send as many requests as took so long the last time."""
+        count = max(1_000, int(self._rate * seconds))
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
             [*self._command, "-n", str(count), self._url], capture_output=True, text=True, check=True
@@ -206,6 +209,7 @@ class H2load:
             raise RuntimeError(f"h2load said: {done.stdout[-500:]} {done.stderr[-500:]}")
         wall = float(finished[1]) * {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}[finished[2]]
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        self._rate = count / wall
         return Run(count, int(ok[1]), wall, cpu)
 
     def stop(self) -> None:

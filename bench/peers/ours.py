@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from itertools import cycle, islice
 from pathlib import Path
 
-from bench.peers.serving import Run, Setup, serve
+from bench.peers.serving import Run, Setup, Until, serve
 from bench.work import apns_ids, device_tokens
 from relay.apns.pool import Endpoint
 from relay.apns.sender import ApnsSender
@@ -32,32 +33,30 @@ async def make(setup: Setup) -> Run:
     payload = setup.payload.encode()
     per_call = max(1, (_CALL if setup.batch > 1 else _CALL // 10) // setup.batch)
 
-    def batches(count: int) -> Iterator[list[SendBatch]]:
-        call: list[SendBatch] = []
-        for start in range(0, count, setup.batch):
-            at, size = start % setup.pool, min(setup.batch, count - start)
-            # A slice is a list of its own: each batch has its tokens, and a batch of one its own headers too.
-            own = headers if setup.batch > 1 else PushHeaders("alert", 10)
-            own_tokens, own_ids = tokens[at : at + size], ids[at : at + size]
-            call.append(SendBatch(payload, own, own_tokens, own_ids, topics[: len(own_tokens)]))
-            if len(call) == per_call:
-                yield call
-                call = []
-        if call:
+    def calls(until: Until) -> Iterator[list[SendBatch]]:
+        starts = cycle(range(0, setup.pool - setup.batch + 1, setup.batch))
+        while until:
+            call: list[SendBatch] = []
+            for at in islice(starts, per_call):
+                # Slices are lists of their own: each batch has its tokens, and a batch of one its own headers too.
+                own = headers if setup.batch > 1 else PushHeaders("alert", 10)
+                stop = at + setup.batch
+                call.append(SendBatch(payload, own, tokens[at:stop], ids[at:stop], topics))
             yield call
 
-    async def run(count: int) -> int:
-        calls = batches(count)
-        ok = 0
+    async def run(until: Until) -> tuple[int, int]:
+        shared = calls(until)
+        sent = ok = 0
 
         async def work() -> None:
-            nonlocal ok
-            for call in calls:
+            nonlocal sent, ok
+            for call in shared:
                 await sender.send(credential, call)
+                sent += sum(map(len, call))
                 ok += sum(batch.answers.count(DELIVERED) for batch in call)
 
         await asyncio.gather(*(work() for _ in range(_CALLS)))
-        return ok
+        return sent, ok
 
     return run
 

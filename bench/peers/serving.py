@@ -1,4 +1,4 @@
-"""The Python side of the senders' protocol: a line "run N" in, a line of JSON out."""
+"""The Python side of the senders' protocol: a line "run SECONDS" in, a line of JSON out."""
 
 from __future__ import annotations
 
@@ -32,8 +32,18 @@ class Setup:
     connections: int
 
 
-Run = Callable[[int], Awaitable[int]]
-"""Sends so many pushes and returns how many were answered 200."""
+class Until:
+    """A run's end. Falsy when it has come."""
+
+    def __init__(self, seconds: float) -> None:
+        self._at = time.perf_counter() + seconds
+
+    def __bool__(self) -> bool:
+        return time.perf_counter() < self._at
+
+
+Run = Callable[[Until], Awaitable[tuple[int, int]]]
+"""Sends until then and waits for the answers; returns how many pushes were sent, and how many answered 200."""
 
 
 def cpu_seconds() -> float:
@@ -53,11 +63,11 @@ async def _serve(make: Callable[[Setup], Awaitable[Run]]) -> None:
     loop = asyncio.get_running_loop()
     # In a thread: the loop lives on between runs, so that timers run out when they should.
     while line := await loop.run_in_executor(None, sys.stdin.readline):
-        count = int(line.split()[1])
+        until = Until(float(line.split()[1]))
         started, cpu = time.perf_counter(), cpu_seconds()
-        ok = await run(count)
+        sent, ok = await run(until)
         wall, cpu = time.perf_counter() - started, cpu_seconds() - cpu
-        _say({"sent": count, "ok": ok, "wall": wall, "cpu": cpu})
+        _say({"sent": sent, "ok": ok, "wall": wall, "cpu": cpu})
 
 
 def _say(answer: dict[str, Any]) -> None:

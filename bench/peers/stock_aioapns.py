@@ -10,7 +10,7 @@ from pathlib import Path
 from aioapns import APNs, NotificationRequest, PushType
 from aioapns.connection import APNsTLSClientProtocol
 
-from bench.peers.serving import Run, Setup, serve
+from bench.peers.serving import Run, Setup, Until, serve
 from bench.work import apns_ids, device_tokens
 
 _WINDOW = 200
@@ -40,14 +40,14 @@ async def make(setup: Setup) -> Run:
     tokens, ids = device_tokens(setup.pool), apns_ids(setup.pool)
     message = json.loads(setup.payload)
 
-    async def run(count: int) -> int:
-        numbers = iter(range(count))
-        ok = 0
+    async def run(until: Until) -> tuple[int, int]:
+        sent = ok = 0
 
         async def work() -> None:
-            nonlocal ok
-            for number in numbers:
-                at = number % setup.pool
+            nonlocal sent, ok
+            while until:
+                at = sent % setup.pool
+                sent += 1
                 request = NotificationRequest(
                     tokens[at], message, ids[at], priority=10, push_type=PushType.ALERT
                 )
@@ -55,7 +55,7 @@ async def make(setup: Setup) -> Run:
                 ok += result.is_successful
 
         await asyncio.gather(*(work() for _ in range(_WINDOW)))
-        return ok
+        return sent, ok
 
     return run
 

@@ -1,5 +1,5 @@
 // Node's @parse/node-apn as its README has it: one Provider, one notification, an array of device tokens.
-// Speaks the protocol of bench/senders.py: a line "run N" in, a line of JSON out.
+// Speaks the protocol of bench/senders.py: a line "run SECONDS" in, a line of JSON out.
 'use strict';
 
 const crypto = require('crypto');
@@ -35,13 +35,14 @@ function notification() {
   return made;
 }
 
-async function run(count) {
+async function run(seconds) {
+  const until = performance.now() + seconds * 1000;
   let next = 0;
   let ok = 0;
   async function work() {
-    while (next < count) {
+    while (performance.now() < until) {
       const at = next % setup.pool;
-      const chunk = tokens.slice(at, at + Math.min(CHUNK, count - next));
+      const chunk = tokens.slice(at, at + CHUNK);
       next += chunk.length;
       const { sent, failed } = await provider.send(notification(), chunk);
       ok += sent.length;
@@ -49,20 +50,20 @@ async function run(count) {
     }
   }
   await Promise.all(Array.from({ length: CALLS }, work));
-  return ok;
+  return [next, ok];
 }
 
 async function main() {
   process.stdout.write('{"ready": true}\n');
   for await (const line of readline.createInterface({ input: process.stdin })) {
-    const count = Number(line.split(' ')[1]);
+    const seconds = Number(line.split(' ')[1]);
     const started = process.hrtime.bigint();
     const before = process.cpuUsage();
-    const ok = await run(count);
+    const [sent, ok] = await run(seconds);
     const wall = Number(process.hrtime.bigint() - started) / 1e9;
     const used = process.cpuUsage(before);
     const cpu = (used.user + used.system) / 1e6;
-    process.stdout.write(`${JSON.stringify({ sent: count, ok, wall, cpu })}\n`);
+    process.stdout.write(`${JSON.stringify({ sent, ok, wall, cpu })}\n`);
   }
   await provider.shutdown();
 }

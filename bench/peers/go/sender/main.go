@@ -1,5 +1,5 @@
 // Go's sideshow/apns2 as its README has it: one client held on to, Push from many goroutines.
-// Speaks the protocol of bench/senders.py: a line "run N" in, a line of JSON out.
+// Speaks the protocol of bench/senders.py: a line "run SECONDS" in, a line of JSON out.
 package main
 
 import (
@@ -76,18 +76,15 @@ func main() {
 	}
 	payload := []byte(s.Payload)
 
-	run := func(count int64) int64 {
+	run := func(until time.Time) (int64, int64) {
 		var next, ok atomic.Int64
 		var done sync.WaitGroup
 		for w := 0; w < s.Workers; w++ {
 			done.Add(1)
 			go func() {
 				defer done.Done()
-				for {
+				for time.Now().Before(until) {
 					n := next.Add(1) - 1
-					if n >= count {
-						return
-					}
 					answer, err := clients[w%len(clients)].Push(&apns2.Notification{
 						DeviceToken: tokens[n%int64(len(tokens))],
 						Topic:       s.Topic,
@@ -104,18 +101,18 @@ func main() {
 			}()
 		}
 		done.Wait()
-		return ok.Load()
+		return next.Load(), ok.Load()
 	}
 
 	fmt.Println(`{"ready": true}`)
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
-		var count int64
-		_, err := fmt.Sscanf(lines.Text(), "run %d", &count)
+		var seconds float64
+		_, err := fmt.Sscanf(lines.Text(), "run %g", &seconds)
 		check(err)
 		started, before := time.Now(), cpu()
-		ok := run(count)
+		sent, ok := run(started.Add(time.Duration(seconds * 1e9)))
 		wall, used := time.Since(started), cpu()-before
-		fmt.Printf("{\"sent\": %d, \"ok\": %d, \"wall\": %g, \"cpu\": %g}\n", count, ok, wall.Seconds(), used.Seconds())
+		fmt.Printf("{\"sent\": %d, \"ok\": %d, \"wall\": %g, \"cpu\": %g}\n", sent, ok, wall.Seconds(), used.Seconds())
 	}
 }
