@@ -210,6 +210,8 @@ def plan(
 
 def _once(groups: Sequence[Group]) -> Sequence[Group]:
     """The groups without copies whose token another copy has already. Nearly always there are none."""
+    if len(groups) == 1 and len(groups[0].tokens) == 1:
+        return groups
     seen: set[bytes] = set()
     if len(seen.union(*(one.tokens for one in groups))) == sum(len(one.tokens) for one in groups):
         return groups
@@ -264,7 +266,10 @@ def _by_credential(
 ) -> list[tuple[Credential | None, int, Group]]:
     """The group in parts with one credential each: nearly always it is one for all bundle identifiers of a team."""
     environment = copies.environment or Environment.PRODUCTION
-    found = {one: find_credential(copies.team_id, environment, one) for one in set(copies.bundle_ids)}
+    bundle_ids = set(copies.bundle_ids)
+    if len(bundle_ids) == 1:
+        return [(*find_credential(copies.team_id, environment, bundle_ids.pop()), copies)]
+    found = {one: find_credential(copies.team_id, environment, one) for one in bundle_ids}
     parts: dict[tuple[int, int], tuple[Credential | None, int]] = {
         (credential.credential_id if credential else 0, held_by): (credential, held_by)
         for credential, held_by in found.values()

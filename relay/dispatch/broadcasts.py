@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable
 
-from relay.errors import describe
+from relay.dispatch.turns import Turns
 from relay.store import broadcasts
 from relay.store.database import Database
 
-_log = logging.getLogger(__name__)
 _PIECE = 20
 """So many batches are cut in one transaction."""
 
@@ -27,29 +24,20 @@ class Broadcaster:
     ) -> None:
         self._database = database
         self._batch_size = batch_size
-        self._poll = poll
         self._on_cut = on_cut
-        self._wakeup = asyncio.Event()
+        self._turns = Turns("the broadcasts cannot be read", self._cut, poll)
 
     def wake(self) -> None:
         """There is a new broadcast."""
-        self._wakeup.set()
+        self._turns.wake()
 
     async def run(self) -> None:
         """Work until cancelled. A database that is away is waited for."""
-        while True:
-            self._wakeup.clear()
-            try:
-                async with self._database.connection() as connection:
-                    found = await broadcasts.cut(connection, _PIECE * self._batch_size, self._batch_size)
-            except Exception as error:  # whatever it is, the next one may go well
-                _log.warning("the broadcasts cannot be read: %s", describe(error))
-                found = None
-            if found is not None:
-                self._on_cut()
-                continue
-            try:
-                async with asyncio.timeout(self._poll):
-                    await self._wakeup.wait()
-            except TimeoutError:
-                pass
+        await self._turns.run()
+
+    async def _cut(self) -> bool:
+        async with self._database.connection() as connection:
+            found = await broadcasts.cut(connection, _PIECE * self._batch_size, self._batch_size)
+        if found is not None:
+            self._on_cut()
+        return found is not None

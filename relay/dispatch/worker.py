@@ -23,6 +23,7 @@ from relay.dispatch.judging import Judge, Judged
 from relay.dispatch.lanes import Lanes
 from relay.dispatch.settling import Settler
 from relay.dispatch.simulation import simulate
+from relay.dispatch.turns import Turns
 from relay.errors import RelayError, describe
 from relay.store import queue
 from relay.store.credentials import NO_CREDENTIAL, CredentialBook, Credentials
@@ -60,16 +61,13 @@ class Dispatcher:
         self._owner = owner
         self._judge = Judge(Backoff(settings.retry_first, settings.retry_longest), spread)
         self._settler = Settler(database, owner, clock, batch_id, lease=settings.lease, wake_at=self._wake_at)
-        self._wakeup = asyncio.Event()
+        self._turns = Turns("the queue cannot be read", self._claim, settings.poll)
         self._book = CredentialBook((), ())
         self._book_read: datetime | None = None
         self._bulk_limit = settings.in_flight // 4 * 3
         """Bulk batches are claimed up to here; the rest of `in_flight` is for small ones."""
         self._lanes = Lanes(self._bulk_limit)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._stopping = False
-        self._ended = asyncio.Event()
-        self._ended.set()
         self._full = False
         """Whether there was no room for the last claim."""
 
@@ -77,34 +75,21 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Work until `aclose()`. A database that is away is waited for."""
-        self._ended.clear()
         leases = asyncio.create_task(self._keep_leases())
         try:
-            while not self._stopping:
-                self._wakeup.clear()
-                try:
-                    claimed = await self._claim()
-                except Exception as error:  # whatever it is, the next claim may go well
-                    _log.warning("the queue cannot be read: %s", describe(error))
-                    await asyncio.sleep(self._settings.poll)
-                    continue
-                if not claimed:
-                    await self._wait()
+            await self._turns.run()
         finally:
             leases.cancel()
-            self._ended.set()
 
     def wake(self) -> None:
         """There may be work."""
-        self._wakeup.set()
+        self._turns.wake()
 
     async def aclose(self, patience: float = 10.0) -> None:
         """Claim nothing more, let what is in flight end for `patience` seconds, hand back the rest."""
-        self._stopping = True
-        self._wakeup.set()
         try:
             async with asyncio.timeout(patience):
-                await self._ended.wait()
+                await self._turns.stop()
                 while self._tasks:  # they start others
                     await asyncio.wait(self._tasks)
         except TimeoutError:
@@ -116,17 +101,10 @@ class Dispatcher:
         except RelayError:
             _log.warning("the database is away: batches in flight come back when their lease ends")
 
-    async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(self._settings.poll):
-                await self._wakeup.wait()
-        except TimeoutError:
-            pass
-
     def _wake_at(self, again: Iterable[Again]) -> None:
         """Look at the queue again when the first of these is due, and at once if there was no room before."""
         if self._full:
-            self._wakeup.set()
+            self.wake()
         due = min((one.due_at for one in again), default=None)
         if due is not None:
             seconds = (due - self._clock.now()).total_seconds()
@@ -145,11 +123,7 @@ class Dispatcher:
 
     def lease(self, installations: int) -> Lease | None:
         """A lease for a new batch of so many installations, if there is room for it now and this node dispatches."""
-        if (
-            self._stopping
-            or self._ended.is_set()
-            or self._settler.in_flight + installations > self._settings.in_flight
-        ):
+        if not self._turns.running or self._settler.in_flight + installations > self._settings.in_flight:
             return None
         return Lease(self._owner, self._clock.now() + timedelta(seconds=self._settings.lease))
 
@@ -164,7 +138,7 @@ class Dispatcher:
         room = self._settings.in_flight - self._settler.in_flight
         bulk = max(0, self._bulk_limit - self._settler.in_flight) // self._settings.batch_size
         self._full = not bulk
-        if room <= 0 or self._stopping:
+        if room <= 0 or self._turns.stopping:
             return False
         now = self._clock.now()
         async with self._database.connection() as connection:
@@ -172,7 +146,7 @@ class Dispatcher:
             claimed = await queue.claim(
                 connection, self._owner, now, lease_end, min(_CLAIM_SMALL, room), bulk
             )
-        if self._stopping:  # what was claimed is handed back by `aclose`
+        if self._turns.stopping:  # what was claimed is handed back by `aclose`
             return False
         batches = self._settler.open(claimed)
         if batches:

@@ -249,57 +249,10 @@ async def settle(
     Of a batch whose lease was lost no outcome is written: whoever holds it now writes them. Retirements and traces
     are true in any case.
     """
+    if not (settlement.retirements or settlement.traces):
+        return await _settle(connection, owner, settlement, now, lease_end, batch_id)
     async with connection.transaction():
-        rows = await connection.fetch(
-            _SETTLE,
-            owner,
-            [(batch.app_id, batch.push_id, batch.batch_id) for batch in settlement.ended],
-            [
-                (
-                    batch.app_id,
-                    batch.push_id,
-                    batch.batch_id,
-                    batch.attempt,
-                    lease_end,
-                    owner,
-                    None,
-                    "",
-                    ids,
-                    None,
-                )
-                for batch, ids in settlement.remaining
-            ],
-            [
-                (
-                    one.batch.app_id,
-                    one.batch.push_id,
-                    one.batch.batch_id,
-                    one.batch.attempt,
-                    one.outcome,
-                    one.status,
-                    one.reason,
-                    one.installations,
-                )
-                for one in settlement.outcomes
-            ],
-            [
-                (
-                    one.batch.app_id,
-                    one.batch.push_id,
-                    batch_id(),
-                    one.attempt,
-                    one.due_at,
-                    None,
-                    one.held_by,
-                    one.reason,
-                    one.installations,
-                    one.batch.batch_id,
-                )
-                for one in settlement.again
-            ],
-            now,
-            BULK,
-        )
+        owned = await _settle(connection, owner, settlement, now, lease_end, batch_id)
         if settlement.retirements:
             retired = [
                 (one.app_id, one.installation_id, one.token, one.reason, one.evidence)
@@ -314,6 +267,68 @@ async def settle(
                     for one in settlement.traces
                 ],
             )
+    return owned
+
+
+async def _settle(
+    connection: Connection,
+    owner: UUID,
+    settlement: Settlement,
+    now: datetime,
+    lease_end: datetime,
+    batch_id: Callable[[], int],
+) -> set[int]:
+    """The one statement that settles batches; alone it is a transaction, without round trips to begin and end one."""
+    rows = await connection.fetch(
+        _SETTLE,
+        owner,
+        [(batch.app_id, batch.push_id, batch.batch_id) for batch in settlement.ended],
+        [
+            (
+                batch.app_id,
+                batch.push_id,
+                batch.batch_id,
+                batch.attempt,
+                lease_end,
+                owner,
+                None,
+                "",
+                ids,
+                None,
+            )
+            for batch, ids in settlement.remaining
+        ],
+        [
+            (
+                one.batch.app_id,
+                one.batch.push_id,
+                one.batch.batch_id,
+                one.batch.attempt,
+                one.outcome,
+                one.status,
+                one.reason,
+                one.installations,
+            )
+            for one in settlement.outcomes
+        ],
+        [
+            (
+                one.batch.app_id,
+                one.batch.push_id,
+                batch_id(),
+                one.attempt,
+                one.due_at,
+                None,
+                one.held_by,
+                one.reason,
+                one.installations,
+                one.batch.batch_id,
+            )
+            for one in settlement.again
+        ],
+        now,
+        BULK,
+    )
     return {row[0] for row in rows}
 
 

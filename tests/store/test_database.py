@@ -49,6 +49,15 @@ async def places(database: Database, table: str) -> dict[UUID, str]:
     return {row["push_id"]: row["place"] for row in rows}
 
 
+async def test_a_connection_keeps_its_settings_when_it_is_used_again(database_url: str) -> None:
+    database = await Database.connect(database_url, 1)
+    for _ in range(3):
+        async with database.connection() as connection:
+            assert await connection.fetchval("SHOW plan_cache_mode") == "force_generic_plan"
+            assert await connection.fetchval("SHOW jit") == "off"
+    await database.close()
+
+
 async def test_what_is_in_the_default_partition_moves_to_its_day(database: Database) -> None:
     today, later, far = at(NOW), at(NOW + timedelta(days=2)), at(NOW + timedelta(days=100))
     for push in (today, later, far):
