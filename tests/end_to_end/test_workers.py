@@ -1,0 +1,82 @@
+"""`push-relay serve --workers 2`: two processes share a port and the work; one that dies is replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import signal
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import psutil
+import yaml
+
+from relay.app import SystemClock
+from relay.config import Settings
+from relay.store.api_tokens import create_operator_token
+from relay.store.database import Database
+from sdk_stub.apns import ApnsStandIn
+
+from .store import Store
+
+
+@asynccontextmanager
+async def serving(settings: Settings, directory: Path) -> AsyncIterator[tuple[Process, str]]:
+    """The command's process and its URL."""
+    file = directory / "relay.yaml"
+    file.write_text(yaml.safe_dump(msgspec.to_builtins(settings)))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "relay", "serve", "--workers", "2", "--config", str(file), stdout=-1
+    )
+    try:
+        assert process.stdout is not None
+        line = (await process.stdout.readline()).decode()
+        yield process, line.split("listens at ")[1].split(";")[0]
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def workers(process: Process) -> list[psutil.Process]:
+    found = []
+    for one in psutil.Process(process.pid).children():
+        with contextlib.suppress(psutil.Error):  # it has just died
+            if "spawn_main" in " ".join(one.cmdline()):
+                found.append(one)
+    return found
+
+
+async def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(
+    settings: Settings, apns: ApnsStandIn, database: Database, tmp_path: Path
+) -> None:
+    token = await create_operator_token(database, SystemClock(), secrets.token_bytes)
+    async with serving(settings, tmp_path) as (process, url):
+        # A connection for each request: the kernel spreads connections, not requests.
+        connector = aiohttp.TCPConnector(force_close=True)
+        async with aiohttp.ClientSession(url, connector=connector) as session:
+            store = Store(session, apns, token)
+            app = await store.app()
+            copies = [await store.copy(app, "anna", f"a{n}") for n in range(3)]
+            before = workers(process)
+            assert len(before) == 2
+            assert (await store.push(app, {copies[0].customer: []}))["counts"]["delivered"] == 3
+
+            before[0].kill()
+            while len(now := workers(process)) < 2 or before[0].pid in [one.pid for one in now]:
+                await asyncio.sleep(0.1)
+            for _ in range(4):
+                assert (await store.push(app, {copies[0].customer: []}))["counts"]["delivered"] == 3
+        assert await store.received(*copies) == [5] * 3
+
+        left = workers(process)
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(30):
+            assert await process.wait() == 0
+        assert not any(one.is_running() for one in left)
