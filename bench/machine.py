@@ -81,8 +81,8 @@ def describe() -> str:
     return f"{os.cpu_count()} × {cpu}, {memory:.0f} GiB, {platform.system()} {platform.release()}"
 
 
-def held_up(seconds: float = 1.0) -> float:
-    """The share of the time in which this machine was not ours: other guests of its host, or its own housekeeping.
+def held_up(seconds: float = 2.0) -> float:
+    """The share of a core's time that was not ours: other guests of its host, a quota, or housekeeping.
 
     An empty loop in pieces of about a millisecond, each against the fastest. On a quiet machine it is below 0.05.
     """

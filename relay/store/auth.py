@@ -119,13 +119,15 @@ class ApiTokens:
 
     async def write_last_used(self) -> None:
         """Write when tokens were used last, in one statement. Called every minute or so."""
-        used, self._used = self._used, {}
-        self._known = {
-            text: entry for text, entry in self._known.items() if entry[0] >= self._clock.now().timestamp()
-        }
+        now = self._clock.now().timestamp()
+        self._known = {text: entry for text, entry in self._known.items() if entry[0] >= now}
+        used = dict(self._used)
         if used:
             async with self._database.connection() as connection:
                 await connection.execute(_WRITE_LAST_USED, list(used), list(used.values()))
+        for token_id, at in used.items():
+            if self._used[token_id] == at:  # not used again meanwhile
+                del self._used[token_id]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,9 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import asyncpg
+import pytest
+
 from relay.store.api_tokens import TokenIssuer
 from relay.store.auth import ApiTokens, NewToken
 from relay.store.database import Connection, Database
@@ -66,3 +69,17 @@ async def test_last_uses_are_locked_in_the_order_of_their_ids(database: Database
         await transaction.rollback()
         await writing
         assert await watcher.fetchval("SELECT count(last_used_at) FROM api_token") == len(issued)
+
+
+async def test_last_uses_that_could_not_be_written_are_written_the_next_time(database: Database) -> None:
+    clock = Clock()
+    issued = await TokenIssuer(database, clock, secrets.token_bytes).issue(NewToken(kind="operator"))
+    tokens = ApiTokens(database, clock)
+    await tokens.find(issued.text)
+    async with database.connection() as connection:
+        await connection.execute("ALTER TABLE api_token RENAME TO elsewhere")
+        with pytest.raises(asyncpg.UndefinedTableError):
+            await tokens.write_last_used()
+        await connection.execute("ALTER TABLE elsewhere RENAME TO api_token")
+        await tokens.write_last_used()
+        assert await connection.fetchval("SELECT last_used_at FROM api_token") == clock.now()
