@@ -27,16 +27,24 @@ def main() -> None:
     SCRATCH.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     lost = [machine.held_up()]
-    for row in _rows(arguments):
-        rows.append(row)
-        if arguments.json:
-            print(row.json(), flush=True)
-        else:
-            print(f"  {row.row}: {row.cells[1]} per s, {row.cells[2]} per CPU-s", file=sys.stderr, flush=True)
-    lost.append(machine.held_up())
-    found = (
-        f"{machine.describe()}; of a core's time {lost[0]:.0%} before and {lost[1]:.0%} after was not ours"
-    )
+    try:
+        for row in _rows(arguments):
+            rows.append(row)
+            if arguments.json:
+                print(row.json(), flush=True)
+            else:
+                print(
+                    f"  {row.row}: {row.cells[1]} per s, {row.cells[2]} per CPU-s",
+                    file=sys.stderr,
+                    flush=True,
+                )
+    finally:  # what was measured is shown, whatever became of the rest
+        lost.append(machine.held_up())
+        found = f"{machine.describe()}; of a core's time {lost[0]:.0%} before and {lost[1]:.0%} after was not ours"
+        _report(rows, arguments, found)
+
+
+def _report(rows: list[Row], arguments: argparse.Namespace, found: str) -> None:
     if not arguments.json:
         table.show(rows, found)
         if not arguments.quick:
