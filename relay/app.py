@@ -10,6 +10,7 @@ import logging
 import random
 import secrets
 import socket
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,6 +46,8 @@ from relay.store.database import Database
 from relay.store.embedded import EmbeddedPostgres
 
 _log = logging.getLogger(__name__)
+BACKLOG = 1024
+"""Connections that may wait to be accepted."""
 _MAINTENANCE = 60.0
 """Seconds between two rounds of upkeep: partitions, and when tokens were used last."""
 
@@ -133,21 +136,22 @@ class Relay:
         stack: AsyncExitStack,
         *,
         dispatch: bool = True,
-        listener: socket.socket | None = None,
+        listeners: Sequence[socket.socket] = (),
     ) -> Relay:
         """Start everything and listen. `stack` stops it again, in the order that loses nothing.
 
-        Without `dispatch` pushes are accepted only; other nodes on the same database send them. `listener` is a
-        listening socket to use instead of the settings' host and port.
+        Without `dispatch` pushes are accepted only; other nodes on the same database send them. `listeners` are
+        listening sockets to use instead of the settings' host and port.
         """
         keys = key_ring(settings.keys)
         relay = cls(settings, keys, await open_database(settings, stack))
         stack.push_async_callback(relay.aclose)
         await relay._runner.setup()
-        if listener is not None:
-            await web.SockSite(relay._runner, listener).start()
-        else:
-            await web.TCPSite(relay._runner, settings.http.host, settings.http.port, backlog=1024).start()
+        for listener in listeners:
+            await web.SockSite(relay._runner, listener, backlog=BACKLOG).start()
+        if not listeners:
+            where = settings.http
+            await web.TCPSite(relay._runner, where.host, where.port, backlog=BACKLOG).start()
         relay._tasks = [asyncio.create_task(relay._maintain())]
         if dispatch:
             relay._tasks.append(asyncio.create_task(relay.dispatcher.run()))

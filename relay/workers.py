@@ -11,30 +11,37 @@ import logging
 import multiprocessing
 import signal
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from multiprocessing.context import SpawnProcess
+from multiprocessing.synchronize import Event
 from typing import Any
 
 import msgspec
 import uvloop
 
-from relay.app import Relay, open_database, start_postgres
+from relay.app import BACKLOG, Relay, open_database, start_postgres
 from relay.config import Settings, key_ring
+from relay.errors import Unavailable
 from relay.logs import log_to_stderr
 
 _log = logging.getLogger(__name__)
 _spawn = multiprocessing.get_context("spawn")
 _PAUSE = 1.0
 """Seconds before a worker that died is replaced."""
-_PATIENCE = 30.0
-"""Seconds for workers to end in order; a relay needs about 20 at most."""
+_SOON = 10.0
+_TRIES = 5
+"""A worker that died so often within so many seconds of its start will not run at all."""
+_PATIENCE = 45.0
+"""Seconds for a worker to end in order: the patience of each of a relay's parts, added up."""
 
 
 async def serve(settings: Settings, count: int, *, dispatch: bool, ready: Callable[[str], None]) -> None:
-    """Run `count` workers until SIGTERM or SIGINT. `ready` is called with the URL once the port is open.
+    """Run `count` workers until SIGTERM or SIGINT. `ready` is called with the URL once all of them serve.
 
-    Raises OSError if it cannot be opened, and Unavailable if the database is away.
+    Raises OSError if the port cannot be opened, and Unavailable if the database is away or a worker dies again and
+    again; then the others are ended in order.
     """
     stopped = stop_signals()
     async with AsyncExitStack() as stack:
@@ -45,13 +52,19 @@ async def serve(settings: Settings, count: int, *, dispatch: bool, ready: Callab
         )
         async with AsyncExitStack() as migration:
             await open_database(settings, migration)
-        sockets = _listen(settings.http.host, settings.http.port, count)
-        host, port = sockets[0].getsockname()[:2]
-        ready(f"http://{host}:{port}")
-        async with asyncio.TaskGroup() as watched:
-            for number, listener in enumerate(sockets):
-                stack.callback(listener.close)
-                watched.create_task(_keep(f"worker-{number}", settings, listener, dispatch, stopped))
+        workers = [
+            _Worker(f"worker-{number}", listeners, stopped)
+            for number, listeners in enumerate(_listen(settings.http.host, settings.http.port, count))
+        ]
+        host, port = workers[0].listeners[0].getsockname()[:2]
+        kept = [asyncio.create_task(worker.keep(settings, dispatch)) for worker in workers]
+        announced = asyncio.create_task(_announce(workers, ready, f"http://{host}:{port}"))
+        try:
+            await asyncio.gather(*kept)
+        finally:
+            stopped.set()
+            announced.cancel()
+            await asyncio.gather(*kept, return_exceptions=True)
 
 
 def stop_signals() -> asyncio.Event:
@@ -63,33 +76,78 @@ def stop_signals() -> asyncio.Event:
     return stopped
 
 
-def _listen(host: str, port: int, count: int) -> list[socket.socket]:
-    """Sockets that share a port: the kernel spreads connections over them. `port` 0 takes a free one."""
-    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-    sockets: list[socket.socket] = []
-    for _ in range(count):
-        sockets.append(socket.create_server((host, port), family=family, backlog=1024, reuse_port=True))
-        port = sockets[0].getsockname()[1]
-    return sockets
+def _listen(host: str, port: int, count: int) -> list[list[socket.socket]]:
+    """For each worker its sockets, one an address of the host. All share the port: the kernel spreads connections.
+
+    `port` 0 takes a free one. Raises OSError where somebody else listens, even one who would share.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = {info[4][0]: info[0] for info in found}
+    for address, family in addresses.items():
+        socket.create_server((str(address), port), family=family).close()
+    listeners: list[list[socket.socket]] = [[] for _ in range(count)]
+    for address, family in addresses.items():
+        for own in listeners:
+            own.append(
+                socket.create_server((str(address), port), family=family, backlog=BACKLOG, reuse_port=True)
+            )
+            port = own[-1].getsockname()[1]
+    return listeners
 
 
-async def _keep(
-    name: str, settings: Settings, listener: socket.socket, dispatch: bool, stopped: asyncio.Event
-) -> None:
-    """One worker, replaced when it dies, until `stopped`."""
-    while not stopped.is_set():
-        process = _spawn.Process(target=_work, args=(settings, listener, dispatch), name=name)
-        process.start()
+async def _announce(workers: Sequence[_Worker], ready: Callable[[str], None], url: str) -> None:
+    while not all(worker.serves.is_set() for worker in workers):  # noqa: ASYNC110  they are set by other processes
+        await asyncio.sleep(0.05)
+    ready(url)
+
+
+class _Worker:
+    """One process, and those that take its place."""
+
+    def __init__(self, name: str, listeners: Sequence[socket.socket], stopped: asyncio.Event) -> None:
+        self.name = name
+        self.listeners = listeners
+        self.serves = _spawn.Event()
+        self._stopped = stopped
+
+    async def keep(self, settings: Settings, dispatch: bool) -> None:
+        """Run it, and another when it dies, until stopped. Raises Unavailable if it can't be kept running."""
+        stopping = asyncio.ensure_future(self._stopped.wait())
+        deaths = 0
+        try:
+            while not stopping.done():
+                started = time.monotonic()
+                await self._run(settings, dispatch, stopping)
+                deaths = deaths + 1 if time.monotonic() - started < _SOON else 0
+                if deaths == _TRIES:
+                    raise Unavailable(f"{self.name} does not run: see the log.")
+                await asyncio.wait({stopping}, timeout=_PAUSE)
+        finally:
+            stopping.cancel()
+            self._close()
+
+    async def _run(self, settings: Settings, dispatch: bool, stopping: asyncio.Future[Any]) -> None:
+        process = _spawn.Process(
+            target=_work, args=(settings, self.listeners, dispatch, self.serves), name=self.name
+        )
+        try:
+            process.start()
+        except OSError as error:
+            _log.error("%s cannot be started: %s", self.name, error.strerror)
+            return
         ended = _end_of(process)
-        stopping: asyncio.Future[Any] = asyncio.ensure_future(stopped.wait())
-        await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if stopped.is_set():
+        try:
+            await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not stopping.done():
+                _log.error("%s died (exit code %s); another takes its place", self.name, process.exitcode)
+        finally:
+            if stopping.done():
+                self._close()  # from here on nobody would accept what comes
             await _end(process, ended)
-        else:
-            _log.error("%s died (exit code %s); another takes its place", name, process.exitcode)
-            await asyncio.wait({stopping}, timeout=_PAUSE)
-        stopping.cancel()
-        process.join()
+
+    def _close(self) -> None:
+        for listener in self.listeners:
+            listener.close()
 
 
 async def _end(process: SpawnProcess, ended: asyncio.Future[Any]) -> None:
@@ -99,34 +157,48 @@ async def _end(process: SpawnProcess, ended: asyncio.Future[Any]) -> None:
             await ended
     except TimeoutError:
         process.kill()
+    process.join()
 
 
 def _end_of(process: SpawnProcess) -> asyncio.Future[Any]:
     """Done when the process has ended."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[Any] = loop.create_future()
-    sentinel = process.sentinel
 
     def note() -> None:
-        loop.remove_reader(sentinel)
+        loop.remove_reader(process.sentinel)
         if not ended.done():
             ended.set_result(None)
 
-    loop.add_reader(sentinel, note)
+    loop.add_reader(process.sentinel, note)
     return ended
 
 
-def _work(settings: Settings, listener: socket.socket, dispatch: bool) -> None:
+def _work(settings: Settings, listeners: Sequence[socket.socket], dispatch: bool, serves: Event) -> None:
     """A worker's process."""
     log_to_stderr(settings.log)
-    uvloop.run(_relay(settings, listener, dispatch))
+    uvloop.run(_relay(settings, listeners, dispatch, serves))
 
 
-async def _relay(settings: Settings, listener: socket.socket, dispatch: bool) -> None:
+async def _relay(
+    settings: Settings, listeners: Sequence[socket.socket], dispatch: bool, serves: Event
+) -> None:
     stopped = stop_signals()
     parent = multiprocessing.parent_process()
-    if parent is not None:  # never without it: it would hold the port
-        asyncio.get_running_loop().add_reader(parent.sentinel, stopped.set)
+    assert parent is not None  # this runs in a process of `keep`
+    _end_with(parent.sentinel, stopped)
     async with AsyncExitStack() as stack:
-        await Relay.start(settings, stack, dispatch=dispatch, listener=listener)
+        await Relay.start(settings, stack, dispatch=dispatch, listeners=listeners)
+        serves.set()
         await stopped.wait()
+
+
+def _end_with(sentinel: int, stopped: asyncio.Event) -> None:
+    """Stop when the parent ends, however it does: nobody would watch this process, and it holds the port."""
+    loop = asyncio.get_running_loop()
+
+    def note() -> None:
+        loop.remove_reader(sentinel)
+        stopped.set()
+
+    loop.add_reader(sentinel, note)

@@ -51,6 +51,8 @@ class Judge:
         if leg.test_device is not None:
             judged.traces.append(_trace(leg, sent_at, now, simulated))
         if answers.count(DELIVERED) == len(answers):  # nearly always: no look at each answer
+            if leg.credential is not None and not simulated:
+                self._alarms[leg.credential.credential_id].note(len(answers), 0)
             judged.outcomes.append(_outcome(leg, "delivered", DELIVERED, leg.installations))
             return judged
         alarm = self._note_bad_tokens(leg, answers) if not simulated else None

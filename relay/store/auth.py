@@ -64,7 +64,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 """
 # Locked in one order, so that two nodes never wait for each other.
 _WRITE_LAST_USED = """
-UPDATE api_token t SET last_used_at = u.at FROM (
+UPDATE api_token t SET last_used_at = greatest(t.last_used_at, u.at) FROM (
     SELECT a.token_id, n.at
     FROM unnest($1::uuid[], $2::timestamptz[]) AS n(id, at) JOIN api_token a ON a.token_id = n.id
     ORDER BY a.token_id FOR UPDATE OF a

@@ -9,6 +9,7 @@ from relay.store.database import Connection
 from relay.store.pushes import BULK
 
 # The broadcast with the fewest pieces comes first, so that a short one does not wait for the end of a long one.
+# A piece is dense if reading all copies of the app between its first and its last costs little more than reading it.
 # LATERAL makes the app and `after` constants of the inner query, which then reads along the keys, up to the limit.
 _CUT = """
 WITH turn AS (
@@ -29,16 +30,22 @@ WITH turn AS (
         ORDER BY i.installation_id LIMIT $1
     ) n
 ), looked AS (
-    SELECT count(*) AS found, count(*) FILTER (WHERE wanted) AS wanted, max(installation_id) AS last FROM piece
+    SELECT count(*) AS found, count(*) FILTER (WHERE wanted) AS wanted, min(installation_id) AS first,
+           max(installation_id) AS last FROM piece
+), between AS (
+    SELECT n.copies < 4 * l.wanted AS dense FROM turn t CROSS JOIN looked l CROSS JOIN LATERAL (
+        SELECT count(*) AS copies FROM installation i
+        WHERE i.app_id = t.app_id AND i.installation_id BETWEEN l.first AND l.last
+    ) n
 ), batches AS (
     INSERT INTO batch (app_id, push_id, batch_id, bulk, attempt, due_at, dense, installations)
     SELECT t.app_id, t.push_id, floor(random() * 4611686018427387904)::bigint, count(*) > $3, 0, t.created_at,
-           NOT t.listed_only, array_agg(n.installation_id ORDER BY n.installation_id)
-    FROM turn t CROSS JOIN (
+           w.dense, array_agg(n.installation_id ORDER BY n.installation_id)
+    FROM turn t CROSS JOIN between w CROSS JOIN (
         SELECT installation_id, (row_number() OVER (ORDER BY installation_id) - 1) / $2 AS number
         FROM piece WHERE wanted
     ) n
-    GROUP BY t.app_id, t.push_id, t.created_at, t.listed_only, n.number
+    GROUP BY t.app_id, t.push_id, t.created_at, w.dense, n.number
 ), counted AS (
     UPDATE push p SET targets = p.targets + l.wanted, skipped = p.skipped + l.found - l.wanted
     FROM turn t, looked l WHERE p.app_id = t.app_id AND p.push_id = t.push_id

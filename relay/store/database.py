@@ -88,37 +88,42 @@ class Database:
 
     async def migrate(self) -> None:
         """Apply the migrations that this database lacks, in order, each in a transaction, under a lock."""
-        async with self.connection() as connection:
-            await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK)
-            try:
-                await connection.execute(
-                    "CREATE TABLE IF NOT EXISTS migration (name text PRIMARY KEY, applied_at timestamptz NOT NULL)"
-                )
-                applied = {row["name"] for row in await connection.fetch("SELECT name FROM migration")}
-                for name, sql in migrations():
-                    if name not in applied:
-                        async with connection.transaction():
-                            await connection.execute(sql)
-                            await connection.execute("INSERT INTO migration VALUES ($1, now())", name)
-            finally:
-                await connection.execute("SELECT pg_advisory_unlock($1)", _MIGRATION_LOCK)
+        async with self._locked() as connection:
+            await connection.execute(
+                "CREATE TABLE IF NOT EXISTS migration (name text PRIMARY KEY, applied_at timestamptz NOT NULL)"
+            )
+            applied = {row["name"] for row in await connection.fetch("SELECT name FROM migration")}
+            for name, sql in migrations():
+                if name not in applied:
+                    async with connection.transaction():
+                        await connection.execute(sql)
+                        await connection.execute("INSERT INTO migration VALUES ($1, now())", name)
 
     async def keep_partitions(self, now: datetime, retention: timedelta, ahead: int = 7) -> None:
         """Make the daily partitions from today on, `ahead` days, and drop those older than `retention`."""
         today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        async with self._locked() as connection:
+            for table in _PARTITIONED:
+                for day in (today + timedelta(days=n) for n in range(ahead)):
+                    try:
+                        await connection.execute(_partition_sql(table, day))
+                    except asyncpg.CheckViolationError:  # the default partition has rows of that day
+                        await _move_out_of_default(connection, table, day)
+            async with connection.transaction():
+                await _drop_before(connection, today - retention)
+
+    @asynccontextmanager
+    async def _locked(self) -> AsyncIterator[Connection]:
+        """A connection that holds the lock of the schema. If it cannot be unlocked, the connection ends, and so does
+        the lock."""
         async with self.connection() as connection:
-            await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK)
             try:
-                for table in _PARTITIONED:
-                    for day in (today + timedelta(days=n) for n in range(ahead)):
-                        try:
-                            await connection.execute(_partition_sql(table, day))
-                        except asyncpg.CheckViolationError:  # the default partition has rows of that day
-                            await _move_out_of_default(connection, table, day)
-                async with connection.transaction():
-                    await _drop_before(connection, today - retention)
-            finally:
+                await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK)
+                yield connection
                 await connection.execute("SELECT pg_advisory_unlock($1)", _MIGRATION_LOCK)
+            except BaseException:
+                connection.terminate()
+                raise
 
 
 def migrations() -> list[tuple[str, str]]:

@@ -7,10 +7,11 @@ import contextlib
 import secrets
 import signal
 import sys
-from asyncio.subprocess import Process
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -18,7 +19,7 @@ import psutil
 import yaml
 
 from relay.app import SystemClock
-from relay.config import Settings
+from relay.config import Http, Settings
 from relay.store.api_tokens import create_operator_token
 from relay.store.database import Database
 from sdk_stub.apns import ApnsStandIn
@@ -26,14 +27,16 @@ from sdk_stub.apns import ApnsStandIn
 from .store import Store
 
 
+async def start(settings: Settings, file: Path) -> Process:
+    file.write_text(yaml.safe_dump(msgspec.to_builtins(settings)))
+    command = [sys.executable, "-m", "relay", "serve", "--workers", "2", "--config", str(file)]
+    return await asyncio.create_subprocess_exec(*command, stdout=PIPE)
+
+
 @asynccontextmanager
 async def serving(settings: Settings, directory: Path) -> AsyncIterator[tuple[Process, str]]:
     """The command's process and its URL."""
-    file = directory / "relay.yaml"
-    file.write_text(yaml.safe_dump(msgspec.to_builtins(settings)))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "relay", "serve", "--workers", "2", "--config", str(file), stdout=-1
-    )
+    process = await start(settings, directory / "relay.yaml")
     try:
         assert process.stdout is not None
         line = (await process.stdout.readline()).decode()
@@ -74,6 +77,11 @@ async def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(
             for _ in range(4):
                 assert (await store.push(app, {copies[0].customer: []}))["counts"]["delivered"] == 3
         assert await store.received(*copies) == [5] * 3
+
+        # Another relay must not share the port by mistake: it ends at once.
+        taken = msgspec.structs.replace(settings, http=Http(port=urlsplit(url).port or 0))
+        second = await start(taken, tmp_path / "second.yaml")
+        assert await second.wait() == 2
 
         left = workers(process)
         process.send_signal(signal.SIGTERM)

@@ -147,6 +147,7 @@ async def test_a_piece_resolves_to_its_copies_as_they_are_when_it_is_claimed(
         await connection.execute("UPDATE installation SET retired_at = now() WHERE installation_id % 13 = 0")
         claimed = await queue.claim(connection, uuid4(), NOW, NOW + timedelta(minutes=1), 100, 0)
         assert {one.push_id for one in claimed} == {push}
+        assert all(one.dense for one in claimed)
         groups = await queue.resolve(connection, claimed, ["apns"] * len(claimed))
         tokens = dict(await connection.fetch("SELECT installation_id, token FROM device_token"))
     found = [
@@ -157,3 +158,18 @@ async def test_a_piece_resolves_to_its_copies_as_they_are_when_it_is_claimed(
     assert dict(found).items() <= tokens.items()
     for batch, own in zip(claimed, groups, strict=True):
         assert {number for one in own for number in one.installations} <= set(batch.installations)
+
+
+async def test_a_piece_of_few_among_many_is_not_read_in_one_go(
+    database: Database, audience: Audience
+) -> None:
+    await audience.app("app", 300)
+    async with database.connection() as connection:
+        await connection.execute("DELETE FROM device_token WHERE installation_id % 50 <> 1")
+    await audience.send("app")
+    while await audience.cut() is not None:
+        pass
+    async with database.connection() as connection:
+        claimed = await queue.claim(connection, uuid4(), NOW, NOW + timedelta(minutes=1), 100, 0)
+    assert claimed
+    assert not any(one.dense for one in claimed)
