@@ -41,15 +41,11 @@ def main() -> None:
     finally:  # what was measured is shown, whatever became of the rest
         lost.append(machine.held_up())
         found = f"{machine.describe()}; of a core's time {lost[0]:.0%} before and {lost[1]:.0%} after was not ours"
-        _report(rows, arguments, found)
-
-
-def _report(rows: list[Row], arguments: argparse.Namespace, found: str) -> None:
-    if not arguments.json:
-        table.show(rows, found)
-        if not arguments.quick:
-            table.show_targets(judge(rows))
-        print(", ".join(f"{name} {version}" for name, version in machine.versions().items()))
+        if not arguments.json:
+            table.show(rows, found)
+            if not arguments.quick:
+                table.show_targets(judge(rows))
+            print(", ".join(f"{name} {version}" for name, version in machine.versions().items()))
     if arguments.date:
         command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
         path = ROOT / "bench" / "RESULTS.md"
@@ -68,7 +64,7 @@ def _rows(arguments: argparse.Namespace) -> Iterator[Row]:
     with Sink.start(SCRATCH / "sink") as sink:
         if "sender" in arguments.rows:
             seconds = arguments.seconds or (0.6 if arguments.quick else 2.0)
-            yield from sender_rows(sink, seconds=seconds, runs=arguments.runs)
+            yield from sender_rows(sink, seconds=seconds, runs=arguments.runs, quick=arguments.quick)
         wanted = frozenset(arguments.rows) - {"sender"}
         if wanted:
             yield from relay_rows(

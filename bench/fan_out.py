@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ def fan_out_rows(
             f"fan-out of a broadcast to {size:,}",
             [size / one.wall for one in own],
             [size / one.relay_cpu for one in own if one.relay_cpu],
-            accept_ms=round(min(one.accept for one in own) * 1000, 1),
+            accept_ms=round(statistics.median(one.accept for one in own) * 1000, 1),
             relay_cpu_s=round(sum(one.relay_cpu for one in own) / len(own), 2),
             postgres_cpu_s=round(sum(one.postgres_cpu for one in own) / len(own), 2),
         )

@@ -146,7 +146,7 @@ def node(sink: Sink, *, connections: int = 1) -> Sender:
     )
 
 
-def go(sink: Sink, *, connections: int = 1, workers: int = 500) -> Sender:
+def go(sink: Sink, *, connections: int = 1, workers: int = 1_000) -> Sender:
     """Go's client, built first where it changed. Raises MissingError."""
     binary = build_go("sender")
     mod = (PEERS / "go" / "go.mod").read_text()
@@ -154,7 +154,8 @@ def go(sink: Sink, *, connections: int = 1, workers: int = 500) -> Sender:
     apns2, net = (match[1] if match else "unknown" for match in found.values())
     version = f"{apns2} (x/net {net}, go {machine.version('go')})"
     argument = setup(sink, connections=connections, workers=workers)
-    return Process("Go sideshow/apns2", version, [str(binary), argument])
+    name = "Go sideshow/apns2" if connections == 1 else f"Go sideshow/apns2, {connections} connections"
+    return Process(name, version, [str(binary), argument])
 
 
 def build_go(name: str) -> Path:

@@ -50,6 +50,10 @@ def _ratio(one: Value, other: Value) -> Value:
     return value
 
 
+def _better(*values: Value) -> Value:
+    return lambda rows: max((found for value in values if (found := value(rows))), default=None)
+
+
 def _more(name: str, key: str) -> Value:
     return lambda rows: rows[name].more.get(key) if name in rows else None
 
@@ -63,7 +67,12 @@ _TARGETS: Sequence[_Target] = (
         unit=" ×",
     ),
     _Target("sender, wall, against h2load", 0.8, _ratio(_wall(_OURS), _wall("h2load, the limit")), unit=" ×"),
-    _Target("fan-out to 1 M, wall, against bare Go apns2", 2, _ratio(_wall(_MILLION), _wall(_GO)), unit=" ×"),
+    _Target(
+        "fan-out to 1 M, wall, against bare Go apns2",
+        2,
+        _ratio(_wall(_MILLION), _better(_wall(_GO), _wall(f"{_GO}, 2 connections"))),
+        unit=" ×",
+    ),
     _Target("fan-out to 1 M, per second", 60_000, _wall(_MILLION)),
     _Target(
         "fan-out rate at 1 M against 10 k",
