@@ -85,6 +85,6 @@ async def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(
 
         left = workers(process)
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             assert await process.wait() == 0
         assert not any(one.is_running() for one in left)
