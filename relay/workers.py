@@ -135,7 +135,9 @@ class _Worker:
         except OSError as error:
             _log.error("%s cannot be started: %s", self.name, error.strerror)
             return
-        ended = _end_of(process)
+        end = asyncio.Event()
+        _when_ended(process.sentinel, end.set)
+        ended: asyncio.Future[Any] = asyncio.ensure_future(end.wait())
         try:
             await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not stopping.done():
@@ -160,18 +162,15 @@ async def _end(process: SpawnProcess, ended: asyncio.Future[Any]) -> None:
     process.join()
 
 
-def _end_of(process: SpawnProcess) -> asyncio.Future[Any]:
-    """Done when the process has ended."""
+def _when_ended(sentinel: int, then: Callable[[], object]) -> None:
+    """Call `then` once when the process with that sentinel has ended."""
     loop = asyncio.get_running_loop()
-    ended: asyncio.Future[Any] = loop.create_future()
 
     def note() -> None:
-        loop.remove_reader(process.sentinel)
-        if not ended.done():
-            ended.set_result(None)
+        loop.remove_reader(sentinel)
+        then()
 
-    loop.add_reader(process.sentinel, note)
-    return ended
+    loop.add_reader(sentinel, note)
 
 
 def _work(settings: Settings, listeners: Sequence[socket.socket], dispatch: bool, serves: Event) -> None:
@@ -186,19 +185,9 @@ async def _relay(
     stopped = stop_signals()
     parent = multiprocessing.parent_process()
     assert parent is not None  # this runs in a process of `keep`
-    _end_with(parent.sentinel, stopped)
+    # However it ends: nobody would watch this process, and it holds the port.
+    _when_ended(parent.sentinel, stopped.set)
     async with AsyncExitStack() as stack:
         await Relay.start(settings, stack, dispatch=dispatch, listeners=listeners)
         serves.set()
         await stopped.wait()
-
-
-def _end_with(sentinel: int, stopped: asyncio.Event) -> None:
-    """Stop when the parent ends, however it does: nobody would watch this process, and it holds the port."""
-    loop = asyncio.get_running_loop()
-
-    def note() -> None:
-        loop.remove_reader(sentinel)
-        stopped.set()
-
-    loop.add_reader(sentinel, note)

@@ -50,12 +50,13 @@ class Judge:
         answers = leg.send.answers
         if leg.test_device is not None:
             judged.traces.append(_trace(leg, sent_at, now, simulated))
-        if answers.count(DELIVERED) == len(answers):  # nearly always: no look at each answer
-            if leg.credential is not None and not simulated:
-                self._alarms[leg.credential.credential_id].note(len(answers), 0)
+        delivered = answers.count(DELIVERED) == len(answers)  # nearly always: no look at each answer
+        alarm = None if simulated or leg.credential is None else self._alarms[leg.credential.credential_id]
+        if alarm is not None:
+            alarm.note(len(answers), 0 if delivered else _count_bad_tokens(answers))
+        if delivered:
             judged.outcomes.append(_outcome(leg, "delivered", DELIVERED, leg.installations))
             return judged
-        alarm = self._note_bad_tokens(leg, answers) if not simulated else None
         alike: dict[Answer, list[int]] = defaultdict(list)
         for index, one in enumerate(answers):
             alike[one or _LOST].append(index)
@@ -69,13 +70,6 @@ class Judge:
             if not (verdict.action is Action.RETIRE_BAD_TOKEN and alarm and alarm.ringing):
                 judged.retirements += _retirements(leg, answer, indexes, died_at)
         return judged
-
-    def _note_bad_tokens(self, leg: Leg, answers: list[Answer | None]) -> BadTokenAlarm | None:
-        if leg.credential is None:
-            return None
-        alarm = self._alarms[leg.credential.credential_id]
-        alarm.note(len(answers), sum(1 for one in answers if one is not None and one.reason == _BAD_TOKEN))
-        return alarm
 
     def _settle_alike(
         self, judged: Judged, leg: Leg, answer: Answer, verdict: Verdict, ids: list[int], now: datetime
@@ -125,6 +119,10 @@ class Judge:
 
 
 _LOST = Answer(Fate.UNKNOWN, 0, "NoAnswer")
+
+
+def _count_bad_tokens(answers: Sequence[Answer | None]) -> int:
+    return sum(1 for one in answers if one is not None and one.reason == _BAD_TOKEN)
 
 
 def _outcome(leg: Leg, outcome: str, answer: Answer, ids: Sequence[int]) -> Outcome:
