@@ -18,7 +18,7 @@ from bench.table import Row
 from bench.work import PAYLOAD
 
 _LOOK = 0.01
-_PATIENCE = 300.0
+_PATIENCE = 900.0
 
 
 @dataclass(frozen=True)
