@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import uvloop
@@ -18,6 +18,9 @@ from relay import config
 from relay.admin import admin_app
 from relay.errors import RelayError
 from relay.logs import log_to_stderr
+
+if TYPE_CHECKING:
+    from relay.app import Roles
 
 app = typer.Typer(
     name="push-relay",
@@ -51,17 +54,25 @@ def main() -> None:
 @app.command()
 def serve(
     config_file: ConfigFile = None,
-    api: Annotated[bool, typer.Option("--api", help="Only accept pushes; other nodes send them.")] = False,
+    api: Annotated[
+        bool, typer.Option("--api", help="Answer the API; without --dispatch, only that.")
+    ] = False,
+    dispatch: Annotated[
+        bool, typer.Option("--dispatch", help="Send pushes; without --api, only that.")
+    ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the port and the work.")] = 1,
 ) -> None:
-    """Run the relay until it is told to stop (SIGTERM or Ctrl-C)."""
+    """Run a node of the relay until it is told to stop (SIGTERM or Ctrl-C). It does both, if not told what to do."""
+    from relay.app import Roles
+
     settings = _settings(config_file)
+    roles = Roles(api, dispatch) if api or dispatch else Roles()
     if workers == 1:
-        _run(_serve(settings, dispatch=not api))
+        _run(_serve(settings, roles))
     else:
         from relay import workers as processes
 
-        _run(processes.serve(settings, workers, dispatch=not api, ready=_say_where))
+        _run(processes.serve(settings, workers, roles, ready=_say_where))
 
 
 @app.command("operator-token")
@@ -126,13 +137,13 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
         uvloop.run(main)
 
 
-async def _serve(settings: config.Settings, *, dispatch: bool) -> None:
+async def _serve(settings: config.Settings, roles: Roles) -> None:
     from relay.app import Relay
     from relay.workers import stop_signals
 
     stopped = stop_signals()
     async with AsyncExitStack() as stack:
-        relay = await Relay.start(settings, stack, dispatch=dispatch)
+        relay = await Relay.start(settings, stack, roles=roles)
         _say_where(relay.url)
         await stopped.wait()
 
@@ -144,9 +155,10 @@ def _say_where(url: str) -> None:
 async def _operator_token(settings: config.Settings, label: str) -> None:
     import secrets
 
-    from relay.app import SystemClock, open_database
+    from relay.app import SystemClock, open_database, prepare
     from relay.store.api_tokens import create_operator_token
 
     async with AsyncExitStack() as stack:
         database = await open_database(settings, stack)
+        await prepare(database, settings, SystemClock().now())
         typer.echo(await create_operator_token(database, SystemClock(), secrets.token_bytes, label))

@@ -108,6 +108,18 @@ class Dispatch(_Section, frozen=True, kw_only=True):
             raise ValueError("dispatch.retry_longest must not be less than dispatch.retry_first")
 
 
+class Limits(_Section, frozen=True, kw_only=True):
+    """What one caller may ask of the others' relay.
+
+    `pushes_per_second` and `burst`: requests to /v1.0/send/ with one push token, in each process. `queued_batches`: how
+    much of one app may wait; a push to more than `dispatch.batch_size` devices is several batches.
+    """
+
+    pushes_per_second: Annotated[float, Meta(gt=0, le=1_000_000)] = 1000.0
+    burst: Count = 10_000
+    queued_batches: Count = 100_000
+
+
 class Settings(_Section, frozen=True, kw_only=True):
     """All settings. `retention_days`: how long pushes and their outcomes are kept."""
 
@@ -116,6 +128,7 @@ class Settings(_Section, frozen=True, kw_only=True):
     apns: Apns = Apns()
     keys: Keys = Keys()
     dispatch: Dispatch = Dispatch()
+    limits: Limits = Limits()
     retention_days: Annotated[int, Meta(ge=1, le=36_500)] = 30
     log: Literal["debug", "info", "warning", "error", "critical"] = "info"
 

@@ -101,6 +101,12 @@ class Invalid(RelayError):
     status, code, title = 422, "invalid", "The request is not valid"
 
 
+class TooManyRequests(RelayError):
+    """The caller asks too often; nothing was stored. `headers` say when to come back."""
+
+    status, code, title = 429, "too_many_requests", "Too many requests"
+
+
 class Unavailable(RelayError):
     """The relay cannot do it now; nothing was stored."""
 

@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 import uvloop
 
-from relay.app import BACKLOG, Relay, open_database, start_postgres
+from relay.app import BACKLOG, Relay, Roles, open_database, start_postgres
 from relay.config import Settings, key_ring
 from relay.errors import Unavailable
 from relay.logs import log_to_stderr
@@ -37,11 +37,11 @@ _PATIENCE = 45.0
 """Seconds for a worker to end in order: the patience of each of a relay's parts, added up."""
 
 
-async def serve(settings: Settings, count: int, *, dispatch: bool, ready: Callable[[str], None]) -> None:
+async def serve(settings: Settings, count: int, roles: Roles, *, ready: Callable[[str], None]) -> None:
     """Run `count` workers until SIGTERM or SIGINT. `ready` is called with the URL once all of them serve.
 
-    Raises OSError if the port cannot be opened, and Unavailable if the database is away or a worker dies again and
-    again; then the others are ended in order.
+    Raises OSError if the port cannot be opened, and Unavailable if the database's URL cannot be read or a worker dies
+    again and again; then the others are ended in order.
     """
     stopped = stop_signals()
     async with AsyncExitStack() as stack:
@@ -50,14 +50,14 @@ async def serve(settings: Settings, count: int, *, dispatch: bool, ready: Callab
         settings = msgspec.structs.replace(
             settings, database=msgspec.structs.replace(settings.database, url=url)
         )
-        async with AsyncExitStack() as migration:
-            await open_database(settings, migration)
+        async with AsyncExitStack() as look:
+            await open_database(settings, look)
         workers = [
             _Worker(f"worker-{number}", listeners, stopped)
             for number, listeners in enumerate(_listen(settings.http.host, settings.http.port, count))
         ]
         host, port = workers[0].listeners[0].getsockname()[:2]
-        kept = [asyncio.create_task(worker.keep(settings, dispatch)) for worker in workers]
+        kept = [asyncio.create_task(worker.keep(settings, roles)) for worker in workers]
         announced = asyncio.create_task(_announce(workers, ready, f"http://{host}:{port}"))
         try:
             await asyncio.gather(*kept)
@@ -110,14 +110,14 @@ class _Worker:
         self.serves = _spawn.Event()
         self._stopped = stopped
 
-    async def keep(self, settings: Settings, dispatch: bool) -> None:
+    async def keep(self, settings: Settings, roles: Roles) -> None:
         """Run it, and another when it dies, until stopped. Raises Unavailable if it can't be kept running."""
         stopping = asyncio.ensure_future(self._stopped.wait())
         deaths = 0
         try:
             while not stopping.done():
                 started = time.monotonic()
-                await self._run(settings, dispatch, stopping)
+                await self._run(settings, roles, stopping)
                 deaths = deaths + 1 if time.monotonic() - started < _SOON else 0
                 if deaths == _TRIES:
                     raise Unavailable(f"{self.name} does not run: see the log.")
@@ -126,9 +126,9 @@ class _Worker:
             stopping.cancel()
             self._close()
 
-    async def _run(self, settings: Settings, dispatch: bool, stopping: asyncio.Future[Any]) -> None:
+    async def _run(self, settings: Settings, roles: Roles, stopping: asyncio.Future[Any]) -> None:
         process = _spawn.Process(
-            target=_work, args=(settings, self.listeners, dispatch, self.serves), name=self.name
+            target=_work, args=(settings, self.listeners, roles, self.serves), name=self.name
         )
         try:
             process.start()
@@ -173,21 +173,19 @@ def _when_ended(sentinel: int, then: Callable[[], object]) -> None:
     loop.add_reader(sentinel, note)
 
 
-def _work(settings: Settings, listeners: Sequence[socket.socket], dispatch: bool, serves: Event) -> None:
+def _work(settings: Settings, listeners: Sequence[socket.socket], roles: Roles, serves: Event) -> None:
     """A worker's process."""
     log_to_stderr(settings.log)
-    uvloop.run(_relay(settings, listeners, dispatch, serves))
+    uvloop.run(_relay(settings, listeners, roles, serves))
 
 
-async def _relay(
-    settings: Settings, listeners: Sequence[socket.socket], dispatch: bool, serves: Event
-) -> None:
+async def _relay(settings: Settings, listeners: Sequence[socket.socket], roles: Roles, serves: Event) -> None:
     stopped = stop_signals()
     parent = multiprocessing.parent_process()
     assert parent is not None  # this runs in a process of `keep`
     # However it ends: nobody would watch this process, and it holds the port.
     _when_ended(parent.sentinel, stopped.set)
     async with AsyncExitStack() as stack:
-        await Relay.start(settings, stack, dispatch=dispatch, listeners=listeners)
+        await Relay.start(settings, stack, roles=roles, listeners=listeners)
         serves.set()
         await stopped.wait()

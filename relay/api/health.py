@@ -7,14 +7,17 @@ from collections.abc import Iterable
 from aiohttp import web
 
 from relay.api import http
+from relay.errors import Unavailable
 from relay.store.database import Database
 
 
 class HealthApi:
-    """`/healthz`: the process answers. `/readyz`: it can accept pushes, because the database answers."""
+    """`/healthz`: the process answers. `/readyz`: it can work, because the database answers and can be written."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.started = False
+        """Whether the schema is there and this node works."""
 
     def routes(self) -> Iterable[web.RouteDef]:
         """The routes of this API."""
@@ -27,5 +30,7 @@ class HealthApi:
 
     async def readyz(self, _: web.Request) -> web.Response:
         """200, or 503 while the database is away."""
+        if not self.started:
+            raise Unavailable("The node is starting, or waits for its database.")
         await self._database.ready()
         return http.answer({"status": "ok"})

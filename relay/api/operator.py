@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import UUID
 
@@ -58,14 +58,23 @@ class _CredentialBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class OperatorApi:
-    """`/v1.0/operator/`: publishers, apps and credentials. No answer holds a secret, but new tokens once."""
+    """`/v1.0/operator/`: publishers, apps and credentials. No answer holds a secret, but new tokens once.
+
+    `on_due` is called when pushes that waited for a credential are due.
+    """
 
     def __init__(
-        self, database: Database, credential_keys: tuple[str, ...], clock: Clock, random: Random
+        self,
+        database: Database,
+        credential_keys: tuple[str, ...],
+        clock: Clock,
+        random: Random,
+        on_due: Callable[[], None] = lambda: None,
     ) -> None:
         self._registry = Registry(database)
         self._credentials = Credentials(database, credential_keys)
         self._issuer = TokenIssuer(database, clock, random)
+        self._on_due = on_due
         self._clock = clock
         self._random = random
 
@@ -142,7 +151,9 @@ class OperatorApi:
         if (body.p8 is None) == (body.certificate is None):
             raise Invalid(faults=[Fault("invalid", "", "Give either p8 with key_id, or certificate.")])
         new = _token_credential(body) if body.p8 is not None else self._certificate_credential(body)
-        return answer(_show_credential(await self._credentials.put(new, now)), 201)
+        stored = await self._credentials.put(new, now)
+        self._on_due()
+        return answer(_show_credential(stored), 201)
 
     def _certificate_credential(self, body: _CredentialBody) -> NewCredential:
         if body.key_id is not None:
@@ -173,6 +184,7 @@ class OperatorApi:
         credential_id = number_in_path(request.match_info["credential_id"])
         if not await self._credentials.resume(credential_id, self._clock.now()):
             raise NotFound("There is no such credential.")
+        self._on_due()
         return web.Response(status=204)
 
     async def remove_credential(self, request: web.Request) -> web.Response:
@@ -181,6 +193,7 @@ class OperatorApi:
         credential_id = number_in_path(request.match_info["credential_id"])
         if not await self._credentials.remove(credential_id, self._clock.now()):
             raise NotFound("There is no such credential.")
+        self._on_due()
         return web.Response(status=204)
 
 

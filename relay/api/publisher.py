@@ -123,7 +123,7 @@ class PublisherApi:
         token_id = uuid_in_path(request.match_info["token_id"])
         if not await self._issuer.revoke(app_id, token_id):
             raise NotFound("The app has no such token.")
-        self._api_tokens.forget()
+        self._api_tokens.revoked()
         return web.Response(status=204)
 
     async def _own_app(self, request: web.Request) -> tuple[UUID, str]:

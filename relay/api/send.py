@@ -22,18 +22,28 @@ from relay.core.accepting import (
 )
 from relay.core.clock import Clock, Random
 from relay.core.identifiers import Identifiers
-from relay.errors import Fault, Forbidden, Invalid
+from relay.core.rate import RateLimit
+from relay.errors import Fault, Forbidden, Invalid, TooManyRequests
+from relay.store.auth import ApiToken
 
 
 class SendApi:
     """Checks a request at the door and hands it to the acceptor. What is wrong is refused before anything is stored."""
 
     def __init__(
-        self, acceptor: Acceptor, identifiers: Identifiers, lifetimes: Lifetimes, clock: Clock, random: Random
+        self,
+        acceptor: Acceptor,
+        identifiers: Identifiers,
+        lifetimes: Lifetimes,
+        rate_limit: RateLimit,
+        clock: Clock,
+        random: Random,
     ) -> None:
         self._acceptor = acceptor
         self._identifiers = identifiers
         self._lifetimes = lifetimes
+        self._rate_limit = rate_limit
+        self._policy = f'"pushes";q={rate_limit.burst};w={rate_limit.window}'
         self._clock = clock
         self._random = random
 
@@ -44,6 +54,7 @@ class SendApi:
     async def send(self, request: web.Request) -> web.Response:
         """Accept a push: 202 once it is durable."""
         token = await http.authenticate(request, "push")
+        limits = self._take(token)
         body = http.convert(await http.read_json(request), SendBody)
         if body.app_id != token.app_id:
             raise Forbidden(
@@ -97,4 +108,20 @@ class SendApi:
                 "errors": [],
             },
             status=202,
+            headers=limits,
         )
+
+    def _take(self, token: ApiToken) -> dict[str, str]:
+        """Count a request. Returns the headers that say what is left (draft-ietf-httpapi-ratelimit-headers).
+
+        Raises TooManyRequests with the same headers. Time is the event loop's: nobody sets it.
+        """
+        allowance = self._rate_limit.take(token.token_id, asyncio.get_running_loop().time())
+        headers = {
+            "RateLimit-Policy": self._policy,
+            "RateLimit": f'"pushes";r={allowance.remaining};t={allowance.reset}',
+        }
+        if not allowance.allowed:
+            headers["Retry-After"] = str(allowance.retry_after)
+            raise TooManyRequests("This token sends too many pushes; nothing was stored.", headers=headers)
+        return headers

@@ -1,9 +1,10 @@
 """The JWT of a key (Apple, "Establishing a token-based connection to APNs").
 
-Apple refuses a token older than 60 minutes, and a key whose tokens change more often than every 20 minutes.
-So there is one `ProviderToken` per key, shared by all its connections: renewed at 45 minutes; renewed earlier
-only when Apple called the current one expired (a clock may be wrong), and never within 20 minutes of the last
-one.
+Apple refuses a token older than 60 minutes, and a key whose tokens change more often than every 20 minutes. So all
+that use a key have the same token, on every connection, in every process and on every node, without asking each other:
+it is issued at a full multiple of 45 minutes of epoch time, and its signature is deterministic (RFC 6979). It is
+renewed out of step only when Apple called the current one expired (a clock may be wrong), and never within 20 minutes
+of the last one.
 """
 
 from __future__ import annotations
@@ -11,10 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-import jwt
+import msgspec
 from aioapns.connection import AuthorizationHeaderProvider
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from jwt import PyJWS
+from jwt.algorithms import ECAlgorithm
+from jwt.utils import der_to_raw_signature
 
 from relay.apns.errors import CannotSendError, credential_errors
 
@@ -40,7 +45,8 @@ class ProviderToken(AuthorizationHeaderProvider):
         self._team_id = team_id
         self._clock = clock
         self._header = ""
-        self._changed_at = 0.0
+        self._issued_at = 0.0
+        self._held_until = 0.0
         self._expired = False
 
     def __repr__(self) -> str:
@@ -52,15 +58,17 @@ class ProviderToken(AuthorizationHeaderProvider):
         Raises CannotSendError "ProviderTokenExpired" if Apple called the token expired and it is too young to
         be replaced: sending must wait, and a clock is probably wrong.
         """
-        age = self._clock() - self._changed_at
+        now = self._clock()
+        age = now - self._issued_at
         if not self._header or age < 0:  # the clock was set back: nothing can be said about the age
-            self._renew()
+            self._issue(now - now % RENEW_AFTER)
         elif self._expired:
-            if age < RENEW_AT_SOONEST:
+            if age < RENEW_AT_SOONEST or now < self._held_until:
                 raise CannotSendError("ProviderTokenExpired")
-            self._renew()
-        elif age >= RENEW_AFTER:
-            self._renew()
+            self._issue(now)
+        elif age >= RENEW_AFTER and now >= self._held_until:
+            step = now - now % RENEW_AFTER
+            self._issue(step if step - self._issued_at >= RENEW_AT_SOONEST else now)
         return self._header
 
     def invalidate(self, header: str) -> None:
@@ -71,16 +79,23 @@ class ProviderToken(AuthorizationHeaderProvider):
 
     def hold(self) -> None:
         """Apple answered TooManyProviderTokenUpdates: the present token stays for 20 minutes at least."""
-        self._changed_at = max(self._changed_at, self._clock() - RENEW_AFTER + RENEW_AT_SOONEST)
+        self._held_until = self._clock() + RENEW_AT_SOONEST
 
-    def _renew(self) -> None:
-        issued_at = int(self._clock())
-        token = jwt.encode(
-            {"iss": self._team_id, "iat": issued_at},
-            self._key,
-            algorithm="ES256",
-            headers={"kid": self._key_id},
-        )
+    def _issue(self, issued_at: float) -> None:
+        self._issued_at = int(issued_at)
+        claims = msgspec.json.encode({"iss": self._team_id, "iat": self._issued_at})
+        token = _jws.encode(claims, self._key, algorithm="ES256", headers={"kid": self._key_id})
         self._header = f"bearer {token}"
-        self._changed_at = issued_at
         self._expired = False
+
+
+class _DeterministicEs256(ECAlgorithm):
+    """ES256 as PyJWT has it, but with the nonce of RFC 6979: the same claims are the same token."""
+
+    def sign(self, msg: bytes, key: EllipticCurvePrivateKey) -> bytes:
+        signature = key.sign(msg, ECDSA(SHA256(), deterministic_signing=True))
+        return der_to_raw_signature(signature, key.curve)
+
+
+_jws = PyJWS(algorithms=[])
+_jws.register_algorithm("ES256", _DeterministicEs256(ECAlgorithm.SHA256))

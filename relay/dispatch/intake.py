@@ -7,12 +7,14 @@ their way at once, because most of a commit is waiting for the disk.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
+import contextlib
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from relay.core.accepting import Accepted, PushRequest
 from relay.core.routing import ClaimedBatch, Group, Route, group, route
+from relay.dispatch.backlog import Backlog
 from relay.errors import RelayError, Unavailable
 from relay.store import pushes
 from relay.store.database import Database
@@ -21,6 +23,9 @@ _MAX_GROUP = 500
 _MAX_HANDED_OVER = pushes.BULK
 """A push to more installations than this goes through the queue; its copies are not kept in memory."""
 _MAX_DESTINATIONS = 50_000
+_MAX_WAITING = 10_000
+_MAX_WAITING_DESTINATIONS = 500_000
+"""What may wait for a commit. It is in memory only, and whoever is refused can ask again."""
 
 
 class Outlet(Protocol):
@@ -32,15 +37,12 @@ class Outlet(Protocol):
     def take(self, batches: list[ClaimedBatch], groups: list[list[Group]]) -> None:
         """Send these batches, which were stored under such leases; `groups` are their copies."""
 
-    def wake(self) -> None:
-        """There is something new in the queue."""
-
 
 class Intake:
     """The way in. What fits is handed to `outlet`, the dispatcher of this node, without a detour by the queue.
 
     The hand-over saves a claim and a query. The batch is in the queue all the same, under the node's lease, so if
-    the node dies another sends it. `on_broadcast` is called after a push to everyone was stored.
+    the node dies another sends it. `on_queued` is called after something was stored that was not handed over.
     """
 
     def __init__(
@@ -48,7 +50,8 @@ class Intake:
         database: Database,
         outlet: Outlet,
         batch_id: Callable[[], int],
-        on_broadcast: Callable[[], None],
+        on_queued: Callable[[], None],
+        backlog: Backlog,
         *,
         batch_size: int,
         groups: int = 2,
@@ -56,10 +59,12 @@ class Intake:
         self._database = database
         self._outlet = outlet
         self._batch_id = batch_id
-        self._on_broadcast = on_broadcast
+        self._on_queued = on_queued
+        self._backlog = backlog
         self._batch_size = batch_size
         self._groups = groups
         self._waiting: deque[tuple[PushRequest, asyncio.Future[Accepted]]] = deque()
+        self._waiting_destinations = 0
         self._committing: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -67,8 +72,13 @@ class Intake:
         """Store one push with others that arrive now. Raises Unavailable if it could not be stored."""
         if self._closed:
             raise Unavailable("The relay is shutting down.")
-        future: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._backlog.check(request.app_id, loop.time())
+        if len(self._waiting) >= _MAX_WAITING or self._waiting_destinations >= _MAX_WAITING_DESTINATIONS:
+            raise Unavailable("The relay is busy; nothing was stored.")
+        future: asyncio.Future[Accepted] = loop.create_future()
         self._waiting.append((request, future))
+        self._waiting_destinations += _destinations(request)
         self._start_groups()
         return await future
 
@@ -106,14 +116,24 @@ class Intake:
             for (_, future), accepted in zip(group, answers, strict=True):
                 if not future.done():  # the caller may have gone away; its push is stored all the same
                     future.set_result(accepted)
+            await self._note(request.app_id for request, _ in group)
 
     def _take(self) -> list[tuple[PushRequest, asyncio.Future[Accepted]]]:
         group: list[tuple[PushRequest, asyncio.Future[Accepted]]] = []
         destinations = 0
         while self._waiting and len(group) < _MAX_GROUP and destinations < _MAX_DESTINATIONS:
             group.append(self._waiting.popleft())
-            destinations += len(group[-1][0].customers) + len(group[-1][0].devices)
+            destinations += _destinations(group[-1][0])
+        self._waiting_destinations -= destinations
         return group
+
+    async def _note(self, app_ids: Iterable[str]) -> None:
+        """Nobody waits for this, and if it fails the next commit does it."""
+        now = asyncio.get_running_loop().time()
+        stale = self._backlog.stored(Counter(app_ids), now)
+        if stale:
+            with contextlib.suppress(RelayError):
+                await self._backlog.count(self._database, stale, now)
 
     async def _commit(self, requests: list[PushRequest]) -> list[Accepted]:
         async with self._database.connection() as connection:
@@ -126,9 +146,9 @@ class Intake:
             batches = await pushes.insert(
                 connection, requests, routes, leases, self._batch_size, self._batch_id
             )
-        self._hand_over(routes, leases, batches)
-        if any(request.everyone for request in requests):
-            self._on_broadcast()
+        handed_over = self._hand_over(routes, leases, batches)
+        if handed_over < sum(map(len, batches)) or any(request.everyone for request in requests):
+            self._on_queued()
         return [
             Accepted(
                 request.push_id,
@@ -153,7 +173,8 @@ class Intake:
 
     def _hand_over(
         self, routes: list[Route], leases: list[pushes.Lease | None], stored: list[list[ClaimedBatch]]
-    ) -> None:
+    ) -> int:
+        """Returns the number of batches that the outlet took."""
         batches: list[ClaimedBatch] = []
         groups: list[list[Group]] = []
         for made, lease, own in zip(routes, leases, stored, strict=True):
@@ -162,5 +183,8 @@ class Intake:
                 groups.extend(group(made.copies[number] for number in batch.installations) for batch in own)
         if batches:
             self._outlet.take(batches, groups)
-        if len(batches) < sum(map(len, stored)):
-            self._outlet.wake()
+        return len(batches)
+
+
+def _destinations(request: PushRequest) -> int:
+    return len(request.customers) + len(request.devices)

@@ -167,11 +167,16 @@ class Settler:
             async with self._database.connection() as connection:
                 await queue.extend(connection, self._owner, batches, self._clock.now() + self._lease)
 
-    async def aclose(self, patience: float) -> None:
-        """Wait up to `patience` seconds until everything added is written; hand back what is still in flight."""
+    async def aclose(self) -> None:
+        """Wait until everything added is written; hand back what is still in flight. Raises Unavailable.
+
+        If it is cancelled, what is not written comes back when the leases end.
+        """
         if self._writing is not None:
-            await asyncio.wait({self._writing}, timeout=patience)
-            if self._writing is not None:
+            try:
+                await asyncio.shield(self._writing)
+            except asyncio.CancelledError:
                 self._writing.cancel()
+                raise
         async with self._database.connection() as connection:
             await queue.release(connection, self._owner, self._clock.now())

@@ -85,10 +85,10 @@ class Dispatcher:
         """There may be work."""
         self._turns.wake()
 
-    async def aclose(self, patience: float = 10.0) -> None:
-        """Claim nothing more, let what is in flight end for `patience` seconds, hand back the rest."""
+    async def aclose(self, patience: float) -> None:
+        """Claim nothing more, let what is in flight end, hand back the rest: within `patience` seconds."""
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(patience * 2 / 3):
                 await self._turns.stop()
                 while self._tasks:  # they start others
                     await asyncio.wait(self._tasks)
@@ -97,8 +97,9 @@ class Dispatcher:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
-            await self._settler.aclose(patience)
-        except RelayError:
+            async with asyncio.timeout(patience / 3):
+                await self._settler.aclose()
+        except (RelayError, TimeoutError):
             _log.warning("the database is away: batches in flight come back when their lease ends")
 
     def _wake_at(self, again: Iterable[Again]) -> None:

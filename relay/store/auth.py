@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -76,13 +77,22 @@ WHERE t.token_id = u.token_id
 class ApiTokens:
     """Looks tokens up, remembering what it found for `memory` seconds.
 
-    A revocation reaches this node at once (`forget`), and others when their memory ends.
+    A revocation reaches this node at once, and others when they are told by `tell` (they call `forget`), or when
+    their memory ends.
     """
 
-    def __init__(self, database: Database, clock: Clock, memory: float = 2.0) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        memory: float = 2.0,
+        *,
+        tell: Callable[[], None] = lambda: None,
+    ) -> None:
         self._database = database
         self._clock = clock
         self._memory = memory
+        self._tell = tell
         self._known: dict[str, tuple[float, ApiToken | None]] = {}
         self._used: dict[UUID, datetime] = {}
         self._revocations = 0
@@ -112,8 +122,13 @@ class ApiTokens:
             self._known[text] = entry
         return entry
 
+    def revoked(self) -> None:
+        """A token was revoked here."""
+        self.forget()
+        self._tell()
+
     def forget(self) -> None:
-        """Forget everything remembered: after a revocation."""
+        """Forget everything remembered: after a revocation, here or elsewhere."""
         self._revocations += 1
         self._known.clear()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from importlib import resources
@@ -19,6 +19,8 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProx
 
 _MIGRATION_LOCK = 0x70757368
 """Key of the advisory lock ("push"): one node migrates, the others wait."""
+_MIGRATION_PATIENCE = 3600.0
+"""Seconds for one migration, and for waiting while another node migrates."""
 _PARTITIONED = ("push", "delivery", "trace")
 _LOST = (
     OSError,
@@ -31,7 +33,11 @@ _LOST = (
 _PASSING = ("08", "25006", "28", "3D000", "40", "53", "55", "57", "58")
 """How the SQLSTATE of what passes begins: no connection (08), read-only (25006), not let in (28, 3D000), lost against
 another transaction (40), full (53), locked (55), cancelled or shutting down (57), broken (58)."""
+_NO_SCHEMA = ("42P01", "42703", "42704", "42883")
+"""An unknown table, column, type or function: the schema of this version has not been made yet."""
 _CLASH = "40"
+_PATIENCE = 5.0
+"""Seconds to wait for a connection: the server may hang, or all connections may be in use."""
 
 
 class Clash(Unavailable):
@@ -41,28 +47,39 @@ class Clash(Unavailable):
 class Database:
     """A pool of connections to the one PostgreSQL. `connect()` makes one; `migrate()` brings the schema up."""
 
-    def __init__(self, pool: asyncpg.Pool[asyncpg.Record]) -> None:
+    def __init__(self, url: str, pool: asyncpg.Pool[asyncpg.Record]) -> None:
+        self._url = url
         self._pool = pool
 
     @classmethod
     async def connect(cls, url: str, connections: int) -> Database:
-        """Open a pool of up to `connections`. Raises Unavailable if the server can't be reached."""
+        """A pool of up to `connections`. The server may be away: that is noticed when a connection is used.
+
+        Raises Unavailable if the URL cannot be read.
+        """
+        pool = await asyncpg.create_pool(
+            url,
+            min_size=0,
+            max_size=connections,
+            timeout=_PATIENCE,
+            command_timeout=60,
+            init=_init,
+            reset=_reset,
+        )
         try:
-            return cls(
-                await asyncpg.create_pool(
-                    url, min_size=1, max_size=connections, command_timeout=60, init=_init, reset=_reset
-                )
-            )
+            async with pool.acquire():
+                pass
+        except (*_LOST, asyncpg.PostgresError):
+            pass
         except (ValueError, OverflowError):  # their texts quote the URL
             raise Unavailable("The URL of the database cannot be read.") from None
-        except (*_LOST, asyncpg.PostgresError) as error:
-            raise _translated(error) from None
+        return cls(url, pool)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection for a few statements. Raises Unavailable when the database is away."""
         try:
-            async with self._pool.acquire() as connection:
+            async with self._pool.acquire(timeout=_PATIENCE) as connection:
                 yield connection
         except (*_LOST, asyncpg.PostgresError) as error:
             raise _translated(error) from None
@@ -74,9 +91,33 @@ class Database:
             yield connection
 
     async def ready(self) -> None:
-        """Raises Unavailable unless the database answers."""
-        async with self.connection() as connection:
-            await connection.fetchval("SELECT 1", timeout=2)
+        """Raises Unavailable unless the database answers within two seconds, and can be written."""
+        try:
+            async with asyncio.timeout(2), self.connection() as connection:
+                read_only = await connection.fetchval("SHOW transaction_read_only")
+        except TimeoutError:
+            raise Unavailable("The database does not answer.") from None
+        if read_only == "on":
+            raise Unavailable("The database is read-only.")
+
+    async def listen(self, channel: str, hear: Callable[[str], None]) -> None:
+        """Call `hear` with each notice on a channel, until cancelled. Raises Unavailable when the connection ends.
+
+        `hear` is called with "" first: what was told before we listened is unknown.
+        """
+        ended = asyncio.Event()
+        try:
+            connection = await asyncpg.connect(self._url, timeout=_PATIENCE)
+            try:
+                connection.add_termination_listener(lambda *_: ended.set())
+                await connection.add_listener(channel, lambda *notice: hear(str(notice[-1])))
+                hear("")
+                await ended.wait()
+            finally:
+                connection.terminate()
+        except (*_LOST, asyncpg.PostgresError) as error:
+            raise _translated(error) from None
+        raise Unavailable("The connection that listens has ended.")
 
     async def close(self) -> None:
         """Close all connections, waiting for those in use at most five seconds."""
@@ -96,7 +137,7 @@ class Database:
             for name, sql in migrations():
                 if name not in applied:
                     async with connection.transaction():
-                        await connection.execute(sql)
+                        await connection.execute(sql, timeout=_MIGRATION_PATIENCE)
                         await connection.execute("INSERT INTO migration VALUES ($1, now())", name)
 
     async def keep_partitions(self, now: datetime, retention: timedelta, ahead: int = 7) -> None:
@@ -118,7 +159,9 @@ class Database:
         the lock."""
         async with self.connection() as connection:
             try:
-                await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK)
+                await connection.execute(
+                    "SELECT pg_advisory_lock($1)", _MIGRATION_LOCK, timeout=_MIGRATION_PATIENCE
+                )
                 yield connection
                 await connection.execute("SELECT pg_advisory_unlock($1)", _MIGRATION_LOCK)
             except BaseException:
@@ -198,6 +241,8 @@ async def _reset(connection: Connection) -> None:
 def _translated(error: Exception) -> Exception:
     """Unavailable for what may go well later; everything else, such as a violated constraint, as it is."""
     state = getattr(error, "sqlstate", None) or ""
+    if state in _NO_SCHEMA:
+        return Unavailable("The database does not have the schema of this version.")
     if not isinstance(error, _LOST) and not state.startswith(_PASSING):
         return error
     kind = Clash if state.startswith(_CLASH) else Unavailable

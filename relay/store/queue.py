@@ -140,6 +140,11 @@ WITH held AS (
 UPDATE batch b SET due_at = $2 FROM held h
 WHERE b.app_id = h.app_id AND b.push_id = h.push_id AND b.batch_id = h.batch_id
 """
+# Up to a limit only: how far beyond it does not matter, and reading that would take long.
+_WAITING = """
+SELECT a.app_id, (SELECT count(*) FROM (SELECT FROM batch b WHERE b.app_id = a.app_id LIMIT $2) n)
+FROM unnest($1::text[]) AS a(app_id)
+"""
 _RELEASE = "UPDATE batch SET due_at = $2, lease_owner = NULL WHERE lease_owner = $1"
 
 
@@ -374,6 +379,11 @@ async def extend(
     """Hold on to batches that are still being sent."""
     keys = [(batch.app_id, batch.push_id, batch.batch_id) for batch in batches]
     await connection.execute(_EXTEND, owner, lease_end, keys)
+
+
+async def waiting(connection: Connection, app_ids: Sequence[str], limit: int) -> dict[str, int]:
+    """How many batches of each app are in the queue, counted up to `limit`."""
+    return {row[0]: row[1] for row in await connection.fetch(_WAITING, app_ids, limit)}
 
 
 async def release(connection: Connection, owner: UUID, now: datetime) -> None:

@@ -17,7 +17,8 @@ from relay.apns.errors import CannotSendError
 from relay.apns.provider_token import ProviderToken
 from tests.apns.clients import new_key
 
-START = 1_700_000_000.0
+START = 2_700.0 * 629_630
+"""A full multiple of 45 minutes."""
 MINUTE = 60.0
 
 
@@ -43,6 +44,20 @@ def test_token() -> None:
     assert kind == "bearer"
     assert jwt.get_unverified_header(token) == {"alg": "ES256", "kid": "KEY0000000", "typ": "JWT"}
     assert jwt.decode(token, public, ["ES256"]) == {"iss": "TEAM000000", "iat": int(START)}
+
+
+@pytest.mark.parametrize("minutes", [0, 10, 44.9])
+def test_all_nodes_have_the_same_token_of_a_key(minutes: float) -> None:
+    """Whenever they were started: else Apple would see it change with each connection."""
+    clock, key = Clock(), new_key()
+    first = make(clock, key)
+    headers = {first.get_header()}
+    clock.now += minutes * MINUTE
+    headers |= {first.get_header(), make(clock, key).get_header()}
+    assert len(headers) == 1
+    clock.now = START + 45 * MINUTE
+    assert first.get_header() == make(clock, key).get_header() not in headers
+    assert make(clock).get_header() != first.get_header()
 
 
 @pytest.mark.parametrize(("minutes", "same"), [(0, True), (44.9, True), (45, False), (600, False)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -11,6 +12,7 @@ import pytest
 from relay.core.ids import push_id
 from relay.errors import Unavailable
 from relay.store.database import Clash, Database
+from relay.store.embedded import EmbeddedPostgres
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MONTH = timedelta(days=30)
@@ -139,5 +141,40 @@ async def test_a_url_that_cannot_be_read_is_not_shown(rest: str) -> None:
 
 
 async def test_a_database_that_does_not_exist(database_url: str) -> None:
+    database = await Database.connect(database_url.replace("/test_", "/no_"), 1)
     with pytest.raises(Unavailable, match="InvalidCatalogNameError"):
-        await Database.connect(database_url.replace("/test_", "/no_"), 1)
+        await database.ready()
+    await database.close()
+
+
+async def test_a_schema_that_is_not_made_yet_is_unavailable(postgres: EmbeddedPostgres) -> None:
+    database = await Database.connect(postgres.url(), 1)
+    with pytest.raises(Unavailable, match="schema"):
+        async with database.connection() as connection:
+            await connection.fetch("SELECT * FROM push")
+    await database.close()
+
+
+async def test_a_read_only_database_is_not_ready(database: Database, database_url: str) -> None:
+    async with database.connection() as connection:
+        name = await connection.fetchval("SELECT current_database()")
+        await connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    other = await Database.connect(database_url, 1)
+    with pytest.raises(Unavailable, match="read-only"):
+        await other.ready()
+    await other.close()
+
+
+async def test_notices_are_heard_until_the_connection_ends(database: Database) -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    listening = asyncio.create_task(database.listen("test", heard.put_nowait))
+    assert await heard.get() == ""  # whatever was told before is unknown
+    async with database.connection() as connection:
+        await connection.execute("SELECT pg_notify('test', 'work')")
+        assert await heard.get() == "work"
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE 'LISTEN%'"
+        )
+    with pytest.raises(Unavailable):
+        await listening

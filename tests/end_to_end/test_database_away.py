@@ -1,0 +1,137 @@
+"""The database is away, hangs, or takes no writes: callers are told at once, and work goes on by itself afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import aiohttp
+import asyncpg
+import msgspec
+import pytest
+
+from relay.app import Relay, SystemClock
+from relay.config import Database as DatabaseSettings
+from relay.config import Settings
+from relay.store.api_tokens import create_operator_token
+from relay.store.database import Database
+from sdk_stub.apns import ApnsStandIn
+
+from .network import Network, network_to
+from .store import PATIENCE, App, Store
+
+
+@pytest.fixture
+async def network(database_url: str) -> AsyncIterator[Network]:
+    async with network_to(database_url) as network:
+        yield network
+
+
+@pytest.fixture
+def settings(settings: Settings, network: Network) -> Settings:
+    """The same, but the database is reached through a network that can break."""
+    return msgspec.structs.replace(settings, database=DatabaseSettings(url=network.url, connections=4))
+
+
+async def status(store: Store, path: str) -> int:
+    async with store.http.get(path) as response:
+        return response.status
+
+
+async def until_ready(store: Store) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while await status(store, "/readyz") != 200:
+        assert time.monotonic() < deadline, "it never became ready"
+        await asyncio.sleep(0.05)
+
+
+async def refused(store: Store, app: App, customer: str) -> None:
+    """A push is refused with 503 and when to come back."""
+    headers = {"Authorization": f"Bearer {app.push_token}"}
+    body = {"app_id": app.app_id, "payload": {"aps": {"badge": 1}}, "destinations": {customer: []}}
+    async with store.http.post("/v1.0/send/", json=body, headers=headers) as response:
+        assert response.status == 503
+        assert int(response.headers["Retry-After"]) >= 1
+        assert response.content_type == "application/problem+json"
+
+
+async def test_a_relay_starts_without_its_database_and_works_when_it_comes(
+    network: Network, settings: Settings, apns: ApnsStandIn, database: Database
+) -> None:
+    token = await create_operator_token(database, SystemClock(), secrets.token_bytes)
+    await network.down()
+    async with AsyncExitStack() as stack:
+        relay = await Relay.start(settings, stack)
+        store = Store(await stack.enter_async_context(aiohttp.ClientSession(relay.url)), apns, token)
+        assert await status(store, "/healthz") == 200
+        assert await status(store, "/readyz") == 503
+        answer, _ = await store.call("GET", "/v1.0/operator/publishers/", token)
+        assert answer == 503
+        await network.up()
+        await until_ready(store)
+        app = await store.app()
+        copy = await store.copy(app, "anna", "a1")
+        assert (await store.push(app, {copy.customer: []}))["counts"]["delivered"] == 1
+
+
+async def test_a_database_that_goes_away_and_comes_back(network: Network, store: Store) -> None:
+    app = await store.app()
+    copy = await store.copy(app, "anna", "a1")
+    store.apns.answer(copy.device_token, delay=1.0, times=1)
+    sent, answer = await store.send(app, {copy.customer: []})
+    assert sent == 202
+    await network.down()  # the push is on its way to Apple, and its outcome can't be written
+    assert await status(store, "/healthz") == 200
+    assert await status(store, "/readyz") == 503
+    await refused(store, app, copy.customer)
+    await asyncio.sleep(1.5)
+    await network.up()
+    page = await store.done(app, answer["push_id"])
+    assert page["counts"]["delivered"] == 1
+    await until_ready(store)
+    assert (await store.push(app, {copy.customer: []}))["counts"]["delivered"] == 1
+    assert await store.received(copy) == [2]
+
+
+async def test_a_database_that_hangs_keeps_nobody_waiting_for_long(network: Network, store: Store) -> None:
+    app = await store.app()
+    copy = await store.copy(app, "anna", "a1")
+    assert (await store.push(app, {copy.customer: []}))["counts"]["delivered"] == 1
+    network.stall()
+    started = time.monotonic()
+    await asyncio.gather(*(refused(store, app, copy.customer) for _ in range(8)))
+    assert time.monotonic() - started < 40  # and not a minute for each
+    assert await status(store, "/readyz") == 503
+    await network.up()
+    await until_ready(store)
+    assert (await store.push(app, {copy.customer: []}))["counts"]["delivered"] == 1
+
+
+async def test_a_database_that_takes_no_writes(store: Store, database_url: str) -> None:
+    app = await store.app()
+    copy = await store.copy(app, "anna", "a1")
+    admin = await asyncpg.connect(database_url)
+    name = await admin.fetchval("SELECT current_database()")
+
+    async def read_only(value: str) -> None:
+        await admin.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = {value}')
+        await admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+    await read_only("on")
+    deadline = time.monotonic() + PATIENCE
+    while await status(store, "/readyz") != 503:
+        assert time.monotonic() < deadline
+    await refused(store, app, copy.customer)
+    await admin.execute("SET transaction_read_only = off")
+    await admin.execute("SET default_transaction_read_only = off")
+    await read_only("off")
+    await admin.close()
+    await until_ready(store)
+    assert (await store.push(app, {copy.customer: []}))["counts"]["delivered"] == 1
+    assert await store.received(copy) == [1]
