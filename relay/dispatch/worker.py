@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -24,7 +24,7 @@ from relay.dispatch.lanes import Lanes
 from relay.dispatch.settling import Settler
 from relay.dispatch.simulation import simulate
 from relay.dispatch.turns import Turns
-from relay.errors import RelayError, describe
+from relay.errors import RelayError, Unavailable, describe
 from relay.store import queue
 from relay.store.credentials import NO_CREDENTIAL, CredentialBook, Credentials
 from relay.store.database import Database
@@ -172,7 +172,11 @@ class Dispatcher:
         if groups is None and any(batch.expires_at <= now for batch in batches):
             self._settle_expired([batch for batch in batches if batch.expires_at <= now])
             batches = [batch for batch in batches if batch.expires_at > now]
-        made = await self._resolve(batches, groups)
+        try:
+            made = await self._resolve(batches, groups)
+        except Unavailable:  # written when the database is back: sooner than when the leases end
+            self._put_back(((batch, batch.installations) for batch in batches), now)
+            return
         for batch, ids in made.tokenless:
             self._settler.add(Judged([Outcome(batch, "unregistered", 0, "NoDeviceToken", ids)]))
         for batch, credential_id, ids in made.held:
@@ -183,7 +187,7 @@ class Dispatcher:
             credential = legs[0].credential
             assert credential is not None  # plan() puts a leg into a lane for its credential
             admitted, waiting = self._lanes.admit(credential_id, legs, now)
-            self._put_back(waiting, now)
+            self._put_back(((leg.batch, leg.installations) for leg in waiting), now)
             if admitted:
                 self._start(self._send(credential, admitted), [leg.batch for leg in admitted])
 
@@ -193,10 +197,10 @@ class Dispatcher:
                 Judged([Outcome(batch, "expired", 0, batch.last_reason or "Expired", batch.installations)])
             )
 
-    def _put_back(self, legs: list[Leg], now: datetime) -> None:
-        for leg in legs:
-            batch, due = leg.batch, now + _HOLD_PAUSE
-            again = Again(batch, batch.attempt, due, None, batch.last_reason, leg.installations)
+    def _put_back(self, parts: Iterable[tuple[ClaimedBatch, Sequence[int]]], now: datetime) -> None:
+        """Back to the queue, as if nothing had been tried: these installations of these batches."""
+        for batch, installations in parts:
+            again = Again(batch, batch.attempt, now + _HOLD_PAUSE, None, batch.last_reason, installations)
             self._settler.add(Judged(again=[again]))
 
     async def _resolve(self, batches: list[ClaimedBatch], groups: list[list[Group]] | None) -> Plan:

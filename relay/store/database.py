@@ -38,6 +38,10 @@ _NO_SCHEMA = ("42P01", "42703", "42704", "42883")
 _CLASH = "40"
 _PATIENCE = 5.0
 """Seconds to wait for a connection: the server may hang, or all connections may be in use."""
+_COMMAND_PATIENCE = 10.0
+"""Seconds for a statement; they take a fraction of one."""
+_PAUSE = 1.0
+"""Seconds before a server that did not answer is asked again."""
 
 
 class Clash(Unavailable):
@@ -45,11 +49,16 @@ class Clash(Unavailable):
 
 
 class Database:
-    """A pool of connections to the one PostgreSQL. `connect()` makes one; `migrate()` brings the schema up."""
+    """A pool of connections to the one PostgreSQL. `connect()` makes one; `migrate()` brings the schema up.
+
+    A server that hangs, which no refused connection tells, is asked by one connection of its own; until it answers
+    that, nobody else waits for it.
+    """
 
     def __init__(self, url: str, pool: asyncpg.Pool[asyncpg.Record]) -> None:
         self._url = url
         self._pool = pool
+        self._asking: asyncio.Task[None] | None = None
 
     @classmethod
     async def connect(cls, url: str, connections: int) -> Database:
@@ -62,7 +71,7 @@ class Database:
             min_size=0,
             max_size=connections,
             timeout=_PATIENCE,
-            command_timeout=60,
+            command_timeout=_COMMAND_PATIENCE,
             init=_init,
             reset=_reset,
         )
@@ -78,11 +87,31 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection for a few statements. Raises Unavailable when the database is away."""
+        if self._asking is not None:
+            raise Unavailable("The database does not answer.")
         try:
             async with self._pool.acquire(timeout=_PATIENCE) as connection:
                 yield connection
         except (*_LOST, asyncpg.PostgresError) as error:
+            if isinstance(error, TimeoutError) and self._asking is None:
+                self._asking = asyncio.create_task(self._ask())
             raise _translated(error) from None
+
+    async def _ask(self) -> None:
+        """Returns when the server answers."""
+        try:
+            while True:
+                try:
+                    connection = await asyncpg.connect(self._url, timeout=_PATIENCE)
+                    try:
+                        await connection.execute("SELECT 1", timeout=_PATIENCE)
+                    finally:
+                        connection.terminate()
+                    return
+                except (*_LOST, asyncpg.PostgresError):
+                    await asyncio.sleep(_PAUSE)
+        finally:
+            self._asking = None
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -121,6 +150,8 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections, waiting for those in use at most five seconds."""
+        if self._asking is not None:
+            self._asking.cancel()
         try:
             async with asyncio.timeout(5):
                 await self._pool.close()

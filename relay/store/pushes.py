@@ -46,7 +46,9 @@ _REACH_LISTED = _REACH.format(listed=_LISTED)
 # Pushes and their batches in one statement: it is one round trip and one commit, whatever their number.
 _INSERT = """
 WITH pushes AS (
-    INSERT INTO push SELECT * FROM unnest($1::push[])
+    INSERT INTO push (app_id, push_id, token_id, created_at, expires_at, push_type, priority, expiration, collapse_id,
+                      payload, debug, targets, skipped)
+    SELECT * FROM unnest($1::push_row[])
 ), broadcasts AS (
     INSERT INTO broadcast (app_id, push_id, token_kind, listed_only)
     SELECT app_id, push_id, token_kind, listed_only FROM unnest($4::broadcast_row[])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 
 import aiohttp
@@ -30,6 +31,24 @@ async def test_a_push_accepted_just_before_the_end_is_sent_once(
     page = await store.done(app, answer["push_id"])
     assert page["counts"]["delivered"] == 5
     assert await store.received(*copies) == [1] * 5
+
+
+async def test_an_end_does_not_wait_for_an_answer_that_never_comes(
+    settings: Settings, apns: ApnsStandIn, store: Store
+) -> None:
+    """A supervisor kills after ten seconds; what is still out then is another node's."""
+    app = await store.app()
+    copy = await store.copy(app, "anna", "a1")
+    apns.answer(copy.device_token, delay=3600.0, times=1)
+    async with AsyncExitStack() as stack:
+        ending = await Relay.start(settings, stack)
+        async with aiohttp.ClientSession(ending.url) as session:
+            status, answer = await Store(session, apns, store.operator_token).send(app, {copy.customer: []})
+        assert status == 202
+        started = time.monotonic()
+    assert time.monotonic() - started < 20
+    page = await store.done(app, answer["push_id"])
+    assert page["counts"]["delivered"] == 1
 
 
 async def test_an_error_of_any_kind_does_not_end_the_dispatcher(store: Store, relay: Relay) -> None:

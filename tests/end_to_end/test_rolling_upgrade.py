@@ -1,0 +1,122 @@
+"""From the first version to today's without an end: its schema and its data, and nodes of both side by side.
+
+The wheel in `versions/` is the first version as it was. It stays: every later version has to get along with it, or say
+in its migration why not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import zipfile
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import aiohttp
+import asyncpg
+import msgspec
+import pytest
+import yaml
+
+from relay.app import Relay
+from relay.config import Settings
+from relay.store.database import migrations
+from relay.store.embedded import EmbeddedPostgres
+from sdk_stub.apns import ApnsStandIn
+
+from .store import Store
+
+_WHEEL = Path(__file__).parent / "versions" / "push_relay-0.1.0-py3-none-any.whl"
+_SECTIONS = ("http", "database", "apns", "keys", "dispatch")
+"""What the first version's settings know."""
+
+
+@pytest.fixture
+async def database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    """An empty database."""
+    name = f"test_{uuid4().hex}"
+    connection = await asyncpg.connect(postgres.url())
+    await connection.execute(f"CREATE DATABASE {name}")
+    yield postgres.url(name)
+    await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await connection.close()
+
+
+class FirstVersion:
+    """The commands of the first version."""
+
+    def __init__(self, settings: Settings, directory: Path) -> None:
+        with zipfile.ZipFile(_WHEEL) as wheel:
+            wheel.extractall(directory / "first")
+        self._directory = directory
+        self._file = directory / "first.yaml"
+        known = {name: msgspec.to_builtins(getattr(settings, name)) for name in _SECTIONS}
+        self._file.write_text(yaml.safe_dump(known))
+
+    async def run(self, *command: str) -> Process:
+        environment = {**os.environ, "PYTHONPATH": str(self._directory / "first")}
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "relay", *command, "--config", str(self._file)),
+            stdout=PIPE,
+            cwd=self._directory,
+            env=environment,
+        )
+
+    async def operator_token(self) -> str:
+        process = await self.run("operator-token")
+        output, _ = await process.communicate()
+        assert process.returncode == 0
+        return output.decode().strip()
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[tuple[Process, str]]:
+        process = await self.run("serve")
+        try:
+            assert process.stdout is not None
+            line = (await process.stdout.readline()).decode()
+            yield process, line.split("listens at ")[1].split(";")[0]
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+async def test_a_rolling_upgrade_loses_nothing(
+    settings: Settings, apns: ApnsStandIn, database_url: str, tmp_path: Path
+) -> None:
+    first = FirstVersion(settings, tmp_path)
+    token = await first.operator_token()  # this makes the first version's schema
+    admin = await asyncpg.connect(database_url)
+    applied = [row[0] for row in await admin.fetch("SELECT name FROM migration")]
+    assert 0 < len(applied) < len(migrations())
+    async with AsyncExitStack() as stack:
+        old, old_url = await stack.enter_async_context(first.serving())
+        before = Store(await stack.enter_async_context(aiohttp.ClientSession(old_url)), apns, token)
+        app = await before.app()
+        copies = [await before.copy(app, "anna", f"a{n}") for n in range(3)]
+        anna = {copies[0].customer: []}
+        assert (await before.push(app, anna))["counts"]["delivered"] == 3
+        apns.answer(
+            copies[0].device_token, 503, "ServiceUnavailable", times=3
+        )  # tried again and again meanwhile
+        _, waiting = await before.send(app, anna)
+
+        new = await Relay.start(settings, stack)
+        assert await admin.fetchval("SELECT count(*) FROM migration") == len(migrations())
+        after = Store(await stack.enter_async_context(aiohttp.ClientSession(new.url)), apns, token)
+        assert (await after.done(app, waiting["push_id"]))["counts"]["delivered"] == 3
+        for side in (before, after):
+            assert (await side.push(app, anna))["counts"]["delivered"] == 3
+            assert (await side.push(app, "all"))["counts"]["delivered"] == 3
+        later = await after.copy(app, "bert", "b1")
+        assert (await before.push(app, {later.customer: []}))["counts"]["delivered"] == 1
+
+        old.terminate()
+        assert await old.wait() == 0
+        assert (await after.push(app, anna))["counts"]["delivered"] == 3
+        assert await after.received(*copies, later) == [7] * 3 + [1]
+    await admin.close()
