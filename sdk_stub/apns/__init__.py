@@ -3,7 +3,9 @@
 from .answers import ScriptedAnswer
 from .client import ControlClient, ControlError
 from .errors import ConflictError, InvalidError, NotFoundError, StandInError, StateFileError
+from .faults import ListenerFault
 from .limits import Limits
+from .receipts import Receipt
 from .registry import Device, Environment, IssuedKey
 from .server import run
 from .stand_in import ApnsStandIn
@@ -18,7 +20,9 @@ __all__ = [
     "InvalidError",
     "IssuedKey",
     "Limits",
+    "ListenerFault",
     "NotFoundError",
+    "Receipt",
     "ScriptedAnswer",
     "StandInError",
     "StateFileError",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import random
 import signal
 import sys
 from pathlib import Path
@@ -24,6 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--state-file", type=Path, help="keep keys and device tokens over a restart")
     parser.add_argument("--ca-file", type=Path, help="where to write the certificate clients must trust")
     parser.add_argument("--initial-streams", type=int, default=1000, help="until the first accepted push")
+    parser.add_argument("--receipts", type=int, default=0, help="apns-ids to count, for whoever compares")
+    parser.add_argument("--seed", type=int, help="makes faults that have a share strike alike in each run")
     options = parser.parse_args(arguments)
     try:
         asyncio.run(_serve(options))
@@ -49,6 +52,8 @@ async def _serve(options: argparse.Namespace) -> None:
             state_file=options.state_file,
             ca_file=options.ca_file,
             limits=Limits(initial_streams=options.initial_streams),
+            kept_receipts=options.receipts,
+            chance=random.Random(options.seed),  # noqa: S311  nothing here is a secret
         )
     except asyncio.CancelledError:
         # Cancelled by a signal: that is how it ends.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -10,6 +11,8 @@ import aiohttp
 import msgspec
 
 from .answers import ScriptedAnswer
+from .faults import ListenerFault
+from .receipts import Receipt
 from .registry import Environment, IssuedKey
 from .statistics import StatisticsDocument
 
@@ -120,6 +123,28 @@ class ControlClient:
         """Let the device token answer as usual again."""
         await self._call("DELETE", f"/devices/{_part(device_token)}/answer")
 
+    async def set_fault(self, fault: ListenerFault, environment: Environment) -> None:
+        """Switch a fault of a listener on, in place of an earlier one of its kind."""
+        await self._call("POST", f"/listeners/{environment}/faults", msgspec.to_builtins(fault))
+
+    async def clear_faults(self, environment: Environment, kind: str | None = None) -> None:
+        """Switch a fault of a listener off, or all of them."""
+        query = f"?kind={_part(kind)}" if kind is not None else ""
+        await self._call("DELETE", f"/listeners/{environment}/faults{query}")
+
+    async def receipts(self) -> AsyncIterator[Receipt]:
+        """What was accepted, by apns-id. There may be a million of them: they are read as they come."""
+        async with self._opened().get(f"{self._url}/receipts") as response:
+            if response.status >= 400:
+                raise _refusal(response.status, await response.read())
+            async for line in response.content:
+                apns_id, device_token, count = line.decode().split()
+                yield Receipt(apns_id, device_token, int(count))
+
+    async def unregistered(self) -> dict[str, int]:
+        """By device token, the latest time (epoch milliseconds) that a 410 gave for it."""
+        return msgspec.convert(await self._call("GET", "/receipts/unregistered"), dict[str, int])
+
     async def statistics(self) -> StatisticsDocument:
         """The stand-in's counters."""
         return msgspec.convert(await self._call("GET", "/statistics"), StatisticsDocument)
@@ -127,15 +152,18 @@ class ControlClient:
     async def _call(
         self, method: str, path: str, body: Any = None, *, after: int = 0, wait: float = 0.0
     ) -> Any:
-        if self._session is None:
-            self._session = aiohttp.ClientSession()
         query = {name: str(value) for name, value in (("after", after), ("wait", wait)) if value}
         # The default timeout of five minutes outlasts every wait.
-        async with self._session.request(method, self._url + path, json=body, params=query) as response:
+        async with self._opened().request(method, self._url + path, json=body, params=query) as response:
             data = await response.read()
         if response.status >= 400:
             raise _refusal(response.status, data)
         return msgspec.json.decode(data) if data else None
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession()
+        return self._session
 
 
 def _part(text: str) -> str:

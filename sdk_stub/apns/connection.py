@@ -3,7 +3,7 @@
 What a client can make us hold is bounded: streams by the announced limit, a body by the largest payload,
 unsent answers by pausing to read while the client does not.
 
-The verbs at the end (`goaway`, `change_settings`, `abort`) are the places where connection-level faults take
+The verbs at the end (`goaway`, `limit_streams`, `abort`, …) are the places where connection-level faults take
 hold.
 """
 
@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
+import struct
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
@@ -29,7 +31,7 @@ from h2.events import (
 )
 from h2.exceptions import H2Error
 from h2.settings import SettingCodes
-from hyperframe.frame import GoAwayFrame
+from hyperframe.frame import GoAwayFrame, RstStreamFrame
 
 from .certificates import read_client_certificate
 from .checks import Peer, Request
@@ -47,6 +49,9 @@ BODY_CUT_OFF = 64 * 1024
 _SWEEP_STREAMS = 512
 # What a thousand streams of the usual payload need before we get round to reading them.
 CONNECTION_WINDOW = 4 * 1024 * 1024
+# Answers that may be on their way at once: so many a connection that is cut off can take with it.
+_ON_THE_WAY = 1000
+_RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
 
 
 class Host(Protocol):
@@ -54,6 +59,10 @@ class Host(Protocol):
 
     limits: Limits
     statistics: Statistics
+
+    @property
+    def max_streams(self) -> int:
+        """Concurrent streams after the first accepted push, now."""
 
     def opened(self, connection: Connection) -> bool:
         """Admit a connection; False when there are too many."""
@@ -68,7 +77,17 @@ class Host(Protocol):
 class _Stream:
     """A request on its way in, or its answer on its way out."""
 
-    __slots__ = ("answered", "body", "headers", "size", "started", "timer", "unsent")
+    __slots__ = (
+        "answered",
+        "body",
+        "frame_bytes",
+        "headers",
+        "reset_after",
+        "size",
+        "started",
+        "timer",
+        "unsent",
+    )
 
     def __init__(self, headers: list[tuple[bytes, bytes]], started: float) -> None:
         self.headers = headers
@@ -78,6 +97,8 @@ class _Stream:
         self.answered = False
         self.timer: asyncio.TimerHandle | None = None
         self.unsent = b""
+        self.frame_bytes: int | None = None
+        self.reset_after: int | None = None
 
 
 class Connection(asyncio.Protocol):
@@ -89,12 +110,15 @@ class Connection(asyncio.Protocol):
         self._statistics = host.statistics
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._h2 = server_connection(host.limits.initial_streams)
-        self._stream_limit = host.limits.initial_streams
+        self._stream_limit = min(host.limits.initial_streams, host.max_streams)
+        self._h2 = server_connection(self._stream_limit)
         self._streams: dict[int, _Stream] = {}
         self._begun = 0
         self._broken_off = 0
         self._last_stream_id: int | None = None  # set by goaway
+        self._last_judged = 0
+        self._accepted = 0
+        self._silent = False
         self._last_heard = self._loop.time()
         self._paused_since: float | None = None
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
@@ -217,11 +241,20 @@ class Connection(asyncio.Protocol):
     # -- answers --
 
     def _answer_request(self, stream_id: int, stream: _Stream) -> None:
+        if self._silent or self._transport is None or self._transport.is_closing():
+            return  # nobody would get the answer: nothing is received
         stream.answered = True
         reply = self._host.reply(read_request(stream.headers, stream.body, stream.size), self.peer)
         stream.headers, stream.body = [], b""
-        if reply.status == 200 and self._stream_limit < self._host.limits.max_streams:
-            self.change_settings({SettingCodes.MAX_CONCURRENT_STREAMS: self._host.limits.max_streams})
+        if reply.connection:
+            self._disturb(stream_id, reply)
+            if reply.connection != "goaway":
+                return
+        self._last_judged = max(self._last_judged, stream_id)
+        if reply.status == 200:
+            self._accepted += 1
+            if self._stream_limit < self._host.max_streams:
+                self._announce_streams(self._host.max_streams)
         if reply.delay > 0:
             stream.timer = self._loop.call_later(reply.delay, self._answer_late, stream_id, reply)
         else:
@@ -248,6 +281,7 @@ class Connection(asyncio.Protocol):
         headers = [(b":status", b"%d" % reply.status), *reply.headers]
         self._h2.send_headers(stream_id, headers, end_stream=not reply.body)
         stream.unsent, stream.started = reply.body, self._loop.time()
+        stream.frame_bytes, stream.reset_after = reply.frame_bytes, reply.reset_after
         self._send_body(stream_id, stream)
 
     def _send_body(self, stream_id: int, stream: _Stream) -> None:
@@ -255,9 +289,14 @@ class Connection(asyncio.Protocol):
             room = min(self._h2.local_flow_control_window(stream_id), self._h2.max_outbound_frame_size)
             if room <= 0:
                 return  # WINDOW_UPDATE brings us back
+            room = min(room, stream.frame_bytes or room)
             part, stream.unsent = stream.unsent[:room], stream.unsent[room:]
             self._h2.send_data(stream_id, part, end_stream=not stream.unsent)
         self._drop(stream_id)
+        if stream.reset_after is not None:
+            # Not through h2: the stream has ended for it.
+            self._flush()
+            self._write(RstStreamFrame(stream_id, error_code=stream.reset_after).serialize())
         if stream.size > BODY_CUT_OFF:
             # Answered before the request's end: RFC 9113 section 8.1 asks for this.
             open_stream = self._h2.streams.get(stream_id)
@@ -281,8 +320,10 @@ class Connection(asyncio.Protocol):
         self._last_stream_id = self._h2.highest_inbound_stream_id
 
     def _flush(self) -> None:
-        data = self._h2.data_to_send()
-        if data and self._transport is not None and not self._transport.is_closing():
+        self._write(self._h2.data_to_send())
+
+    def _write(self, data: bytes) -> None:
+        if data and not self._silent and self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
     def _close_if_done(self) -> None:
@@ -332,14 +373,60 @@ class Connection(asyncio.Protocol):
         debug_data = b"" if reason is None else msgspec.json.encode({"reason": reason})
         frame = GoAwayFrame(0, last_stream_id=last, error_code=error_code, additional_data=debug_data)
         self._flush()
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(frame.serialize())
+        self._write(frame.serialize())
         self._close_if_done()
 
-    def change_settings(self, settings: dict[SettingCodes, int]) -> None:
-        """Announce other SETTINGS. A higher limit of streams holds at once, a lower one too."""
-        self._h2.update_settings(cast(dict[SettingCodes | int, int], settings))
-        self._stream_limit = settings.get(SettingCodes.MAX_CONCURRENT_STREAMS, self._stream_limit)
+    def limit_streams(self, most: int) -> None:
+        """Announce another limit of concurrent streams. A higher one holds at once, a lower one too."""
+        self._announce_streams(most)
+        self._flush()
+
+    def reset(self) -> None:
+        """Reset the TCP connection. What was answered a moment ago may be lost with it."""
+        self._note_risk()
+        self._flush()
+        if self._transport is not None:
+            found = self._transport.get_extra_info("socket")
+            if found is not None:
+                found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+        self.abort()
+
+    def stall(self) -> None:
+        """Go on reading, and say nothing any more."""
+        self._note_risk()
+        self._flush()
+        self._silent = True
+
+    def _announce_streams(self, most: int) -> None:
+        self._h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: most})
+        self._stream_limit = most
+
+    def _disturb(self, stream_id: int, reply: Reply) -> None:
+        """What a reply does to the connection as a whole, unless it is going away already."""
+        if reply.connection == "reset":
+            self.reset()
+        elif reply.connection == "stall":
+            self.stall()
+        elif reply.connection == "goaway":
+            if self._last_stream_id is None:
+                # Closed by `_close_if_done`, once this stream and all others have their answers.
+                self.goaway(reason="Shutdown")
+        else:
+            self._leave_unprocessed(stream_id)
+
+    def _leave_unprocessed(self, stream_id: int) -> None:
+        """Refuse a stream, and with GOAWAY all after the last one that was judged."""
+        self._drop(stream_id)
+        if stream_id < self._last_judged or self._last_stream_id is not None:
+            # A GOAWAY cannot say that it was left out.
+            self._h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
+            return
+        for above in [number for number in self._streams if number > self._last_judged]:
+            self._drop(above)
+        self.goaway(last_stream_id=self._last_judged, reason="Shutdown")
+
+    def _note_risk(self) -> None:
+        self._statistics.answers_at_risk += min(self._accepted, _ON_THE_WAY)
 
     def abort(self) -> None:
         """Drop the TCP connection without a word."""

@@ -11,14 +11,17 @@ import errno
 import logging
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import msgspec
 from aiohttp import web
 
 from .answers import ScriptedAnswer
-from .errors import InvalidError, StandInError
-from .registry import Environment
+from .errors import InvalidError, NotFoundError, StandInError
+from .faults import ListenerFault
+from .receipts import Receipt
+from .registry import ENVIRONMENTS, Environment
 
 if TYPE_CHECKING:
     from .stand_in import ApnsStandIn
@@ -29,6 +32,9 @@ _log = logging.getLogger(__name__)
 MAX_BODY_BYTES = 8 * 1024 * 1024
 # Issuing in bulk saves a benchmark 100,000 requests.
 MAX_TOKENS = 100_000
+
+# Receipts are written so many at a time: a million of them must not stall the listeners.
+RECEIPTS_AT_ONCE = 5_000
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 T = TypeVar("T")
@@ -112,6 +118,11 @@ class ControlServer:
                 web.get("/devices/{token}/notifications", self._notifications),
                 web.put("/devices/{token}/answer", self._set_answer),
                 web.delete("/devices/{token}/answer", self._clear_answer),
+                web.get("/receipts", self._receipts),
+                web.get("/receipts/unregistered", self._unregistered),
+                web.get("/listeners/{environment}/faults", self._faults),
+                web.post("/listeners/{environment}/faults", self._set_fault),
+                web.delete("/listeners/{environment}/faults", self._clear_faults),
             ]
         )
         return application
@@ -180,6 +191,32 @@ class ControlServer:
         self._stand_in.clear_answer(request.match_info["token"])
         return web.Response(status=204)
 
+    async def _receipts(self, request: web.Request) -> web.StreamResponse:
+        """A line for each notification: apns-id, device token, how often it was accepted."""
+        receipts = self._stand_in.receipts.all()
+        first = _receipt_lines(list(islice(receipts, RECEIPTS_AT_ONCE)))  # refused before the answer begins
+        response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
+        await response.prepare(request)
+        await response.write(first)
+        while part := list(islice(receipts, RECEIPTS_AT_ONCE)):
+            await response.write(_receipt_lines(part))
+        await response.write_eof()
+        return response
+
+    async def _unregistered(self, _: web.Request) -> web.Response:
+        return _json(self._stand_in.receipts.dead())
+
+    async def _faults(self, request: web.Request) -> web.Response:
+        return _json(self._stand_in.listeners[_environment(request)].faults.active())
+
+    async def _set_fault(self, request: web.Request) -> web.Response:
+        await self._stand_in.set_fault(await _body(request, ListenerFault), _environment(request))
+        return web.Response(status=204)
+
+    async def _clear_faults(self, request: web.Request) -> web.Response:
+        await self._stand_in.clear_faults(_environment(request), request.query.get("kind"))
+        return web.Response(status=204)
+
 
 @web.middleware
 async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -204,6 +241,18 @@ async def _body(request: web.Request, kind: type[T]) -> T:
         return msgspec.json.decode(await request.read() or b"{}", type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidError(f"body: {error}") from error
+
+
+def _environment(request: web.Request) -> Environment:
+    name = request.match_info["environment"]
+    for environment in ENVIRONMENTS:
+        if environment == name:
+            return environment
+    raise NotFoundError("there is no such listener")
+
+
+def _receipt_lines(receipts: list[Receipt]) -> bytes:
+    return "".join(f"{one.apns_id} {one.device_token} {one.count}\n" for one in receipts).encode()
 
 
 def _whole(request: web.Request, name: str) -> int:

@@ -9,53 +9,49 @@ import ssl
 
 from .checks import Peer, Request
 from .connection import Connection
+from .faults import Faults, ListenerFault
 from .limits import Limits
 from .registry import Environment
-from .service import Reply, Service
+from .service import Reply
 from .statistics import Statistics
 
 SWEEP_SECONDS = 5.0
 HANDSHAKE_SECONDS = 10.0
+_LISTEN_AGAIN = 10.0
+"""Seconds in which a port that was given up is to be had again: somebody may be using it for a moment."""
 
 
 class Listener:
     """Serves one environment. `connections` are the open ones, for whoever wants to disturb them."""
 
     def __init__(
-        self, environment: Environment, service: Service, statistics: Statistics, limits: Limits
+        self, environment: Environment, faults: Faults, statistics: Statistics, limits: Limits
     ) -> None:
         self.environment = environment
+        self.faults = faults
         self.limits = limits
         self.statistics = statistics
         self.connections: set[Connection] = set()
         self.port = 0
-        self._service = service
+        self._host = ""
+        self._context: ssl.SSLContext | None = None
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._all_closed = asyncio.Event()
 
     async def start(self, host: str, port: int, context: ssl.SSLContext, *, fallback: bool) -> None:
-        """Listen on host and port (0: any free one; with `fallback` also if the port is taken)."""
-        loop = asyncio.get_running_loop()
+        """Listen on host and port (0: any free one; with `fallback` also if the port is taken).
 
-        async def listen(port: int) -> asyncio.Server:
-            return await loop.create_server(
-                lambda: Connection(self),
-                host,
-                port,
-                ssl=context,
-                backlog=1024,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS,
-                ssl_shutdown_timeout=1.0,
-            )
-
+        `context` is this listener's alone.
+        """
+        context.sni_callback = self._greet
+        self._host, self._context = host, context
         try:
-            self._server = await listen(port)
+            await self._listen(port)
         except OSError as error:
             if not (fallback and port and error.errno == errno.EADDRINUSE):
                 raise
-            self._server = await listen(0)
-        self.port = self._server.sockets[0].getsockname()[1]
+            await self._listen(0)
         self._sweeper = asyncio.create_task(self._sweep())
 
     async def stop(self, grace_seconds: float) -> None:
@@ -64,10 +60,7 @@ class Listener:
             self._sweeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._sweeper
-        if self._server is not None:
-            self._server.close()
-        for connection in list(self.connections):
-            connection.goaway(reason="Shutdown")
+        self._close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_seconds):
                 await self._wait_closed()
@@ -77,7 +70,35 @@ class Listener:
             async with asyncio.timeout(1.0):
                 await self._wait_closed()
 
+    # -- faults --
+
+    async def set_fault(self, fault: ListenerFault) -> None:
+        """Switch a fault on."""
+        self.faults.set(fault)
+        if fault.kind == "one_stream":
+            self._limit_streams()
+        elif fault.kind == "tls_failure":
+            self._send_away()
+        elif fault.kind == "connection_refused":
+            self._close()
+
+    async def clear_faults(self, kind: str | None = None) -> None:
+        """Switch a fault off, or all. Raises OSError if somebody else has taken the port meanwhile."""
+        for fault in self.faults.active():
+            if kind not in (None, fault.kind):
+                continue
+            self.faults.clear(fault.kind)
+            if fault.kind == "one_stream":
+                self._limit_streams()
+            elif fault.kind == "connection_refused":
+                await self._listen_again()
+
     # -- what connections ask --
+
+    @property
+    def max_streams(self) -> int:
+        """Concurrent streams after the first accepted push, now."""
+        return 1 if self.faults.strikes("one_stream") else self.limits.max_streams
 
     def opened(self, connection: Connection) -> bool:
         """Admit a connection; False when there are too many."""
@@ -96,7 +117,51 @@ class Listener:
 
     def reply(self, request: Request, peer: Peer) -> Reply:
         """The reply to a complete request."""
-        return self._service.reply(request, peer, self.environment)
+        return self.faults.reply(request, peer, self.environment)
+
+    # -- opening and closing --
+
+    async def _listen(self, port: int) -> None:
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: Connection(self),
+            self._host,
+            port,
+            ssl=self._context,
+            backlog=1024,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS,
+            ssl_shutdown_timeout=1.0,
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _listen_again(self) -> None:
+        deadline = asyncio.get_running_loop().time() + _LISTEN_AGAIN
+        while True:
+            try:
+                await self._listen(self.port)
+                return
+            except OSError:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+            await asyncio.sleep(0.05)
+
+    def _close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        self._send_away()
+
+    def _send_away(self) -> None:
+        for connection in list(self.connections):
+            connection.goaway(reason="Shutdown")
+
+    def _limit_streams(self) -> None:
+        for connection in list(self.connections):
+            connection.limit_streams(self.max_streams)
+
+    def _greet(self, _: object, _name: str | None, _context: object) -> int | None:
+        """Called by OpenSSL in each handshake: None goes on with it, an alert ends it."""
+        if self.faults.strikes("tls_failure"):
+            return ssl.ALERT_DESCRIPTION_HANDSHAKE_FAILURE
+        return None
 
     async def _wait_closed(self) -> None:
         while self.connections:

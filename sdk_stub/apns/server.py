@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,8 @@ async def run(
     state_file: Path | None = None,
     ca_file: Path | None = None,
     limits: Limits | None = None,
+    kept_receipts: int = 0,
+    chance: random.Random | None = None,
     announce: Callable[[str], None] = print,
     started: Callable[[ApnsStandIn], None] | None = None,
 ) -> None:
@@ -40,6 +43,8 @@ async def run(
         state_file=state_file,
         ca_file=ca_file,
         limits=limits,
+        kept_receipts=kept_receipts,
+        chance=chance,
     ) as stand_in:
         announce(f"APNs production  {stand_in.production_url}")
         announce(f"APNs sandbox     {stand_in.sandbox_url}")

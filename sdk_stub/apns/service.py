@@ -1,7 +1,7 @@
 """From a complete request to the reply it gets: prescribed answers, Apple's checks, delivery.
 
-Everything here is decided synchronously; the connection acts on the `Reply`. Other ways to misbehave (a
-storm of 429, a stall) are further `Interceptor`s, asked in order before the checks.
+Everything here is decided synchronously; the connection acts on the `Reply`. Other ways to misbehave are
+further `Interceptor`s, asked in order before the checks, and the faults of a listener (`faults`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -18,6 +18,7 @@ from .checks import UUID_FORM, Peer, Request, Situation, judge
 from .inbox import Inbox, Notification
 from .provider_tokens import ProviderToken, Verifier
 from .reasons import Rejection, error_body
+from .receipts import Receipts
 from .registry import Environment, Registry
 from .statistics import Statistics
 
@@ -35,6 +36,10 @@ class Reply(msgspec.Struct, frozen=True):
         body: sent after the headers; may be empty.
         delay: seconds to wait before any of it.
         reset: HTTP/2 error code to reset the stream with instead of answering.
+        reset_after: the same, after the complete answer.
+        frame_bytes: the body goes out in DATA frames of so many bytes; None: as large as they may be.
+        connection: what becomes of the connection: GOAWAY after this answer; GOAWAY that leaves this and all later
+        streams unprocessed; a TCP reset; or it is read and says nothing any more.
     """
 
     status: int
@@ -42,6 +47,9 @@ class Reply(msgspec.Struct, frozen=True):
     body: bytes = b""
     delay: float = 0.0
     reset: int | None = None
+    reset_after: int | None = None
+    frame_bytes: int | None = None
+    connection: Literal["", "goaway", "goaway_unprocessed", "reset", "stall"] = ""
 
 
 class Interceptor(Protocol):
@@ -60,6 +68,7 @@ class Service:
         inbox: Inbox,
         answers: Answers,
         statistics: Statistics,
+        receipts: Receipts,
         *,
         clock: Callable[[], float],
         random_bytes: Callable[[int], bytes],
@@ -69,7 +78,8 @@ class Service:
         self._registry = registry
         self._inbox = inbox
         self._answers = answers
-        self._statistics = statistics
+        self.statistics = statistics
+        self._receipts = receipts
         self._clock = clock
         self._random_bytes = random_bytes
         self._token_update_seconds = token_update_seconds
@@ -86,13 +96,23 @@ class Service:
         except Exception as error:
             # Its text or traceback may hold a token, so only where it happened is logged.
             _log.error("cannot answer a request: %s", type(error).__name__)
-            return self._rejected(self._apns_id(request), Rejection("InternalServerError"))
+            return self.refuse(request, Rejection("InternalServerError"))
+
+    def refuse(self, request: Request, rejection: Rejection) -> Reply:
+        """The reply that does not accept a request, whatever the checks would say."""
+        return self._rejected(request, self._apns_id(request), rejection)
+
+    def remove_app(self, device_token: str) -> None:
+        """The app is removed from that device now, unless it was before or never was there."""
+        device = self._registry.device(device_token)
+        if device is not None and device.unregistered_ms is None:
+            self._registry.unregister(device_token)
 
     def _reply(self, request: Request, peer: Peer, environment: Environment) -> Reply:
         apns_id = self._apns_id(request)
         answer = self._answers.take(request.device_token)
         if answer is not None and (answer.status != 200 or answer.script.fault == "reset"):
-            return self._scripted(apns_id, answer)
+            return self._scripted(request, apns_id, answer)
         now = self._clock()
         bearer = request.bearer
         token = self._verifier.verify(bearer) if bearer is not None and peer.certificate is None else None
@@ -100,7 +120,7 @@ class Service:
         rejection = judge(request, situation)
         delay = 0.0 if answer is None else answer.script.delay
         if rejection is not None:
-            return self._rejected(apns_id, rejection, delay)
+            return self._rejected(request, apns_id, rejection, delay)
         self._deliver(request, peer, token, environment, now, apns_id)
         headers = [(b"apns-id", apns_id.encode())]
         if environment == "sandbox":
@@ -144,15 +164,18 @@ class Service:
                 key_id,
             )
         )
-        self._statistics.accepted += 1
-        self._statistics.statuses[200] += 1
+        self._receipts.accepted(apns_id, device_token)
+        self.statistics.accepted += 1
+        self.statistics.statuses[200] += 1
 
-    def _rejected(self, apns_id: str, rejection: Rejection, delay: float = 0.0) -> Reply:
+    def _rejected(self, request: Request, apns_id: str, rejection: Rejection, delay: float = 0.0) -> Reply:
         self._count(rejection.status, rejection.reason)
+        if rejection.timestamp is not None:
+            self._receipts.unregistered(request.device_token, rejection.timestamp)
         body = error_body(rejection.reason, rejection.timestamp)
         return Reply(rejection.status, [(b"apns-id", apns_id.encode())], body, delay)
 
-    def _scripted(self, apns_id: str, answer: Resolved) -> Reply:
+    def _scripted(self, request: Request, apns_id: str, answer: Resolved) -> Reply:
         script = answer.script
         if script.fault == "reset":
             self._count(None, "reset")
@@ -161,6 +184,8 @@ class Service:
         timestamp = script.timestamp
         if timestamp is None and answer.status == 410:
             timestamp = int(self._clock() * 1000)
+        if timestamp is not None and answer.status == 410:
+            self._receipts.unregistered(request.device_token, timestamp)
         if script.fault == "no_body":
             body = b""
         elif script.body is not None:
@@ -172,9 +197,9 @@ class Service:
         return Reply(answer.status, [(b"apns-id", apns_id.encode())], body, script.delay)
 
     def _count(self, status: int | None, reason: str) -> None:
-        self._statistics.rejected[reason] += 1
+        self.statistics.rejected[reason] += 1
         if status is not None:
-            self._statistics.statuses[status] += 1
+            self.statistics.statuses[status] += 1
 
     def _apns_id(self, request: Request) -> str:
         """The request's own apns-id, if it is a UUID, else a new one."""

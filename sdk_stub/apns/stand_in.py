@@ -11,6 +11,7 @@ For example::
 
 from __future__ import annotations
 
+import random
 import secrets
 import time
 from collections.abc import Callable
@@ -23,9 +24,11 @@ from . import state_file as state_files
 from .answers import Answers, Fault, ScriptedAnswer
 from .certificates import Authority
 from .control import ControlServer
+from .faults import Faults, ListenerFault
 from .inbox import Inbox, Notification
 from .limits import Limits
 from .listener import Listener
+from .receipts import Receipts
 from .registry import ENVIRONMENTS, Device, Environment, IssuedKey, Registry
 from .service import Service
 from .statistics import Statistics, StatisticsDocument
@@ -47,11 +50,14 @@ class ApnsStandIn:
         limits: what a client may take, e.g. `Limits(initial_streams=1)` for Apple's cautious beginning.
         token_update_seconds: the least time between two provider tokens of a key on a connection; 0 allows
         any. kept_per_token, kept_total: how many received notifications are kept, per device token and
-        altogether. grace_seconds: how long open streams may take at the end.
+        altogether. kept_receipts: of how many apns-ids it is known how often they were accepted.
+        grace_seconds: how long open streams may take at the end.
+        chance: decides which requests a fault strikes that has a share.
 
     Attributes:
         listeners: by environment; their `connections` can be disturbed.
         service: its `interceptors` may answer in place of APNs.
+        receipts: what was accepted, by apns-id, as far as `kept_receipts` goes.
     """
 
     def __init__(
@@ -70,7 +76,9 @@ class ApnsStandIn:
         token_update_seconds: float = 20 * 60,
         kept_per_token: int = 1000,
         kept_total: int = 50_000,
+        kept_receipts: int = 0,
         grace_seconds: float = 1.0,
+        chance: random.Random | None = None,
     ) -> None:
         self.host = host
         self.ca_file = ca_file
@@ -85,17 +93,22 @@ class ApnsStandIn:
         self._inbox = Inbox(kept_per_token, kept_total)
         self._answers = Answers()
         self._statistics = Statistics()
+        self.receipts = Receipts(kept_receipts)
+        chance = chance or random.Random()  # noqa: S311  nothing here is a secret
         self.service = Service(
             self._registry,
             self._inbox,
             self._answers,
             self._statistics,
+            self.receipts,
             clock=clock,
             random_bytes=random_bytes,
             token_update_seconds=token_update_seconds,
         )
         self.listeners: dict[Environment, Listener] = {
-            environment: Listener(environment, self.service, self._statistics, limits or Limits())
+            environment: Listener(
+                environment, Faults(self.service, chance, clock), self._statistics, limits or Limits()
+            )
             for environment in ENVIRONMENTS
         }
         self._control = ControlServer(self)
@@ -117,8 +130,8 @@ class ApnsStandIn:
         try:
             if self.ca_file is not None:
                 state_files.write_file(self.ca_file, self.ca_pem.encode(), 0o644)
-            context = self._authority.server_context()
             for environment, listener in self.listeners.items():
+                context = self._authority.server_context()
                 await listener.start(self.host, self._ports[environment], context, fallback=self._fallback)
             await self._control.start(self.host, self._control_port, fallback=self._fallback)
         except BaseException:
@@ -254,6 +267,19 @@ class ApnsStandIn:
     def clear_answer(self, device_token: str) -> None:
         """Let a device token answer as usual again. Raises NotFoundError."""
         self._answers.clear(self._registry.require_device(device_token).token)
+
+    async def set_fault(self, fault: ListenerFault, environment: Environment | None = None) -> None:
+        """Switch a fault of a listener on, in place of an earlier one of its kind; None: of both."""
+        for listener in self._listeners_of(environment):
+            await listener.set_fault(fault)
+
+    async def clear_faults(self, environment: Environment | None = None, kind: str | None = None) -> None:
+        """Switch a fault of a listener off, or all of them. Raises OSError if its port is taken meanwhile."""
+        for listener in self._listeners_of(environment):
+            await listener.clear_faults(kind)
+
+    def _listeners_of(self, environment: Environment | None) -> list[Listener]:
+        return list(self.listeners.values()) if environment is None else [self.listeners[environment]]
 
     def statistics(self) -> StatisticsDocument:
         """The counters since the start."""

@@ -12,7 +12,8 @@ class StatisticsDocument(TypedDict):
     """The counters as the control API gives them.
 
     `rejected` counts by reason, `statuses` by HTTP status; `streams` are requests begun, `resets` those the
-    client or the stand-in broke off, `refused` those above the limit of concurrent streams.
+    client or the stand-in broke off, `refused` those above the limit of concurrent streams. `answers_at_risk` are
+    accepted notifications whose 200 may never have arrived, because a fault lost it or cut its connection.
     """
 
     accepted: int
@@ -25,6 +26,7 @@ class StatisticsDocument(TypedDict):
     resets: int
     refused: int
     protocol_errors: int
+    answers_at_risk: int
 
 
 class Statistics(msgspec.Struct):
@@ -40,6 +42,7 @@ class Statistics(msgspec.Struct):
     resets: int = 0
     refused: int = 0
     protocol_errors: int = 0
+    answers_at_risk: int = 0
 
     def document(self) -> StatisticsDocument:
         """A copy, ready for JSON."""
@@ -54,4 +57,5 @@ class Statistics(msgspec.Struct):
             "resets": self.resets,
             "refused": self.refused,
             "protocol_errors": self.protocol_errors,
+            "answers_at_risk": self.answers_at_risk,
         }
