@@ -127,12 +127,16 @@ class Faults:
     def strikes(self, kind: ListenerKind) -> bool:
         """Whether a fault of the listener is on and, with its share, met now."""
         fault = self._active.get(kind)
-        return fault is not None and self._chance.random() < fault.share
+        if fault is None or self._chance.random() >= fault.share:
+            return False
+        self._service.statistics.faults[kind] += 1
+        return True
 
     def reply(self, request: Request, peer: Peer, environment: Environment) -> Reply:
         """The reply to a request: the usual one, or what the first fault that strikes makes of it."""
         for fault in self._active.values():
             if fault.kind not in LISTENER_KINDS and self._chance.random() < fault.share:
+                self._service.statistics.faults[fault.kind] += 1
                 return self._play(fault, request, lambda: self._service.reply(request, peer, environment))
         return self._service.reply(request, peer, environment)
 

@@ -13,7 +13,8 @@ class StatisticsDocument(TypedDict):
 
     `rejected` counts by reason, `statuses` by HTTP status; `streams` are requests begun, `resets` those the
     client or the stand-in broke off, `refused` those above the limit of concurrent streams. `answers_at_risk` are
-    accepted notifications whose 200 may never have arrived, because a fault lost it or cut its connection.
+    accepted notifications whose 200 may never have arrived, because a fault lost it or cut its connection. `faults`
+    counts by kind how often a listener's fault struck.
     """
 
     accepted: int
@@ -27,6 +28,7 @@ class StatisticsDocument(TypedDict):
     refused: int
     protocol_errors: int
     answers_at_risk: int
+    faults: dict[str, int]
 
 
 class Statistics(msgspec.Struct):
@@ -43,6 +45,7 @@ class Statistics(msgspec.Struct):
     refused: int = 0
     protocol_errors: int = 0
     answers_at_risk: int = 0
+    faults: Counter[str] = msgspec.field(default_factory=Counter)
 
     def document(self) -> StatisticsDocument:
         """A copy, ready for JSON."""
@@ -58,4 +61,5 @@ class Statistics(msgspec.Struct):
             "refused": self.refused,
             "protocol_errors": self.protocol_errors,
             "answers_at_risk": self.answers_at_risk,
+            "faults": dict(self.faults),
         }

@@ -1,0 +1,135 @@
+"""The comparison notices everything that it is there for: a check that cannot fail proves nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from chaos.verdict import DeviceToken, Evidence, Outcome, compare
+from relay.core.ids import ApnsIds
+
+PUSH, OTHER = UUID(int=1), UUID(int=2)
+
+
+def receipts(push: UUID, *installations: int) -> dict[str, int]:
+    return {ApnsIds(push).of(one): 1 for one in installations}
+
+
+def good() -> Evidence:
+    """Two pushes: three delivered, one of them at the second attempt, and one whose token was dead."""
+    return Evidence(
+        accepted={PUSH: 3, OTHER: 1},
+        outcomes=[
+            Outcome(PUSH, "delivered", "", 0, [1, 2]),
+            Outcome(PUSH, "delivered", "", 1, [3]),
+            Outcome(OTHER, "unregistered", "Unregistered", 0, [4]),
+        ],
+        receipts=receipts(PUSH, 1, 2, 3),
+        device_tokens=[
+            DeviceToken("aa", 1000.0, None),
+            DeviceToken("bb", 1000.0, "Unregistered"),
+            DeviceToken("cc", 1000.0, "moved"),
+        ],
+        dead={"bb": 1000, "aa": 900},
+    )
+
+
+def test_nothing_is_amiss():
+    verdict = compare(good())
+    assert verdict.broken == []
+    assert (verdict.pushes, verdict.accepted, verdict.delivered, verdict.unregistered) == (2, 4, 3, 1)
+    assert (verdict.retried, verdict.duplicates, verdict.lost) == (1, 0, 0)
+
+
+def test_a_target_without_an_outcome_is_lost():
+    evidence = good()
+    evidence.outcomes = [Outcome(PUSH, "delivered", "", 0, [1, 2]), *list(evidence.outcomes)[2:]]
+    assert compare(evidence).lost == 1
+    assert compare(evidence).broken == ["lost is 1, not 0"]
+
+
+def test_a_push_without_any_trace_is_lost():
+    evidence = good()
+    evidence.accepted = {**evidence.accepted, UUID(int=3): 7}
+    assert compare(evidence).lost == 7
+
+
+def test_what_apns_never_received_is_lost_whatever_the_ledger_says():
+    evidence = good()
+    evidence.receipts = receipts(PUSH, 1, 2)
+    assert compare(evidence).lost == 1
+    evidence.receipts = receipts(OTHER, 1, 2, 3)
+    assert compare(evidence).lost == 3, "of another push"
+
+
+def test_what_is_in_the_queue_still_is_not_lost_but_not_right_either():
+    evidence = good()
+    evidence.outcomes = list(evidence.outcomes)[:1] + list(evidence.outcomes)[2:]
+    evidence.waiting, evidence.rows_left = {PUSH: 1}, 1
+    verdict = compare(evidence)
+    assert (verdict.lost, verdict.pending, verdict.stuck) == (0, 1, 1)
+    assert len(verdict.broken) == 2
+    evidence.rows_held = 1
+    assert compare(evidence).stuck == 0
+
+
+def test_an_empty_row_that_is_left_is_stuck():
+    evidence = good()
+    evidence.rows_left = 1
+    assert compare(evidence).broken == ["stuck is 1, not 0"]
+
+
+@pytest.mark.parametrize(("may_repeat", "broken"), [(0, True), (1, True), (2, False)])
+def test_duplicates_count_beyond_what_is_explained(may_repeat: int, broken: bool):
+    evidence = good()
+    evidence.receipts = {one: 3 if number == 0 else 1 for number, one in enumerate(evidence.receipts)}
+    evidence.may_repeat = may_repeat
+    verdict = compare(evidence)
+    assert verdict.duplicates == 2
+    assert bool(verdict.broken) is broken
+
+
+def test_an_installation_that_ended_twice_is_noticed():
+    evidence = good()
+    evidence.outcomes = [Outcome(PUSH, "delivered", "", 0, [1, 2, 3]), *evidence.outcomes]
+    assert compare(evidence).surplus == 3
+
+
+def test_an_outcome_for_somebody_who_was_no_target_is_noticed():
+    evidence = good()
+    evidence.accepted = {PUSH: 2, OTHER: 1}
+    assert compare(evidence).surplus == 1
+
+
+@pytest.mark.parametrize("outcome", ["failed", "expired"])
+def test_what_failed_or_expired_is_noticed_with_its_reason(outcome: str):
+    evidence = good()
+    evidence.outcomes = [
+        replace(row, outcome=outcome, reason="InternalError") if row.push_id == OTHER else row
+        for row in evidence.outcomes
+    ]
+    verdict = compare(evidence)
+    assert verdict.broken == [f"{outcome} is 1, not 0"]
+    assert verdict.reasons == {f"{outcome}: InternalError": 1}
+
+
+@pytest.mark.parametrize("dead", [{}, {"bb": 999}])
+def test_a_token_retired_without_evidence_is_noticed(dead: dict[str, int]):
+    evidence = good()
+    evidence.dead = dead
+    assert compare(evidence).broken == ["wrongly_retired is 1, not 0"]
+
+
+def test_a_dead_token_that_was_kept_is_noticed():
+    evidence = good()
+    evidence.dead = {**evidence.dead, "aa": 1000}
+    assert compare(evidence).broken == ["kept_dead is 1, not 0"]
+
+
+def test_what_got_no_202_was_not_promised():
+    evidence = good()
+    evidence.accepted = {OTHER: 1}
+    verdict = compare(evidence)
+    assert (verdict.accepted, verdict.delivered, verdict.broken) == (1, 0, [])
