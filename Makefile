@@ -8,7 +8,7 @@ UV_PIP := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint cons
 # Programs start several times faster with their bytecode cached, so it is, whatever the environment says.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run serve test bench check lint types layers clean
+.PHONY: run serve test bench chaos check lint types layers clean
 
 run: $(VENV)/.run
 	@PORT=$(PORT) $(BIN)/push-relay demo
@@ -22,6 +22,10 @@ test: $(VENV)/.dev
 # The benchmarks. QUICK=1: the sender rows, within 50 s; JSON=1: a line of JSON for each row; DATE=…: writes RESULTS.md.
 bench: $(VENV)/.dev
 	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(JSON),--json) $(if $(DATE),--date $(DATE)) $(BENCH)
+
+# Nodes are killed and all else fails: nothing is lost. MINUTES=… (3), SEED=… plays a run again, JSON=1: one line.
+chaos: $(VENV)/.dev
+	@$(BIN)/python -m chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(JSON),--json) $(CHAOS)
 
 check: lint types layers
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from relay.core.ids import ApnsIds
 
-OWN_RETIREMENTS = frozenset({"moved", "withdrawn", "customer_changed", "retired"})
+OWN_RETIREMENTS = frozenset({"moved", "withdrawn", "customer_changed", "removed"})
 """Why the relay retires a device token without having been told by APNs."""
 
 

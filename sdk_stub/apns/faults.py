@@ -78,7 +78,7 @@ class ListenerFault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             - split_body: 503 or, received, 200, with a body in DATA frames of one byte.
             - too_many_requests (429), internal_server_error, service_unavailable, expired_provider_token,
               invalid_provider_token (403): Apple's answer; not received.
-            - unregistered_before: 410 of yesterday. unregistered_now: the app is removed; 410 with this moment, now
+            - unregistered_before: 410 of yesterday, unless the app has really gone. unregistered_now: the app is removed; 410 with this moment, now
               and at every later push to that device token.
             - one_stream: SETTINGS allow one concurrent stream.
             - tls_failure: handshakes fail. connection_refused: nobody listens. Open connections get a GOAWAY.
@@ -158,6 +158,8 @@ class Faults:
             case "no_body" | "html" | "split_body":
                 return self._odd_body(fault, request, usual)
             case "unregistered_before":
+                if self._service.is_removed(request.device_token):
+                    return usual()  # once told the truth about it, APNs does not take it back
                 long_ago = int(self._clock() * 1000) - _LONG_AGO_MS
                 return self._service.refuse(request, Rejection("Unregistered", long_ago))
             case "unregistered_now":

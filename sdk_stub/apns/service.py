@@ -102,6 +102,11 @@ class Service:
         """The reply that does not accept a request, whatever the checks would say."""
         return self._rejected(request, self._apns_id(request), rejection)
 
+    def is_removed(self, device_token: str) -> bool:
+        """Whether the app is gone from that device."""
+        device = self._registry.device(device_token)
+        return device is not None and device.unregistered_ms is not None
+
     def remove_app(self, device_token: str) -> None:
         """The app is removed from that device now, unless it was before or never was there."""
         device = self._registry.device(device_token)

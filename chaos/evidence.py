@@ -1,0 +1,65 @@
+"""What the run left behind: the ledger and the store in the database, the receipts at the stand-in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from uuid import UUID
+
+import asyncpg
+
+from chaos.verdict import DeviceToken, Evidence, Outcome
+from sdk_stub.apns import ControlClient
+
+_OUTCOMES = """
+SELECT push_id, outcome, reason, attempt, installations FROM delivery ORDER BY push_id
+"""
+# Who was there before a push to all, and still is, was one of its targets.
+_TARGETS_OF_ALL = """
+SELECT p.push_id, greatest(p.targets, (
+    SELECT count(*) FROM installation i JOIN device_token t USING (app_id, installation_id)
+    WHERE i.app_id = p.app_id AND i.enrolled_at < p.created_at AND i.retired_at IS NULL
+      AND t.registered_at < p.created_at AND t.retired_at IS NULL
+))
+FROM push p WHERE p.push_id = ANY($1::uuid[])
+"""
+_DEVICE_TOKENS = """
+SELECT encode(token, 'hex'), extract(epoch FROM registered_at)::float8 * 1000,
+       CASE WHEN retired_at IS NOT NULL THEN retired_reason END
+FROM device_token
+"""
+_WAITING = "SELECT push_id, sum(cardinality(installations))::bigint FROM batch GROUP BY push_id"
+_ROWS = """
+SELECT (SELECT count(*) FROM batch) + (SELECT count(*) FROM broadcast),
+       (SELECT count(*) FROM batch WHERE held_by IS NOT NULL)
+"""
+
+
+async def gather(
+    postgres_url: str,
+    apns: ControlClient,
+    accepted: Mapping[UUID, int | None],
+    population: int,
+    may_repeat: int,
+) -> Evidence:
+    """All of it. `accepted` None: a push to all; if nothing is known of it any more, it lost `population` targets."""
+    connection = await asyncpg.connect(postgres_url)
+    try:
+        to_all = [push_id for push_id, targets in accepted.items() if targets is None]
+        counted = {row[0]: row[1] for row in await connection.fetch(_TARGETS_OF_ALL, to_all)}
+        rows_left, rows_held = await connection.fetchrow(_ROWS) or (0, 0)
+        return Evidence(
+            accepted={
+                push_id: counted.get(push_id, population) if targets is None else targets
+                for push_id, targets in accepted.items()
+            },
+            outcomes=[Outcome(*row) for row in await connection.fetch(_OUTCOMES)],
+            receipts={one.apns_id: one.count async for one in apns.receipts()},
+            device_tokens=[DeviceToken(*row) for row in await connection.fetch(_DEVICE_TOKENS)],
+            dead=await apns.unregistered(),
+            waiting={row[0]: row[1] for row in await connection.fetch(_WAITING)},
+            rows_left=rows_left,
+            rows_held=rows_held,
+            may_repeat=may_repeat,
+        )
+    finally:
+        await connection.close()

@@ -1,0 +1,177 @@
+"""The app store: two apps with copies on devices, enrolled through the API; and the operator who looks after it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+import asyncpg
+
+from chaos.cluster import Cluster
+from sdk_stub.apns import Environment
+
+_BULK = 1000
+_TOKENS = """
+INSERT INTO device_token (app_id, installation_id, token, registered_at)
+SELECT i.app_id, i.installation_id, decode(g.token, 'hex'), clock_timestamp()
+FROM unnest($1::uuid[], $2::text[]) AS g (installation_uuid, token) JOIN installation_app i USING (installation_uuid)
+"""
+_CUSTOMERS = "SELECT value FROM scoped_identifier WHERE app_id = $1 AND kind = 'c'"
+_TIMEOUT = aiohttp.ClientTimeout(60)
+
+
+@dataclass
+class Copy:
+    """A copy of an app on a device, with what its publisher knows it by."""
+
+    uuid: UUID
+    install_token: str
+    customer: str
+    device: str
+
+
+@dataclass
+class App:
+    """An app. `customers` are the c_ of its first copies; `copies` those that come and go while we look."""
+
+    app_id: str
+    push_token: str
+    team_id: str
+    environment: Environment
+    bundle_id: str
+    customers: list[str] = field(default_factory=list)
+    copies: list[Copy] = field(default_factory=list)
+
+
+class Api:
+    """The relay's API at any of its nodes."""
+
+    def __init__(self, cluster: Cluster, chance: random.Random) -> None:
+        self._cluster = cluster
+        self._chance = chance
+
+    async def call(self, method: str, path: str, token: str, body: Any = None) -> tuple[int, Any]:
+        """(status, answer) of one try at one node; status 0 where there was no answer."""
+        node = self._chance.choice(self._cluster.nodes)
+        headers = {"Authorization": f"Bearer {token}"}
+        try:
+            async with self._cluster.http.request(
+                method, node.url + path, headers=headers, json=body, timeout=_TIMEOUT
+            ) as response:
+                return response.status, await response.json(
+                    content_type=None
+                ) if response.status != 204 else None
+        except (aiohttp.ClientError, TimeoutError, ValueError):  # ValueError: the answer broke off
+            return 0, None
+
+    async def until_done(self, method: str, path: str, token: str, body: Any = None) -> tuple[int, Any]:
+        """(status, answer), after as many tries as it takes until the relay could do it, or refused for good."""
+        while True:
+            status, answer = await self.call(method, path, token, body)
+            if status and status < 500 and status != 429:
+                return status, answer
+            await asyncio.sleep(self._chance.uniform(0.1, 0.5))
+
+    async def must(self, method: str, path: str, token: str, body: Any = None) -> Any:
+        """The answer of what cannot be refused. Raises RuntimeError."""
+        status, answer = await self.until_done(method, path, token, body)
+        if status >= 300:
+            raise RuntimeError(f"{method} {path} answered {status}: {answer}")
+        return answer
+
+
+class Store:
+    """What the store, its operator and its devices do."""
+
+    def __init__(self, cluster: Cluster, api: Api, chance: random.Random) -> None:
+        self._cluster = cluster
+        self._api = api
+        self._chance = chance
+        self._operator = cluster.operator_token
+        self._serial = 0
+
+    async def open(self, large: int, small: int) -> tuple[App, App]:
+        """An app in production with `large` copies, and one in the sandbox with `small`, each of its own team."""
+        made = await self._api.must("POST", "/v1.0/operator/publishers/", self._operator, {"name": "Chaos"})
+        first = await self._add_app(made, "CHAOSTEAM1", "production", "store.chaos.large")
+        second = await self._add_app(made, "CHAOSTEAM2", "sandbox", "store.chaos.small")
+        await self._fill(first, large)
+        await self._fill(second, small)
+        return first, second
+
+    async def install(self, app: App) -> Copy:
+        """A new customer's device gets a copy of the app, which registers."""
+        uuid, body = self._enrolment(app)
+        made = await self._api.must("PUT", f"/v1.0/operator/installations/{uuid}/", self._operator, body)
+        known = await self._api.must("GET", "/v1.0/installation/", made["install_token"])
+        copy = Copy(uuid, made["install_token"], known["customer_id"], known["device_id"])
+        await self.register(app, copy)
+        return copy
+
+    async def register(self, app: App, copy: Copy) -> None:
+        """The copy gets a new device token and registers it."""
+        token = await self._cluster.apns.issue_device_token(app.bundle_id, app.team_id, app.environment)
+        await self._api.must(
+            "PUT", "/v1.0/installation/device-token/", copy.install_token, {"device_token": token}
+        )
+
+    async def remove(self, copy: Copy) -> None:
+        """The copy is removed by the store."""
+        await self._api.must("DELETE", f"/v1.0/operator/installations/{copy.uuid}/", self._operator)
+
+    async def resume_credentials(self) -> int:
+        """What the operator does on an alarm: resume the credentials that are suspended. Their number."""
+        status, page = await self._api.call("GET", "/v1.0/operator/credentials/", self._operator)
+        suspended = [one for one in page["items"] if one["state"] == "suspended"] if status == 200 else []
+        for one in suspended:
+            await self._api.until_done(
+                "POST", f"/v1.0/operator/credentials/{one['id']}/resume/", self._operator
+            )
+        return len(suspended)
+
+    async def _add_app(
+        self, publisher: dict[str, str], team_id: str, environment: Environment, bundle_id: str
+    ) -> App:
+        key = await self._cluster.apns.issue_key(team_id)
+        credential = {"team_id": team_id, "environment": environment, "key_id": key.key_id, "p8": key.p8}
+        await self._api.must("POST", "/v1.0/operator/credentials/", self._operator, credential)
+        body = {"publisher_id": publisher["id"], "name": bundle_id}
+        app_id = (await self._api.must("POST", "/v1.0/operator/apps/", self._operator, body))["app_id"]
+        path = f"/v1.0/apps/{app_id}/tokens/"
+        made = await self._api.must("POST", path, publisher["manage_token"], {"label": "chaos"})
+        return App(app_id, made["token"], team_id, environment, bundle_id)
+
+    async def _fill(self, app: App, count: int) -> None:
+        """Enrol copies in bulk. Their device tokens go straight into the store: each would be a request."""
+        connection = await asyncpg.connect(self._cluster.postgres.url())
+        try:
+            for start in range(0, count, _BULK):
+                copies = dict(self._enrolment(app) for _ in range(min(_BULK, count - start)))
+                body = [{"installation_uuid": str(uuid), **copy} for uuid, copy in copies.items()]
+                await self._api.must(
+                    "POST", "/v1.0/operator/installations/", self._operator, {"installations": body}
+                )
+                tokens = await self._cluster.apns.issue_device_tokens(
+                    len(copies), app.bundle_id, app.team_id, app.environment
+                )
+                await connection.execute(_TOKENS, list(copies), tokens)
+            app.customers = [row[0] for row in await connection.fetch(_CUSTOMERS, app.app_id)]
+        finally:
+            await connection.close()
+
+    def _enrolment(self, app: App) -> tuple[UUID, dict[str, Any]]:
+        self._serial += 1
+        uuid = UUID(int=self._chance.getrandbits(128), version=4)
+        return uuid, {
+            "app_id": app.app_id,
+            "customer": f"chaos-{self._serial}",
+            "udid": f"{self._serial:040x}",
+            "bundle_id": app.bundle_id,
+            "team_id": app.team_id,
+            "environment": app.environment,
+            "app_version": "1.0",
+        }

@@ -1,0 +1,19 @@
+"""`make chaos` in short: three nodes, each fault once and briefly, one kill of each kind; nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from chaos.faults import FAULTS, POSTGRES_KILLED, POSTGRES_RESTARTED
+from chaos.run import Plan, run
+
+
+def test_nothing_is_lost(tmp_path: Path) -> None:
+    # A loop of its own, as `python -m chaos` has.
+    plan = Plan(seed=4, seconds=1.0, kills=1, fan_out=1000, hold=0.5)
+    report = asyncio.run(run(plan, tmp_path / "chaos", print))
+    assert report.broken == []
+    assert report.verdict.delivered > 0
+    assert report.node_kills >= 1
+    assert {one.kind for one in FAULTS} | {POSTGRES_KILLED, POSTGRES_RESTARTED} <= set(report.recoveries)
