@@ -124,8 +124,12 @@ class Faults:
         """What is on."""
         return list(self._active.values())
 
+    def is_on(self, kind: ListenerKind) -> bool:
+        """Whether a fault of the listener is on."""
+        return kind in self._active
+
     def strikes(self, kind: ListenerKind) -> bool:
-        """Whether a fault of the listener is on and, with its share, met now."""
+        """The same, with its share."""
         fault = self._active.get(kind)
         if fault is None or self._chance.random() >= fault.share:
             return False

@@ -98,7 +98,7 @@ class Listener:
     @property
     def max_streams(self) -> int:
         """Concurrent streams after the first accepted push, now."""
-        return 1 if self.faults.strikes("one_stream") else self.limits.max_streams
+        return 1 if self.faults.is_on("one_stream") else self.limits.max_streams
 
     def opened(self, connection: Connection) -> bool:
         """Admit a connection; False when there are too many."""
