@@ -39,14 +39,15 @@ class Postgres(EmbeddedPostgres):
 
     async def kill(self) -> None:
         """End all of its processes at once, wherever they are."""
-        pid = self._server.get_pid()
-        with contextlib.suppress(psutil.NoSuchProcess):
-            postmaster = psutil.Process(pid)
-            processes = [postmaster, *postmaster.children(recursive=True)]
-            for process in processes:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-            await asyncio.to_thread(psutil.wait_procs, processes, 30)
+        postmaster = psutil.Process(self._server.get_pid())
+        processes = [postmaster, *postmaster.children(recursive=True)]
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        while any(map(_lives, processes)):
+            await asyncio.sleep(_PAUSE)
+        # Where nobody fetches dead processes, this file would say that it still runs.
+        (self._server.pgdata / "postmaster.pid").unlink(missing_ok=True)
 
     async def start(self) -> None:
         """Start it again; after a kill it recovers first. Returns when it takes connections."""
@@ -59,3 +60,10 @@ class Postgres(EmbeddedPostgres):
                 if asyncio.get_running_loop().time() > deadline:
                     raise
             await asyncio.sleep(_PAUSE)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
