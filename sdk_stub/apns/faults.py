@@ -78,8 +78,8 @@ class ListenerFault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             - split_body: 503 or, received, 200, with a body in DATA frames of one byte.
             - too_many_requests (429), internal_server_error, service_unavailable, expired_provider_token,
               invalid_provider_token (403): Apple's answer; not received.
-            - unregistered_before: 410 of yesterday, unless the app has really gone. unregistered_now: the app is removed; 410 with this moment, now
-              and at every later push to that device token.
+            - unregistered_before: 410 of yesterday, unless the app has really gone. unregistered_now: the app is
+              removed; 410 with this moment, now and at every later push to that device token.
             - one_stream: SETTINGS allow one concurrent stream.
             - tls_failure: handshakes fail. connection_refused: nobody listens. Open connections get a GOAWAY.
         share: the probability for each request (tls_failure: each handshake); of no meaning for the other two.

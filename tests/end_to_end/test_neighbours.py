@@ -1,0 +1,53 @@
+"""One bad neighbour harms nobody: whatever is stuck, refused, throttled or flooding, others get through."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from relay.config import Dispatch, Limits, Settings
+from sdk_stub.apns import ListenerFault
+
+from .store import Store
+
+
+@pytest.fixture
+def dispatch() -> Dispatch:
+    """Room for eight pushes at a time: each of the neighbours alone could take all of it."""
+    return Dispatch(retry_first=0.2, retry_longest=1.0, poll=0.1, batch_size=4, in_flight=8)
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    apns = msgspec.structs.replace(settings.apns, response_timeout=3.0)
+    return msgspec.structs.replace(settings, apns=apns, limits=Limits(queued_batches=10))
+
+
+async def test_a_push_goes_through_beside_four_bad_neighbours(store: Store) -> None:
+    stuck, flooding, refused, throttled, quiet = [await store.app() for _ in range(5)]
+    everyone = [await store.copy(stuck, f"c{n}", f"b{n}") for n in range(12)]
+    flooded = await store.copy(flooding, "f", "f1")
+    sandbox = {"environment": "sandbox"}
+    held = await store.copy(refused, "r", "r1", team_id="TEAM000003", **sandbox)
+    slowed = await store.copy(throttled, "t", "t1", team_id="TEAM000004", **sandbox)
+    mine = await store.copy(quiet, "q", "q1", team_id="TEAM000005", **sandbox)
+    await store.apns.set_fault(ListenerFault("stall"), "production")
+    store.apns.answer(held.device_token, 403, "InvalidProviderToken")
+    store.apns.answer(slowed.device_token, 429, "TooManyRequests")
+
+    _, broadcast = await store.send(stuck, "all")
+    accepted = 0
+    while (await store.send(flooding, {flooded.customer: []}))[0] == 202:
+        accepted += 1
+        assert accepted < 100, "its queue has no end"
+    for _ in range(15):
+        for app, copy in ((refused, held), (throttled, slowed)):
+            await store.send(app, {copy.customer: []})  # until their queues are full too
+
+    for _ in range(10):
+        assert (await store.push(quiet, {mine.customer: []}))["counts"]["delivered"] == 1
+    page = await store.page(stuck, broadcast["push_id"])
+    assert page["counts"]["delivered"] == 0  # nobody had to wait for that
+
+    await store.apns.clear_faults("production")
+    assert (await store.done(stuck, broadcast["push_id"]))["counts"]["delivered"] == len(everyone)
