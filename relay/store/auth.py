@@ -93,33 +93,35 @@ class ApiTokens:
         self._clock = clock
         self._memory = memory
         self._tell = tell
-        self._known: dict[str, tuple[float, ApiToken | None]] = {}
+        self._known: dict[bytes, tuple[float, ApiToken | None]] = {}
+        """By digest, as in the database: no token is kept, and none is compared with what a caller sends."""
         self._used: dict[UUID, datetime] = {}
         self._revocations = 0
 
     async def find(self, text: str) -> ApiToken | None:
         """The token's meaning, or None if it is unknown, revoked or expired."""
         now = self._clock.now()
-        known = self._known.get(text)
+        key = digest(text)
+        known = self._known.get(key)
         if known is None or known[0] < now.timestamp():
-            known = await self._look_up(text, now)
+            known = await self._look_up(text, key, now)
         token = known[1]
         if token is None or (token.expires_at is not None and token.expires_at <= now):
             return None
         self._used[token.token_id] = now
         return token
 
-    async def _look_up(self, text: str, now: datetime) -> tuple[float, ApiToken | None]:
+    async def _look_up(self, text: str, key: bytes, now: datetime) -> tuple[float, ApiToken | None]:
         row = None
         revocations = self._revocations
         if kind_of(text) is not None:
             async with self._database.connection() as connection:
-                row = await connection.fetchrow(_LOOK_UP, digest(text))
+                row = await connection.fetchrow(_LOOK_UP, key)
         entry = (now.timestamp() + self._memory, ApiToken(**row) if row else None)
         # Unknown tokens are not remembered: a caller could fill the memory with them. Nor is what may have been read
         # before a revocation.
         if row and revocations == self._revocations:
-            self._known[text] = entry
+            self._known[key] = entry
         return entry
 
     def revoked(self) -> None:
@@ -135,7 +137,7 @@ class ApiTokens:
     async def write_last_used(self) -> None:
         """Write when tokens were used last, in one statement. Called every minute or so."""
         now = self._clock.now().timestamp()
-        self._known = {text: entry for text, entry in self._known.items() if entry[0] >= now}
+        self._known = {key: entry for key, entry in self._known.items() if entry[0] >= now}
         used = dict(self._used)
         if used:
             async with self._database.connection() as connection:

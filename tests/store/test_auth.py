@@ -83,3 +83,14 @@ async def test_last_uses_that_could_not_be_written_are_written_the_next_time(dat
         await connection.execute("ALTER TABLE elsewhere RENAME TO api_token")
         await tokens.write_last_used()
         assert await connection.fetchval("SELECT last_used_at FROM api_token") == clock.now()
+
+
+async def test_no_token_is_kept_in_memory(database: Database) -> None:
+    """Nor compared with what a caller sends: tokens are found by their digests."""
+    clock = Clock()
+    issued = await TokenIssuer(database, clock, secrets.token_bytes).issue(NewToken(kind="operator"))
+    tokens = ApiTokens(database, clock)
+    for _ in range(2):
+        assert await tokens.find(issued.text) is not None
+    assert issued.text not in str(vars(tokens))
+    assert str(issued.token_id) in str(vars(tokens)), "it was remembered"
