@@ -105,7 +105,7 @@ def _show(result: Any, as_json: bool) -> None:
         table = Table(*result[0])
         for item in result:
             table.add_row(*map(_text, item.values()))
-        Console(soft_wrap=True).print(table)
+        Console(soft_wrap=True, markup=False).print(table)  # names and labels are other people's text
     elif result is not None:
         typer.echo("There are none.")
 
@@ -124,6 +124,26 @@ def _pem(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         typer.echo(f"Error: {path} cannot be read as PEM: {type(error).__name__}.", err=True)
         raise typer.Exit(1) from None
+
+
+@admin_app.command("audit")
+def show_audit(
+    last: Annotated[int, typer.Option("--last", min=1, help="How many entries at most.")] = 100,
+    url: Url = _URL,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """Show who did what, newest first: all of it to the operator, to a publisher (manage token) its own."""
+
+    async def work(client: AdminClient) -> list[dict[str, Any]]:
+        entries = []
+        async for entry in client.every("audit/"):
+            entries.append(entry if as_json else entry | {"detail": json.dumps(entry["detail"])})
+            if len(entries) == last:
+                break
+        return entries
+
+    _show(_run(url, token_file, work), as_json)
 
 
 # --- publishers and apps ---

@@ -21,6 +21,7 @@ from uuid import uuid4
 from aiohttp import web
 
 from relay.api import http
+from relay.api.audit import AuditApi
 from relay.api.device import DeviceApi
 from relay.api.health import HealthApi
 from relay.api.operator import OperatorApi
@@ -44,6 +45,7 @@ from relay.dispatch.broadcasts import Broadcaster
 from relay.dispatch.intake import Intake
 from relay.dispatch.worker import Dispatcher
 from relay.errors import Unavailable, describe
+from relay.store.audit import AuditLog
 from relay.store.auth import ApiTokens
 from relay.store.credentials import Credentials
 from relay.store.database import Database
@@ -54,7 +56,7 @@ _log = logging.getLogger(__name__)
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
 _MAINTENANCE = 60.0
-"""Seconds between two rounds of upkeep: partitions, and when tokens were used last."""
+"""Seconds between two rounds of upkeep: partitions, the audit log, and when tokens were used last."""
 _PAUSE = 1.0
 """Seconds before a database that was away at the start is tried again."""
 _PATIENCE_WEB, _PATIENCE_DISPATCH, _PATIENCE_REST = 2.0, 6.0, 0.5
@@ -261,6 +263,7 @@ class Relay:
             OperatorInstallationsApi(
                 database, identifiers, install_tokens, udid_digests, clock, random_bytes
             ),
+            AuditApi(database),
             SpecApi(),
         )
         for api in apis:
@@ -270,7 +273,7 @@ class Relay:
     async def _maintain(self) -> None:
         while True:
             await asyncio.sleep(_MAINTENANCE)
-            for work in (self._api_tokens.write_last_used, self._keep_partitions):
+            for work in (self._api_tokens.write_last_used, self._keep_partitions, self._keep_audit):
                 try:
                     await work()
                 except Exception as error:  # the next round may go well
@@ -279,6 +282,10 @@ class Relay:
     async def _keep_partitions(self) -> None:
         retention = timedelta(days=self.settings.retention_days)
         await self.database.keep_partitions(self._clock.now(), retention)
+
+    async def _keep_audit(self) -> None:
+        retention = timedelta(days=self.settings.audit_days)
+        await AuditLog(self.database).drop_before(self._clock.now() - retention)
 
 
 async def _for_a_while(work: Coroutine[Any, Any, None]) -> None:

@@ -121,7 +121,7 @@ class Limits(_Section, frozen=True, kw_only=True):
 
 
 class Settings(_Section, frozen=True, kw_only=True):
-    """All settings. `retention_days`: how long pushes and their outcomes are kept."""
+    """All settings. `retention_days`: how long pushes and their outcomes are kept; `audit_days`: who did what."""
 
     http: Http = Http()
     database: Database = Database()
@@ -130,6 +130,7 @@ class Settings(_Section, frozen=True, kw_only=True):
     dispatch: Dispatch = Dispatch()
     limits: Limits = Limits()
     retention_days: Annotated[int, Meta(ge=1, le=36_500)] = 30
+    audit_days: Annotated[int, Meta(ge=1, le=36_500)] = 365
     log: Literal["debug", "info", "warning", "error", "critical"] = "info"
 
     def __post_init__(self) -> None:

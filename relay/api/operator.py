@@ -95,11 +95,11 @@ class OperatorApi:
 
     async def add_publisher(self, request: web.Request) -> web.Response:
         """201 {"id", "name", "created_at", "manage_token"}; the token is not shown again."""
-        await authenticate(request, "operator")
+        actor = (await authenticate(request, "operator")).actor
         body = convert(await read_json(request), _PublisherBody)
         token = self._issuer.make("manage")
         publisher = Publisher(new_id(token.created_at, self._random), body.name, token.created_at)
-        await self._registry.add_publisher(publisher, token.text, token.token_id)
+        await self._registry.add_publisher(publisher, token.text, token.token_id, actor)
         return answer(_show_publisher(publisher) | {"manage_token": token.text}, 201)
 
     async def list_publishers(self, request: web.Request) -> web.Response:
@@ -111,18 +111,18 @@ class OperatorApi:
 
     async def add_manage_token(self, request: web.Request) -> web.Response:
         """201 {"id", "manage_token"}: another manage_ token of the publisher."""
-        await authenticate(request, "operator")
+        actor = (await authenticate(request, "operator")).actor
         publisher_id = uuid_in_path(request.match_info["publisher_id"])
         if not await self._registry.has_publisher(publisher_id):
             raise NotFound("There is no such publisher.")
-        token = await self._issuer.issue(NewToken(kind="manage", publisher_id=publisher_id))
+        token = await self._issuer.issue(NewToken(kind="manage", publisher_id=publisher_id), actor)
         return answer({"id": token.token_id, "manage_token": token.text}, 201)
 
     # --- apps ---
 
     async def add_app(self, request: web.Request) -> web.Response:
         """201 {"app_id", "publisher_id", "name", "created_at"}; 409 if it is taken."""
-        await authenticate(request, "operator")
+        actor = (await authenticate(request, "operator")).actor
         body = convert(await read_json(request), _AppBody)
         if not await self._registry.has_publisher(body.publisher_id):
             raise Conflict(
@@ -130,7 +130,7 @@ class OperatorApi:
             )
         app_id = body.app_id or self._random(APP_ID_BYTES).hex()
         app = App(app_id, body.publisher_id, body.name, self._clock.now())
-        if not await self._registry.add_app(app):
+        if not await self._registry.add_app(app, actor):
             raise Conflict(faults=[Fault("conflict", "/app_id", "This app_id is taken.")])
         return answer(dataclasses.asdict(app), 201)
 
@@ -145,13 +145,13 @@ class OperatorApi:
 
     async def put_credential(self, request: web.Request) -> web.Response:
         """201 and the credential, replacing that of the same team, environment and bundle."""
-        await authenticate(request, "operator")
+        actor = (await authenticate(request, "operator")).actor
         body = convert(await read_json(request), _CredentialBody)
         now = self._clock.now()
         if (body.p8 is None) == (body.certificate is None):
             raise Invalid(faults=[Fault("invalid", "", "Give either p8 with key_id, or certificate.")])
         new = _token_credential(body) if body.p8 is not None else self._certificate_credential(body)
-        stored = await self._credentials.put(new, now)
+        stored = await self._credentials.put(new, now, actor)
         self._on_due()
         return answer(_show_credential(stored), 201)
 
@@ -180,18 +180,18 @@ class OperatorApi:
 
     async def resume_credential(self, request: web.Request) -> web.Response:
         """204: the credential is active, and what waited for it is due."""
-        await authenticate(request, "operator")
+        actor = (await authenticate(request, "operator")).actor
         credential_id = number_in_path(request.match_info["credential_id"])
-        if not await self._credentials.resume(credential_id, self._clock.now()):
+        if not await self._credentials.resume(credential_id, self._clock.now(), actor):
             raise NotFound("There is no such credential.")
         self._on_due()
         return web.Response(status=204)
 
     async def remove_credential(self, request: web.Request) -> web.Response:
         """204: the credential is gone."""
-        await authenticate(request, "operator")
+        actor = (await authenticate(request, "operator")).actor
         credential_id = number_in_path(request.match_info["credential_id"])
-        if not await self._credentials.remove(credential_id, self._clock.now()):
+        if not await self._credentials.remove(credential_id, self._clock.now(), actor):
             raise NotFound("There is no such credential.")
         self._on_due()
         return web.Response(status=204)

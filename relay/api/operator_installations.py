@@ -81,12 +81,12 @@ class OperatorInstallationsApi:
 
     async def put(self, request: web.Request) -> web.Response:
         """201 or 200 {"installation_uuid", "install_token"}; 409 where it contradicts what is stored."""
-        await authenticate(request, "operator")
+        actor = (await authenticate(request, "operator")).actor
         installation_uuid = uuid_in_path(request.match_info["installation_uuid"])
         body = convert(await read_json(request), _Copy)
         try:
             [enrolled] = await self._enrolments.enrol(
-                [self._enrolment(body, installation_uuid)], self._clock.now()
+                [self._enrolment(body, installation_uuid)], self._clock.now(), actor
             )
         except EnrolmentRefused as refused:
             raise Conflict(faults=[fault for _, fault in refused.faults]) from None
@@ -94,7 +94,7 @@ class OperatorInstallationsApi:
 
     async def put_many(self, request: web.Request) -> web.Response:
         """200 {"installations": [{"installation_uuid", "install_token"}, …]} by index; all or none."""
-        await authenticate(request, "operator")
+        actor = (await authenticate(request, "operator")).actor
         body = convert(await read_json(request), _Bulk)
         copies, faults = [], []
         for index, item in enumerate(body.installations):
@@ -106,16 +106,16 @@ class OperatorInstallationsApi:
             raise Invalid(faults=faults[:MOST_FAULTS])
         enrolments = [self._enrolment(copy, UUID(copy.installation_uuid)) for copy in copies]
         try:
-            enrolled = await self._enrolments.enrol(enrolments, self._clock.now())
+            enrolled = await self._enrolments.enrol(enrolments, self._clock.now(), actor)
         except EnrolmentRefused as refused:
             raise Conflict(faults=[_at(*fault) for fault in refused.faults[:MOST_FAULTS]]) from None
         return answer({"installations": [self._show(one) for one in enrolled]})
 
     async def retire(self, request: web.Request) -> web.Response:
         """204: the copy is retired, now or before. 404 if there never was one."""
-        await authenticate(request, "operator")
+        actor = (await authenticate(request, "operator")).actor
         installation_uuid = uuid_in_path(request.match_info["installation_uuid"])
-        if not await self._installations.retire(installation_uuid, self._clock.now()):
+        if not await self._installations.retire(installation_uuid, self._clock.now(), actor):
             raise NotFound("There is no such installation.")
         return web.Response(status=204)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -21,6 +21,7 @@ from relay.core.new_id import new_id
 from relay.core.udid import UdidDigests
 from relay.errors import Conflict, Fault, Invalid, NotFound
 from relay.store.api_tokens import TokenDescription, TokenIssuer
+from relay.store.audit import Actor
 from relay.store.auth import ApiTokens, NewToken
 from relay.store.database import Database
 from relay.store.registry import App, Registry
@@ -42,6 +43,11 @@ class _TestDeviceBody(msgspec.Struct, forbid_unknown_fields=True):
 class _TestDeviceChange(msgspec.Struct, forbid_unknown_fields=True):
     label: Name | None = None
     failure_domain: FailureDomain | None = None
+
+
+class _Caller(NamedTuple):
+    publisher_id: UUID
+    actor: Actor
 
 
 class PublisherApi:
@@ -78,14 +84,14 @@ class PublisherApi:
 
     async def list_apps(self, request: web.Request) -> web.Response:
         """A page of the publisher's apps, by app_id."""
-        publisher_id = await _publisher(request)
+        caller = await _caller(request)
         page = page_request(request, app_id_in_path)
-        apps = await self._registry.apps(page.after or "", page.one_more, publisher_id)
+        apps = await self._registry.apps(page.after or "", page.one_more, caller.publisher_id)
         return page_answer(page, apps, lambda item: item.app_id, _show_app)
 
     async def add_token(self, request: web.Request) -> web.Response:
         """201 {"id", "token", "label", "test_only", "created_at", "expires_at"}: the token, this once."""
-        publisher_id, app_id = await self._own_app(request)
+        caller, app_id = await self._own_app(request)
         body = convert(await read_json(request), _TokenBody)
         expires_at = _in_utc(body.expires_at)
         if expires_at is not None and expires_at <= self._clock.now():
@@ -93,12 +99,13 @@ class PublisherApi:
         issued = await self._issuer.issue(
             NewToken(
                 kind="push",
-                publisher_id=publisher_id,
+                publisher_id=caller.publisher_id,
                 app_id=app_id,
                 label=body.label,
                 test_only=body.test_only,
                 expires_at=expires_at,
-            )
+            ),
+            caller.actor,
         )
         shown = {
             "id": issued.token_id,
@@ -119,46 +126,52 @@ class PublisherApi:
 
     async def revoke_token(self, request: web.Request) -> web.Response:
         """204: the token is refused from now on."""
-        _, app_id = await self._own_app(request)
+        caller, app_id = await self._own_app(request)
         token_id = uuid_in_path(request.match_info["token_id"])
-        if not await self._issuer.revoke(app_id, token_id):
+        if not await self._issuer.revoke(app_id, token_id, caller.actor):
             raise NotFound("The app has no such token.")
         self._api_tokens.revoked()
         return web.Response(status=204)
 
-    async def _own_app(self, request: web.Request) -> tuple[UUID, str]:
-        publisher_id = await _publisher(request)
+    async def _own_app(self, request: web.Request) -> tuple[_Caller, str]:
+        caller = await _caller(request)
         app_id = app_id_in_path(request.match_info["app_id"])
-        if not await self._registry.owns(publisher_id, app_id):
+        if not await self._registry.owns(caller.publisher_id, app_id):
             raise NotFound("There is no such app.")
-        return publisher_id, app_id
+        return caller, app_id
 
     # --- test devices ---
 
     async def add_test_device(self, request: web.Request) -> web.Response:
         """201 {"id", "label", "failure_domain", "created_at"}; 409 if the device is listed already."""
-        publisher_id = await _publisher(request)
+        caller = await _caller(request)
         body = convert(await read_json(request), _TestDeviceBody)
         now = self._clock.now()
         device = TestDevice(new_id(now, self._random), body.label, body.failure_domain, now)
-        if not await self._test_devices.add(publisher_id, self._udid_digests.of(body.udid), device):
+        udid_digest = self._udid_digests.of(body.udid)
+        if not await self._test_devices.add(caller.publisher_id, udid_digest, device, caller.actor):
             raise Conflict(faults=[Fault("conflict", "/udid", "The device is listed, or the list is full.")])
         return answer(_show_test_device(device), 201)
 
     async def list_test_devices(self, request: web.Request) -> web.Response:
         """A page of the publisher's test devices, oldest first."""
-        publisher_id = await _publisher(request)
+        caller = await _caller(request)
         page = page_request(request, uuid_in_path)
-        devices = await self._test_devices.page(publisher_id, page.after, page.one_more)
+        devices = await self._test_devices.page(caller.publisher_id, page.after, page.one_more)
         return page_answer(page, devices, lambda item: item.test_device_id, _show_test_device)
 
     async def change_test_device(self, request: web.Request) -> web.Response:
         """200 and the test device with another label or failure domain."""
-        publisher_id = await _publisher(request)
+        caller = await _caller(request)
         test_device_id = uuid_in_path(request.match_info["test_device_id"])
         body = convert(await read_json(request), _TestDeviceChange)
         device = await self._test_devices.change(
-            publisher_id, test_device_id, body.label, body.failure_domain
+            caller.publisher_id,
+            test_device_id,
+            body.label,
+            body.failure_domain,
+            self._clock.now(),
+            caller.actor,
         )
         if device is None:
             raise NotFound("There is no such test device.")
@@ -166,17 +179,18 @@ class PublisherApi:
 
     async def remove_test_device(self, request: web.Request) -> web.Response:
         """204: the device is off the list."""
-        publisher_id = await _publisher(request)
+        caller = await _caller(request)
         test_device_id = uuid_in_path(request.match_info["test_device_id"])
-        if not await self._test_devices.remove(publisher_id, test_device_id):
+        now = self._clock.now()
+        if not await self._test_devices.remove(caller.publisher_id, test_device_id, now, caller.actor):
             raise NotFound("There is no such test device.")
         return web.Response(status=204)
 
 
-async def _publisher(request: web.Request) -> UUID:
+async def _caller(request: web.Request) -> _Caller:
     token = await authenticate(request, "manage")
     assert token.publisher_id is not None  # every manage_ token is stored with its publisher
-    return token.publisher_id
+    return _Caller(token.publisher_id, token.actor)
 
 
 def _in_utc(moment: datetime | None) -> datetime | None:

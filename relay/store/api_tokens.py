@@ -1,4 +1,4 @@
-"""API tokens as their owners manage them: made, listed, revoked. Looking one up is auth.py's."""
+"""API tokens as their owners manage them: made, listed, revoked. Who is calling is auth.py's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from uuid import UUID
 
 from relay.core.clock import Clock, Random
 from relay.core.new_id import new_id
-from relay.store.auth import NewToken, insert_token, make_token
+from relay.store import audit
+from relay.store.audit import COMMAND_LINE, Action, Actor, Entry
+from relay.store.auth import NewToken, insert_token, make_token, token_detail
 from relay.store.database import Database
 
 TOKEN_BYTES = 32
@@ -18,10 +20,9 @@ _OF_APP = """
 SELECT token_id, label, test_only, created_at, expires_at, last_used_at FROM api_token
 WHERE app_id = $1 AND kind = 'push' AND revoked_at IS NULL AND token_id > $2 ORDER BY token_id LIMIT $3
 """
-_REVOKE = """
-UPDATE api_token SET revoked_at = $3
-WHERE token_id = $1 AND app_id = $2 AND kind = 'push' AND revoked_at IS NULL
-"""
+_REVOKE = "UPDATE api_token SET revoked_at = $2 WHERE token_id = $1 AND revoked_at IS NULL"
+_REVOKED = " RETURNING kind, publisher_id, app_id, label"
+_REVOKE_OF_APP = f"{_REVOKE} AND app_id = $3 AND kind = 'push' {_REVOKED}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +60,11 @@ class TokenIssuer:
         text = make_token(kind, self._random(TOKEN_BYTES))
         return IssuedToken(new_id(now, self._random), text, now)
 
-    async def issue(self, new: NewToken) -> IssuedToken:
+    async def issue(self, new: NewToken, actor: Actor) -> IssuedToken:
         """Make and store a token."""
         issued = self.make(new.kind)
-        async with self._database.connection() as connection:
-            await insert_token(connection, new, issued.text, issued.token_id, issued.created_at)
+        async with self._database.transaction() as connection:
+            await insert_token(connection, new, issued.text, issued.token_id, issued.created_at, actor)
         return issued
 
     async def of_app(self, app_id: str, after: UUID | None, limit: int) -> list[TokenDescription]:
@@ -72,14 +73,24 @@ class TokenIssuer:
             rows = await connection.fetch(_OF_APP, app_id, after or _NIL, limit)
             return [TokenDescription(**row) for row in rows]
 
-    async def revoke(self, app_id: str, token_id: UUID) -> bool:
+    async def revoke(self, app_id: str, token_id: UUID, actor: Actor) -> bool:
         """Revoke a push token of that app. False if there is none, or none any more."""
-        async with self._database.connection() as connection:
-            status = await connection.execute(_REVOKE, token_id, app_id, self._clock.now())
-            return str(status) == "UPDATE 1"
+        return await self._revoke(actor, token_id, _REVOKE_OF_APP, app_id)
+
+    async def _revoke(self, actor: Actor, token_id: UUID, sql: str, *app_id: str) -> bool:
+        now = self._clock.now()
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(sql, token_id, now, *app_id)
+            if row is not None:
+                detail = token_detail(row["label"], row["app_id"])
+                revoked = Action(f"{row['kind']}_token.revoked")
+                entry = Entry(revoked, str(token_id), row["publisher_id"], detail)
+                await audit.write(connection, actor, now, entry)
+        return row is not None
 
 
 async def create_operator_token(database: Database, clock: Clock, random: Random, label: str = "") -> str:
     """A new operator_ token, stored: the first one, which no API can give."""
-    issued = await TokenIssuer(database, clock, random).issue(NewToken(kind="operator", label=label))
+    issuer = TokenIssuer(database, clock, random)
+    issued = await issuer.issue(NewToken(kind="operator", label=label), COMMAND_LINE)
     return issued.text

@@ -16,6 +16,8 @@ from datetime import datetime
 from uuid import UUID
 
 from relay.core.clock import Clock
+from relay.store import audit
+from relay.store.audit import Action, Actor, Entry
 from relay.store.database import Connection, Database
 
 KINDS = ("push", "manage", "operator")
@@ -31,6 +33,11 @@ class ApiToken:
     app_id: str | None
     test_only: bool
     expires_at: datetime | None
+
+    @property
+    def actor(self) -> Actor:
+        """Its holder in the audit log."""
+        return Actor("operator" if self.kind == "operator" else "publisher", self.token_id)
 
 
 def make_token(kind: str, random: bytes) -> str:
@@ -160,9 +167,9 @@ class NewToken:
 
 
 async def insert_token(
-    connection: Connection, new: NewToken, text: str, token_id: UUID, now: datetime
+    connection: Connection, new: NewToken, text: str, token_id: UUID, now: datetime, actor: Actor
 ) -> None:
-    """Store the digest of `text` with what the token may do."""
+    """Store the digest of `text` with what the token may do, in a transaction with its audit entry."""
     await connection.execute(
         _INSERT,
         digest(text),
@@ -175,3 +182,11 @@ async def insert_token(
         now,
         new.expires_at,
     )
+    detail = token_detail(new.label, new.app_id)
+    created = Action(f"{new.kind}_token.created")
+    await audit.write(connection, actor, now, Entry(created, str(token_id), new.publisher_id, detail))
+
+
+def token_detail(label: str, app_id: str | None) -> dict[str, str]:
+    """What the audit log says of a token beside its id."""
+    return {"label": label} | ({"app_id": app_id} if app_id else {})

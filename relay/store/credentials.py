@@ -13,11 +13,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+import asyncpg
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from relay.core.sending import Credential, Environment
+from relay.store import audit
+from relay.store.audit import RELAY, Action, Actor, Entry
 from relay.store.database import Connection, Database
 
 _log = logging.getLogger(__name__)
@@ -36,14 +39,18 @@ bundle_id, kind, key_id, version, state, state_reason, state_since, created_at
 _PAGE = """ SELECT credential_id, team_id, environment, bundle_id, kind, key_id, version, state, state_reason,
 state_since, created_at FROM credential WHERE credential_id > $1 ORDER BY credential_id LIMIT $2
 """
-_SUSPEND = """
+_LOGGED = "credential_id, team_id, environment, bundle_id, kind, key_id, version"
+_SUSPEND = f"""
 UPDATE credential SET state = 'suspended', state_reason = $2, state_since = $3
 WHERE credential_id = $1 AND state = 'active' AND ($4::integer IS NULL OR version = $4)
-"""
-_RESUME = """
+RETURNING {_LOGGED}
+"""  # noqa: S608 - the columns are ours
+_RESUME = f"""
 UPDATE credential SET state = 'active', state_reason = '', state_since = $2
 WHERE credential_id = $1 AND state = 'suspended'
-"""
+RETURNING {_LOGGED}
+"""  # noqa: S608 - the columns are ours
+_REMOVE = f"DELETE FROM credential WHERE credential_id = $1 RETURNING {_LOGGED}"  # noqa: S608 - ours
 # Also what another credential of the team holds, and what waits for one that did not exist (0): the new one
 # may be the one that serves those topics now.
 _RELEASE_TEAM = """ SELECT array_append(array_agg(credential_id), 0::bigint) FROM credential WHERE team_id =
@@ -161,7 +168,7 @@ class Credentials:
             credentials, (row["credential_id"] for row in rows if row["state"] == "suspended")
         )
 
-    async def put(self, new: NewCredential, now: datetime) -> CredentialDescription:
+    async def put(self, new: NewCredential, now: datetime, actor: Actor) -> CredentialDescription:
         """Store a credential, replacing that of the same team, environment and bundle; it is active then."""
         async with self._database.transaction() as connection:
             row = await connection.fetchrow(
@@ -175,6 +182,7 @@ class Credentials:
                 now,
             )
             assert row is not None  # an upsert returns its row
+            await audit.write(connection, actor, now, _entry(Action.CREDENTIAL_PUT, row))
             team = await connection.fetchval(_RELEASE_TEAM, new.team_id, new.environment.value)
             await _release(connection, [*team, NO_CREDENTIAL], now)
         return CredentialDescription(**row)
@@ -191,32 +199,43 @@ class Credentials:
 
         With `version`, only that secret is meant: one that replaced it meanwhile stays active.
         """
-        async with self._database.connection() as connection:
-            status = await connection.execute(_SUSPEND, credential_id, reason, now, version)
-            return str(status) == "UPDATE 1"
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(_SUSPEND, credential_id, reason, now, version)
+            if row is not None:
+                entry = _entry(Action.CREDENTIAL_SUSPENDED, row, reason=reason)
+                await audit.write(connection, RELAY, now, entry)
+            return row is not None
 
-    async def resume(self, credential_id: int, now: datetime) -> bool:
+    async def resume(self, credential_id: int, now: datetime, actor: Actor) -> bool:
         """Make a credential active and what it held due. False if there is no such credential."""
         async with self._database.transaction() as connection:
-            await connection.execute(_RESUME, credential_id, now)
+            row = await connection.fetchrow(_RESUME, credential_id, now)
+            if row is not None:
+                await audit.write(connection, actor, now, _entry(Action.CREDENTIAL_RESUMED, row))
             found = await connection.fetchval(
                 "SELECT true FROM credential WHERE credential_id = $1", credential_id
             )
             await _release(connection, [credential_id], now)
             return bool(found)
 
-    async def remove(self, credential_id: int, now: datetime) -> bool:
+    async def remove(self, credential_id: int, now: datetime, actor: Actor) -> bool:
         """Remove a credential. What it held becomes due, to end without one. False if there is none."""
         async with self._database.transaction() as connection:
-            status = await connection.execute(
-                "DELETE FROM credential WHERE credential_id = $1", credential_id
-            )
+            row = await connection.fetchrow(_REMOVE, credential_id)
+            if row is not None:
+                await audit.write(connection, actor, now, _entry(Action.CREDENTIAL_REMOVED, row))
             await _release(connection, [credential_id], now)
-            return str(status) == "DELETE 1"
+            return row is not None
 
 
 async def _release(connection: Connection, credential_ids: list[int], now: datetime) -> None:
     await connection.execute(_RELEASE, credential_ids, now)
+
+
+def _entry(action: Action, row: asyncpg.Record, **more: str) -> Entry:
+    """The audit entry of a credential: in the operator's log alone, because its team may serve many publishers."""
+    shown = {name: row[name] for name in ("team_id", "environment", "bundle_id", "kind", "key_id", "version")}
+    return Entry(action, str(row["credential_id"]), detail=shown | more)
 
 
 def _derive(key: str) -> bytes:

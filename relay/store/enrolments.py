@@ -10,6 +10,7 @@ The rules:
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +22,8 @@ import asyncpg
 from relay.core.clock import Random
 from relay.core.identifiers import RANDOM_BYTES, Identifiers
 from relay.errors import Fault, Unavailable
-from relay.store import named_sql
+from relay.store import audit, named_sql
+from relay.store.audit import Action, Actor, Entry
 from relay.store.database import Clash, Connection, Database
 
 MOST = 1000
@@ -87,19 +89,19 @@ class Enrolments:
         self._identifiers = identifiers
         self._random = random
 
-    async def enrol(self, enrolments: Sequence[Enrolment], now: datetime) -> list[Enrolled]:
+    async def enrol(self, enrolments: Sequence[Enrolment], now: datetime, actor: Actor) -> list[Enrolled]:
         """Enrol all of them (at most `MOST`), or none. Raises EnrolmentRefused."""
         refuse(_contradictions(enrolments))
         for _ in range(_ATTEMPTS):
             try:
                 async with self._database.transaction() as connection:
-                    return await self._enrol(connection, enrolments, now)
+                    return await self._enrol(connection, enrolments, now, actor)
             except _COLLISIONS:
                 continue
         raise Unavailable("Too many changes to the same devices at the same time.")
 
     async def _enrol(
-        self, connection: Connection, enrolments: Sequence[Enrolment], now: datetime
+        self, connection: Connection, enrolments: Sequence[Enrolment], now: datetime, actor: Actor
     ) -> list[Enrolled]:
         await _refuse_unknown_apps(connection, enrolments)
         places = await _places(connection, enrolments)
@@ -130,7 +132,7 @@ class Enrolments:
             if row is not None and _moved(enrolment, row)
         ]
         await retire_tokens(connection, tokens, now)
-        return [
+        enrolled = [
             Enrolled(
                 enrolment.app_id,
                 enrolment.installation_uuid,
@@ -139,6 +141,9 @@ class Enrolments:
             )
             for enrolment, row in zip(enrolments, existing, strict=True)
         ]
+        former = [row["app_id"] for row in retired]
+        await audit.write(connection, actor, now, *_entries(enrolled, [enrolled[i] for i in changed], former))
+        return enrolled
 
     async def _mint(self, connection: Connection, new: Sequence[tuple[str, _Place]]) -> None:
         """Mint what customers and devices of new copies lack. That of a device needs its customer's."""
@@ -162,6 +167,22 @@ class Enrolments:
             await connection.execute(
                 _SQL["device_apps"], [device for _, device, _ in devices], [app for app, _, _ in devices]
             )
+
+
+def _entries(
+    enrolled: Sequence[Enrolled], changed: Sequence[Enrolled], retired: Sequence[str]
+) -> list[Entry]:
+    """An entry for each app that anything changed in, with the numbers of its copies. `retired` are app_ids."""
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for one in enrolled:
+        if one.created:
+            counts[one.app_id]["created"] += 1
+    for one in changed:
+        if not one.created:
+            counts[one.app_id]["changed"] += 1
+    for app_id in retired:
+        counts[app_id]["retired"] += 1
+    return [Entry(Action.INSTALLATIONS_ENROLLED, app_id, detail=counts[app_id]) for app_id in sorted(counts)]
 
 
 _TAKEN = Fault("conflict", "/installation_uuid", "Another copy has this installation UUID.")

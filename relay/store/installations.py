@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from relay.store import named_sql
+from relay.store import audit, named_sql
+from relay.store.audit import Action, Actor, Entry
 from relay.store.database import Database
 from relay.store.enrolments import retire_tokens
 
@@ -49,7 +50,7 @@ class Installations:
             row = await connection.fetchrow(_FIND, app_id, installation_uuid, serial)
         return Installation(**row) if row else None
 
-    async def retire(self, installation_uuid: UUID, now: datetime) -> bool:
+    async def retire(self, installation_uuid: UUID, now: datetime, actor: Actor) -> bool:
         """Retire a copy, its device tokens and its install_ token. Again changes nothing. False if unknown.
 
         A uuid that was replaced by another one has nothing left to retire.
@@ -64,4 +65,7 @@ class Installations:
             app_id, installation_id = held["app_id"], held["installation_id"]
             if await connection.fetchval(_RETIRE, app_id, installation_id, installation_uuid, now):
                 await retire_tokens(connection, [(app_id, installation_id, "removed")], now)
+                detail = {"app_id": app_id}
+                entry = Entry(Action.INSTALLATION_RETIRED, str(installation_uuid), detail=detail)
+                await audit.write(connection, actor, now, entry)
         return True

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from relay.store import audit
+from relay.store.audit import Action, Actor, Entry
 from relay.store.auth import NewToken, insert_token
 from relay.store.database import Database
 
@@ -50,7 +52,9 @@ class Registry:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add_publisher(self, publisher: Publisher, manage_token: str, token_id: UUID) -> None:
+    async def add_publisher(
+        self, publisher: Publisher, manage_token: str, token_id: UUID, actor: Actor
+    ) -> None:
         """Store a publisher together with its first manage_ token."""
         async with self._database.transaction() as connection:
             await connection.execute(
@@ -59,12 +63,16 @@ class Registry:
                 publisher.name,
                 publisher.created_at,
             )
+            own_id, detail = publisher.publisher_id, {"name": publisher.name}
+            entry = Entry(Action.PUBLISHER_CREATED, str(own_id), own_id, detail)
+            await audit.write(connection, actor, publisher.created_at, entry)
             await insert_token(
                 connection,
-                NewToken(kind="manage", publisher_id=publisher.publisher_id),
+                NewToken(kind="manage", publisher_id=own_id),
                 manage_token,
                 token_id,
                 publisher.created_at,
+                actor,
             )
 
     async def publishers(self, after: UUID | None, limit: int) -> list[Publisher]:
@@ -79,13 +87,17 @@ class Registry:
                 await connection.fetchval("SELECT true FROM publisher WHERE publisher_id = $1", publisher_id)
             )
 
-    async def add_app(self, app: App) -> bool:
+    async def add_app(self, app: App, actor: Actor) -> bool:
         """Store an app of an existing publisher. False if its app_id is taken: nothing is stored then."""
-        async with self._database.connection() as connection:
+        async with self._database.transaction() as connection:
             status = await connection.execute(
                 _INSERT_APP, app.app_id, app.publisher_id, app.name, app.created_at
             )
-            return str(status) == "INSERT 0 1"
+            if str(status) != "INSERT 0 1":
+                return False
+            entry = Entry(Action.APP_CREATED, app.app_id, app.publisher_id, {"name": app.name})
+            await audit.write(connection, actor, app.created_at, entry)
+            return True
 
     async def apps(self, after: str, limit: int, publisher_id: UUID | None = None) -> list[App]:
         """Up to `limit` apps that follow `after`, in the order of app_id; of one publisher if it is given."""

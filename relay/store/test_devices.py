@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from relay.store.database import Database
+from relay.store import audit
+from relay.store.audit import Action, Actor, Entry
+from relay.store.database import Connection, Database
 
 _NIL = UUID(int=0)
 _COLUMNS = "test_device_id, label, failure_domain, created_at"
@@ -21,9 +23,14 @@ _PAGE = f"""
 SELECT {_COLUMNS} FROM test_device
 WHERE publisher_id = $1 AND test_device_id > $2 ORDER BY test_device_id LIMIT $3
 """  # noqa: S608 - the columns are ours
-_CHANGE = f"""
-UPDATE test_device SET label = coalesce($3, label), failure_domain = coalesce($4, failure_domain)
-WHERE publisher_id = $1 AND test_device_id = $2 RETURNING {_COLUMNS}
+_LOCK = f"""
+SELECT {_COLUMNS} FROM test_device WHERE publisher_id = $1 AND test_device_id = $2 FOR UPDATE
+"""  # noqa: S608 - the columns are ours
+_CHANGE = (
+    "UPDATE test_device SET label = $3, failure_domain = $4 WHERE publisher_id = $1 AND test_device_id = $2"
+)
+_REMOVE = f"""
+DELETE FROM test_device WHERE publisher_id = $1 AND test_device_id = $2 RETURNING {_COLUMNS}
 """  # noqa: S608 - the columns are ours
 
 MOST = 1000
@@ -50,9 +57,9 @@ class TestDevices:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, publisher_id: UUID, udid_digest: bytes, device: TestDevice) -> bool:
+    async def add(self, publisher_id: UUID, udid_digest: bytes, device: TestDevice, actor: Actor) -> bool:
         """List a device. False if the publisher has listed it already, or has listed `MOST`."""
-        async with self._database.connection() as connection:
+        async with self._database.transaction() as connection:
             status = await connection.execute(
                 _INSERT,
                 publisher_id,
@@ -63,7 +70,11 @@ class TestDevices:
                 device.created_at,
                 MOST,
             )
-            return str(status) == "INSERT 0 1"
+            if str(status) != "INSERT 0 1":
+                return False
+            added = Action.TEST_DEVICE_ADDED
+            await _log(connection, actor, added, publisher_id, device, device.created_at)
+            return True
 
     async def page(self, publisher_id: UUID, after: UUID | None, limit: int) -> list[TestDevice]:
         """Up to `limit` of the publisher's test devices that follow `after`, oldest first."""
@@ -72,19 +83,51 @@ class TestDevices:
             return [TestDevice(**row) for row in rows]
 
     async def change(
-        self, publisher_id: UUID, test_device_id: UUID, label: str | None, failure_domain: str | None
+        self,
+        publisher_id: UUID,
+        test_device_id: UUID,
+        label: str | None,
+        failure_domain: str | None,
+        now: datetime,
+        actor: Actor,
     ) -> TestDevice | None:
         """Change what is not None. None if the publisher has no such test device."""
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow(_CHANGE, publisher_id, test_device_id, label, failure_domain)
-            return TestDevice(**row) if row else None
-
-    async def remove(self, publisher_id: UUID, test_device_id: UUID) -> bool:
-        """Take a device off the list. False if the publisher has no such test device."""
-        async with self._database.connection() as connection:
-            status = await connection.execute(
-                "DELETE FROM test_device WHERE publisher_id = $1 AND test_device_id = $2",
-                publisher_id,
-                test_device_id,
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(_LOCK, publisher_id, test_device_id)
+            if row is None:
+                return None
+            before = TestDevice(**row)
+            after = replace(
+                before,
+                label=before.label if label is None else label,
+                failure_domain=failure_domain or before.failure_domain,
             )
-            return str(status) == "DELETE 1"
+            if after != before:
+                await connection.execute(
+                    _CHANGE, publisher_id, test_device_id, after.label, after.failure_domain
+                )
+                await _log(connection, actor, Action.TEST_DEVICE_CHANGED, publisher_id, after, now)
+            return after
+
+    async def remove(self, publisher_id: UUID, test_device_id: UUID, now: datetime, actor: Actor) -> bool:
+        """Take a device off the list. False if the publisher has no such test device."""
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(_REMOVE, publisher_id, test_device_id)
+            if row is None:
+                return False
+            removed = Action.TEST_DEVICE_REMOVED
+            await _log(connection, actor, removed, publisher_id, TestDevice(**row), now)
+            return True
+
+
+async def _log(
+    connection: Connection,
+    actor: Actor,
+    action: Action,
+    publisher_id: UUID,
+    device: TestDevice,
+    now: datetime,
+) -> None:
+    detail = {"label": device.label, "failure_domain": device.failure_domain}
+    entry = Entry(action, str(device.test_device_id), publisher_id, detail)
+    await audit.write(connection, actor, now, entry)

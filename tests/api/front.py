@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from relay.api import http
+from relay.api.audit import AuditApi
 from relay.api.device import DeviceApi
 from relay.api.operator import OperatorApi
 from relay.api.operator_installations import OperatorInstallationsApi
@@ -55,6 +56,7 @@ def application(database: Database, clock: Clock) -> web.Application:
         PublisherApi(database, tokens, udids, clock, secrets.token_bytes),
         DeviceApi(database, install_tokens, clock),
         PushesApi(database),
+        AuditApi(database),
     ):
         app.add_routes(api.routes())
     return app

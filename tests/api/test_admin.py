@@ -78,6 +78,8 @@ async def test_from_nothing_to_an_install_token(command: Command, front: Front, 
         (["credential", "list"], TEAM, "BEGIN"),
         (["push-token", "list", "--app", "chess"], "mine", "push_"),
         (["test-device", "list"], "my phone", "udid"),
+        (["audit"], "credential.put", manage),
+        (["audit", "--last", "1"], "test_device.added", "credential.put"),
     ):
         who = manage if arguments[0] in ("push-token", "test-device") else ""
         listed = await command(*arguments, token=who)
@@ -85,6 +87,8 @@ async def test_from_nothing_to_an_install_token(command: Command, front: Front, 
         assert shown in listed.stdout
         assert secret not in listed.stdout
 
+    own = await made(command, "audit", token=manage)
+    assert [entry["action"] for entry in own[:2]] == ["test_device.added", "push_token.created"]
     for arguments, who in (
         (["credential", "resume", str(credential["id"])], ""),
         (["credential", "remove", str(credential["id"])], ""),
@@ -94,6 +98,15 @@ async def test_from_nothing_to_an_install_token(command: Command, front: Front, 
     ):
         assert (await command(*arguments, token=who)).exit_code == 0, arguments
     assert (await front.call("GET", "installation/", token=installed["install_token"])).status == 401
+
+
+async def test_a_name_is_shown_as_it_is(command: Command) -> None:
+    """Brackets are no mark-up: a label must not hide itself, or end the command, in the operator's terminal."""
+    name = "[/b] [red]Ada"
+    await made(command, "publisher", "create", name)
+    for arguments in (["publisher", "list"], ["audit"]):
+        listed = await command(*arguments)
+        assert (listed.exit_code, name in listed.stdout) == (0, True), listed.output
 
 
 async def test_what_goes_wrong_is_said(command: Command, front: Front, tmp_path: Path) -> None:

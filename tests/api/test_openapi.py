@@ -14,6 +14,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from relay.api.spec import spec_file
 from relay.app import Relay
 from relay.config import Keys, Settings, key_ring
+from relay.store.audit import Action
 from relay.store.database import Database
 
 METHODS = ("get", "put", "post", "delete", "patch")
@@ -102,6 +103,11 @@ def test_every_operation_is_complete(document: dict[str, Any]) -> None:
         if "{" in path:
             assert "404" in statuses, (method, path)
     assert list(dict.fromkeys(order)) == tags
+
+
+def test_every_action_of_the_audit_log_is_described(document: dict[str, Any]) -> None:
+    described = document["components"]["schemas"]["AuditEntry"]["properties"]["action"]["enum"]
+    assert described == list(Action)
 
 
 def test_every_error_is_a_problem(document: dict[str, Any]) -> None:

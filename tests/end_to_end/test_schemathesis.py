@@ -43,6 +43,7 @@ async def test_schemathesis_finds_no_failure(relay: Relay, store: Store, tmp_pat
                 "body.p8": [store.apns.issue_key("TEAM000009").p8],
             },
         )
+        + _operations("Audit", store.operator_token, {})
     )
     (tmp_path / "schemathesis.toml").write_text(settings, encoding="utf-8")
     process = await asyncio.create_subprocess_exec(

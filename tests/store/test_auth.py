@@ -11,9 +11,12 @@ import asyncpg
 import pytest
 
 from relay.store.api_tokens import TokenIssuer
+from relay.store.audit import COMMAND_LINE
 from relay.store.auth import ApiTokens, NewToken
 from relay.store.database import Connection, Database
 from tests.api.front import Clock
+
+OPERATOR = NewToken(kind="operator")
 
 
 class _HeldUp(Database):
@@ -34,7 +37,7 @@ class _HeldUp(Database):
 
 async def test_what_was_read_before_a_revocation_is_not_remembered(database: Database) -> None:
     clock = Clock()
-    issued = await TokenIssuer(database, clock, secrets.token_bytes).issue(NewToken(kind="operator"))
+    issued = await TokenIssuer(database, clock, secrets.token_bytes).issue(OPERATOR, COMMAND_LINE)
     slow = _HeldUp(database)
     tokens = ApiTokens(slow, clock)
     looking = asyncio.create_task(tokens.find(issued.text))
@@ -50,7 +53,7 @@ async def test_what_was_read_before_a_revocation_is_not_remembered(database: Dat
 async def test_last_uses_are_locked_in_the_order_of_their_ids(database: Database) -> None:
     clock = Clock()
     issuer = TokenIssuer(database, clock, secrets.token_bytes)
-    issued = [await issuer.issue(NewToken(kind="operator")) for _ in range(10)]
+    issued = [await issuer.issue(OPERATOR, COMMAND_LINE) for _ in range(10)]
     first, *others = sorted(one.token_id for one in issued)
     tokens = ApiTokens(database, clock)
     for one in sorted(issued, key=lambda one: one.token_id, reverse=True):
@@ -73,7 +76,7 @@ async def test_last_uses_are_locked_in_the_order_of_their_ids(database: Database
 
 async def test_last_uses_that_could_not_be_written_are_written_the_next_time(database: Database) -> None:
     clock = Clock()
-    issued = await TokenIssuer(database, clock, secrets.token_bytes).issue(NewToken(kind="operator"))
+    issued = await TokenIssuer(database, clock, secrets.token_bytes).issue(OPERATOR, COMMAND_LINE)
     tokens = ApiTokens(database, clock)
     await tokens.find(issued.text)
     async with database.connection() as connection:
@@ -88,7 +91,7 @@ async def test_last_uses_that_could_not_be_written_are_written_the_next_time(dat
 async def test_no_token_is_kept_in_memory(database: Database) -> None:
     """Nor compared with what a caller sends: tokens are found by their digests."""
     clock = Clock()
-    issued = await TokenIssuer(database, clock, secrets.token_bytes).issue(NewToken(kind="operator"))
+    issued = await TokenIssuer(database, clock, secrets.token_bytes).issue(OPERATOR, COMMAND_LINE)
     tokens = ApiTokens(database, clock)
     for _ in range(2):
         assert await tokens.find(issued.text) is not None

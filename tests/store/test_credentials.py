@@ -9,12 +9,14 @@ from uuid import uuid4
 import pytest
 
 from relay.core.sending import Environment
+from relay.store.audit import Actor
 from relay.store.credentials import CredentialDescription, Credentials, NewCredential
 from relay.store.database import Database
 
 OLD, NEW = "an old key of thirty-two characters..", "a new key of thirty-two characters.."
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
+OPERATOR = Actor("operator", uuid4())
 PRODUCTION, SANDBOX = Environment.PRODUCTION, Environment.SANDBOX
 
 
@@ -56,8 +58,8 @@ def credentials(database: Database) -> Credentials:
 
 
 async def test_a_topic_finds_its_own_credential_before_its_teams(credentials: Credentials) -> None:
-    team = await credentials.put(key("team's"), NOW)
-    topic = await credentials.put(key("topic's", bundle_id="com.example.chess"), NOW)
+    team = await credentials.put(key("team's"), NOW, OPERATOR)
+    topic = await credentials.put(key("topic's", bundle_id="com.example.chess"), NOW, OPERATOR)
     book = await credentials.load()
     assert len(book) == 2
 
@@ -74,7 +76,7 @@ async def test_a_topic_finds_its_own_credential_before_its_teams(credentials: Cr
 
 
 async def test_secrets_survive_key_rotation(database: Database) -> None:
-    await Credentials(database, (OLD,)).put(key(), NOW)
+    await Credentials(database, (OLD,)).put(key(), NOW, OPERATOR)
     assert [one.secret for one in await Credentials(database, (OLD, NEW)).load()] == ["the secret"]
     async with database.connection() as connection:
         assert b"the secret" not in await connection.fetchval("SELECT secret FROM credential")
@@ -83,16 +85,16 @@ async def test_secrets_survive_key_rotation(database: Database) -> None:
 async def test_one_that_no_key_opens_does_not_hide_the_others(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lost = await Credentials(database, (OLD,)).put(key(), NOW)
+    lost = await Credentials(database, (OLD,)).put(key(), NOW, OPERATOR)
     known = Credentials(database, (NEW,))
-    await known.put(key("known", environment=SANDBOX), NOW)
+    await known.put(key("known", environment=SANDBOX), NOW, OPERATOR)
     with caplog.at_level(logging.ERROR):
         assert [one.secret for one in await known.load()] == ["known"]
     assert f"credential {lost.credential_id}" in caplog.text
 
 
 async def test_suspended_until_resumed(database: Database, credentials: Credentials) -> None:
-    made = await credentials.put(key(), NOW)
+    made = await credentials.put(key(), NOW, OPERATOR)
     assert await credentials.suspend(made.credential_id, "InvalidProviderToken", NOW)
     assert not await credentials.suspend(made.credential_id, "again", LATER), "the first reason stays"
     assert (await credentials.load()).is_suspended(made.credential_id)
@@ -101,20 +103,20 @@ async def test_suspended_until_resumed(database: Database, credentials: Credenti
 
     for held_by in (made.credential_id, made.credential_id + 1):
         await hold(database, held_by)
-    assert await credentials.resume(made.credential_id, NOW)
+    assert await credentials.resume(made.credential_id, NOW, OPERATOR)
     assert not (await credentials.load()).is_suspended(made.credential_id)
     assert await due(database) == [(NOW, None), (LATER, made.credential_id + 1)]
-    assert not await credentials.resume(99, NOW)
+    assert not await credentials.resume(99, NOW, OPERATOR)
 
 
 async def test_a_replaced_secret_is_active_and_frees_what_waited(
     database: Database, credentials: Credentials
 ) -> None:
-    team = await credentials.put(key(), NOW)
+    team = await credentials.put(key(), NOW, OPERATOR)
     await credentials.suspend(team.credential_id, "InvalidProviderToken", NOW)
     for held_by in (team.credential_id, 0):
         await hold(database, held_by)
-    again = await credentials.put(key("another"), NOW)
+    again = await credentials.put(key("another"), NOW, OPERATOR)
     assert (again.credential_id, again.version, again.state) == (team.credential_id, 2, "active")
     assert await due(database) == [(NOW, None), (NOW, None)]
     assert not await credentials.suspend(team.credential_id, "late news", NOW, version=1)
@@ -125,19 +127,19 @@ async def test_a_replaced_secret_is_active_and_frees_what_waited(
 async def test_a_topics_own_credential_frees_what_waited_for_the_teams(
     database: Database, credentials: Credentials
 ) -> None:
-    team = await credentials.put(key(), NOW)
-    other = await credentials.put(key(environment=SANDBOX), NOW)
+    team = await credentials.put(key(), NOW, OPERATOR)
+    other = await credentials.put(key(environment=SANDBOX), NOW, OPERATOR)
     for held_by in (team.credential_id, other.credential_id):
         await hold(database, held_by)
-    await credentials.put(key(bundle_id="com.example.chess"), NOW)
+    await credentials.put(key(bundle_id="com.example.chess"), NOW, OPERATOR)
     assert await due(database) == [(NOW, None), (LATER, other.credential_id)]
 
 
 async def test_removing_frees_what_waited(database: Database, credentials: Credentials) -> None:
-    made = await credentials.put(key(), NOW)
+    made = await credentials.put(key(), NOW, OPERATOR)
     await hold(database, made.credential_id)
-    assert await credentials.remove(made.credential_id, NOW)
-    assert not await credentials.remove(made.credential_id, NOW)
+    assert await credentials.remove(made.credential_id, NOW, OPERATOR)
+    assert not await credentials.remove(made.credential_id, NOW, OPERATOR)
     assert await due(database) == [(NOW, None)]
     assert len(await credentials.load()) == 0
 

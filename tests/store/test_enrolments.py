@@ -11,6 +11,7 @@ from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 import pytest
 
 from relay.core.identifiers import Identifiers
+from relay.store.audit import Actor
 from relay.store.database import Database
 from relay.store.device_tokens import DeviceTokens
 from relay.store.enrolments import Enrolment, EnrolmentRefused, Enrolments
@@ -18,6 +19,7 @@ from relay.store.installations import Installations
 from relay.store.registry import App, Publisher, Registry
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+OPERATOR = Actor("operator", uuid4())
 IDENTIFIERS = Identifiers(("a key of at least thirty-two characters",))
 
 
@@ -25,9 +27,9 @@ IDENTIFIERS = Identifiers(("a key of at least thirty-two characters",))
 async def enrolments(database: Database) -> Enrolments:
     registry = Registry(database)
     publisher = Publisher(uuid4(), "Ada", NOW)
-    await registry.add_publisher(publisher, "manage_x", uuid4())
+    await registry.add_publisher(publisher, "manage_x", uuid4(), OPERATOR)
     for app_id in ("chess", "poker"):
-        assert await registry.add_app(App(app_id, publisher.publisher_id, app_id, NOW))
+        assert await registry.add_app(App(app_id, publisher.publisher_id, app_id, NOW), OPERATOR)
     return Enrolments(database, IDENTIFIERS, secrets.token_bytes)
 
 
@@ -55,7 +57,7 @@ async def test_the_same_copies_in_many_orders_at_once(database: Database, enrolm
 
     async def enrol(seed: int) -> dict[UUID, int]:
         mixed = random.Random(seed).sample(copies, len(copies))
-        return {one.installation_uuid: one.serial for one in await enrolments.enrol(mixed, NOW)}
+        return {one.installation_uuid: one.serial for one in await enrolments.enrol(mixed, NOW, OPERATOR)}
 
     first, *others = await asyncio.gather(*map(enrol, range(8)))
     assert all(other == first for other in others), "each got the same installations"
@@ -78,7 +80,7 @@ async def test_one_owner_of_a_device_whoever_comes_at_once(
             copy(d, customer=f"owner {number}", uuid=uuid4())
             for d in random.Random(number).sample(range(9), 9)
         ]
-        await enrolments.enrol(batch, NOW)
+        await enrolments.enrol(batch, NOW, OPERATOR)
 
     await asyncio.gather(*map(enrol, range(8)))
     owners = await values(
@@ -92,7 +94,8 @@ async def test_one_owner_of_a_device_whoever_comes_at_once(
 async def test_one_uuid_for_two_devices_at_once(database: Database, enrolments: Enrolments) -> None:
     uuid = uuid4()
     results = await asyncio.gather(
-        *(enrolments.enrol([copy(device, uuid=uuid)], NOW) for device in range(8)), return_exceptions=True
+        *(enrolments.enrol([copy(device, uuid=uuid)], NOW, OPERATOR) for device in range(8)),
+        return_exceptions=True,
     )
     refused = [result for result in results if isinstance(result, EnrolmentRefused)]
     assert (len(results), len(refused)) == (8, 7)
@@ -107,7 +110,7 @@ async def test_storms_of_everything_end(database: Database, enrolments: Enrolmen
     """Enrol, change hands, retire and register, all at once: every call ends, and the rules hold after."""
     installations, tokens = Installations(database), DeviceTokens(database)
     pool = [copy(device, app_id=app_id) for device in range(6) for app_id in ("chess", "poker")]
-    enrolled = await enrolments.enrol(pool, NOW)
+    enrolled = await enrolments.enrol(pool, NOW, OPERATOR)
 
     async def storm(seed: int) -> None:
         choose = random.Random(seed)
@@ -115,11 +118,11 @@ async def test_storms_of_everything_end(database: Database, enrolments: Enrolmen
             one = choose.choice(enrolled)
             match choose.randrange(4):
                 case 0:
-                    await installations.retire(one.installation_uuid, NOW)
+                    await installations.retire(one.installation_uuid, NOW, OPERATOR)
                 case 1:
                     customer = choose.choice(["", "thief"])
                     batch = [copy(d, customer=customer) for d in choose.sample(range(6), 6)]
-                    await enrolments.enrol(batch, NOW)
+                    await enrolments.enrol(batch, NOW, OPERATOR)
                 case _:
                     token = bytes([choose.randrange(4)]) * 32
                     found = await installations.find(one.app_id, one.installation_uuid, one.serial)
@@ -150,7 +153,7 @@ async def test_storms_of_everything_end(database: Database, enrolments: Enrolmen
 async def test_a_token_is_active_at_one_copy_whoever_comes_at_once(
     database: Database, enrolments: Enrolments
 ) -> None:
-    await enrolments.enrol([copy(device) for device in range(8)], NOW)
+    await enrolments.enrol([copy(device) for device in range(8)], NOW, OPERATOR)
     tokens = DeviceTokens(database)
     rows = await values(database, "SELECT app_id, installation_id, serial FROM installation")
 
@@ -167,8 +170,8 @@ async def test_a_token_is_active_at_one_copy_whoever_comes_at_once(
 
 
 async def test_enrolling_again_writes_no_installation(database: Database, enrolments: Enrolments) -> None:
-    await enrolments.enrol([copy(1), copy(2)], NOW)
+    await enrolments.enrol([copy(1), copy(2)], NOW, OPERATOR)
     before = await values(database, "SELECT xmin, i.* FROM installation i ORDER BY installation_id")
-    again = await enrolments.enrol([copy(2), copy(1)], NOW)
+    again = await enrolments.enrol([copy(2), copy(1)], NOW, OPERATOR)
     assert [one.created for one in again] == [False, False]
     assert await values(database, "SELECT xmin, i.* FROM installation i ORDER BY installation_id") == before

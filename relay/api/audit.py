@@ -1,0 +1,42 @@
+"""GET /v1.0/audit/: who did what. The operator reads all of it, a publisher what happened to its own things."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+from aiohttp import web
+
+from relay.api.fields import number_in_path
+from relay.api.http import authenticate, route
+from relay.api.pages import page_answer, page_request
+from relay.store.audit import AuditLog, LoggedEntry
+from relay.store.database import Database
+
+
+class AuditApi:
+    """Reads the audit log."""
+
+    def __init__(self, database: Database) -> None:
+        self._log = AuditLog(database)
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        """The routes of this API."""
+        yield from route("GET", "/v1.0/audit/", self.page)
+
+    async def page(self, request: web.Request) -> web.Response:
+        """A page of entries, newest first."""
+        token = await authenticate(request, "manage", "operator")
+        page = page_request(request, number_in_path)
+        if token.kind == "operator":
+            entries = await self._log.everything(page.after, page.one_more)
+        else:
+            assert token.publisher_id is not None  # every manage_ token is stored with its publisher
+            entries = await self._log.of_publisher(token.publisher_id, page.after, page.one_more)
+        return page_answer(page, entries, lambda entry: entry.audit_id, _show)
+
+
+def _show(entry: LoggedEntry) -> dict[str, Any]:
+    shown = dataclasses.asdict(entry)
+    return {"id": shown.pop("audit_id"), **shown}
