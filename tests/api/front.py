@@ -44,9 +44,11 @@ class Clock:
         self.moment += timedelta(seconds=seconds)
 
 
-def application(database: Database, clock: Clock) -> web.Application:
+def application(
+    database: Database, clock: Clock, installation_keys: tuple[str, ...] = KEYS
+) -> web.Application:
     tokens = ApiTokens(database, clock)
-    install_tokens, udids = InstallTokens(KEYS), UdidDigests(KEYS[0])
+    install_tokens, udids = InstallTokens(installation_keys), UdidDigests(KEYS[0])
     app = web.Application(middlewares=[http.problems], client_max_size=4 * 1024 * 1024)
     app[http.API_TOKENS] = tokens
     app[http.INSTALL_TOKENS] = install_tokens
