@@ -52,7 +52,7 @@ def relay_rows(sink: Sink, plan: Plan) -> Iterator[Row]:
                         ):
                             rate = row.wall_per_s or 0.0
                             yield row
-                    except MissingError as error:
+                    except (MissingError, RuntimeError) as error:
                         yield table.missing("single-destination sends", error)
         if "latency" in plan.rows:
             yield from _latency(plan, settings, shared, store.apps[0], rate)
@@ -61,7 +61,7 @@ def relay_rows(sink: Sink, plan: Plan) -> Iterator[Row]:
                 write_settings(settings, port=machine.free_port(), sink_port=sink.port, **shared)
                 with RelayProcess(settings, ["--api", *_workers(plan)]) as relay:
                     yield from accept_rows(smallest, relay, postgres, seconds=plan.seconds, runs=plan.runs)
-            except MissingError as error:
+            except (MissingError, RuntimeError) as error:
                 yield table.missing("accept alone", error)
 
 
@@ -73,7 +73,7 @@ def _latency(plan: Plan, settings: Path, shared: dict[str, Any], app: App, rate:
             with RelayProcess(settings, _workers(plan)):
                 half = rate / 2 or 4_000.0
                 yield from latency_rows(latency, half, seconds=plan.seconds, runs=plan.runs)
-    except MissingError as error:
+    except (MissingError, RuntimeError) as error:
         yield table.missing("POST to arrival at half load", error)
 
 

@@ -52,7 +52,7 @@ def _load(relay: RelayProcess, app: App, seconds: float) -> _Load:
             for customer in app.customers
         )
     )
-    command = [program("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s"]
+    command = [program("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "--timeout", "60s"]
     command += [
         "-s",
         str(PEERS / "send.lua"),
