@@ -25,12 +25,12 @@ def settings(settings: Settings) -> Settings:
 
 async def test_a_push_goes_through_beside_four_bad_neighbours(store: Store) -> None:
     stuck, flooding, refused, throttled, quiet = [await store.app() for _ in range(5)]
-    everyone = [await store.copy(stuck, f"c{n}", f"b{n}") for n in range(12)]
+    everyone = [await store.copy(stuck, f"c{n}", f"b{n:02}") for n in range(12)]
     flooded = await store.copy(flooding, "f", "f1")
     sandbox = {"environment": "sandbox"}
-    held = await store.copy(refused, "r", "r1", team_id="TEAM000003", **sandbox)
-    slowed = await store.copy(throttled, "t", "t1", team_id="TEAM000004", **sandbox)
-    mine = await store.copy(quiet, "q", "q1", team_id="TEAM000005", **sandbox)
+    held = await store.copy(refused, "r", "e1", team_id="TEAM000003", **sandbox)
+    slowed = await store.copy(throttled, "t", "c1", team_id="TEAM000004", **sandbox)
+    mine = await store.copy(quiet, "q", "d1", team_id="TEAM000005", **sandbox)
     await store.apns.set_fault(ListenerFault("stall"), "production")
     store.apns.answer(held.device_token, 403, "InvalidProviderToken")
     store.apns.answer(slowed.device_token, 429, "TooManyRequests")
