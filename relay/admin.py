@@ -138,12 +138,20 @@ def show_audit(
     async def work(client: AdminClient) -> list[dict[str, Any]]:
         entries = []
         async for entry in client.every("audit/"):
-            entries.append(entry if as_json else entry | {"detail": json.dumps(entry["detail"])})
+            entries.append(entry)
             if len(entries) == last:
                 break
         return entries
 
-    _show(_run(url, token_file, work), as_json)
+    entries = _run(url, token_file, work)
+    if as_json or not entries:
+        _show(entries, as_json)
+        return
+    for entry in entries:  # a table of so many ids would fit no terminal
+        who = f"{entry['actor']} {entry['token_id'] or '-'}"
+        typer.echo(
+            f"{entry['at']}  {who}  {entry['action']}  {entry['subject']}  {json.dumps(entry['detail'])}"
+        )
 
 
 # --- publishers and apps ---
