@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import asyncpg
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from relay.core.sending import Credential, Environment
+from relay.errors import Conflict
 from relay.store import audit
 from relay.store.audit import RELAY, Action, Actor, Entry
 from relay.store.database import Connection, Database
@@ -51,6 +53,13 @@ WHERE credential_id = $1 AND state = 'suspended'
 RETURNING {_LOGGED}
 """  # noqa: S608 - the columns are ours
 _REMOVE = f"DELETE FROM credential WHERE credential_id = $1 RETURNING {_LOGGED}"  # noqa: S608 - ours
+# Locked in one order. Whoever replaces a secret meanwhile waits, and then writes the new one; whoever did so before is
+# waited for, and the new one is read.
+_LOCK = f"SELECT {_LOGGED}, secret FROM credential ORDER BY credential_id FOR UPDATE"  # noqa: S608 - ours
+_REENCRYPT = """
+UPDATE credential c SET secret = n.secret
+FROM unnest($1::bigint[], $2::bytea[]) AS n (credential_id, secret) WHERE c.credential_id = n.credential_id
+"""
 # Also what another credential of the team holds, and what waits for one that did not exist (0): the new one
 # may be the one that serves those topics now.
 _RELEASE_TEAM = """ SELECT array_append(array_agg(credential_id), 0::bigint) FROM credential WHERE team_id =
@@ -96,6 +105,13 @@ class CredentialDescription:
     created_at: datetime
 
 
+class Rotation(NamedTuple):
+    """How many credentials are stored, and how many of them were encrypted anew."""
+
+    stored: int
+    anew: int
+
+
 class CredentialBook:
     """All credentials at one moment, found by what a copy of an app needs."""
 
@@ -132,7 +148,9 @@ class Credentials:
 
     def __init__(self, database: Database, secret_keys: tuple[str, ...]) -> None:
         self._database = database
-        self._fernet = MultiFernet([Fernet(_derive(key)) for key in reversed(secret_keys)])
+        fernets = [Fernet(_derive(key)) for key in reversed(secret_keys)]
+        self._newest = fernets[0]
+        self._fernet = MultiFernet(fernets)
         self._known: dict[tuple[int, int], Credential] = {}
         """By id and version: what `load` decrypted the last time."""
 
@@ -227,6 +245,27 @@ class Credentials:
             await _release(connection, [credential_id], now)
             return row is not None
 
+    async def rotate_key(self, now: datetime, actor: Actor) -> Rotation:
+        """Encrypt anew, with the newest key, every secret that another one encrypted.
+
+        The versions stay, so running relays keep what they decrypted, and their connections. Raises Conflict if there
+        is a secret that none of the keys opens: nothing is changed then.
+        """
+        async with self._database.transaction() as connection:
+            rows = await connection.fetch(_LOCK)
+            old = [row for row in rows if not _opens(self._newest, row["secret"])]
+            if lost := [row["credential_id"] for row in old if not _opens(self._fernet, row["secret"])]:
+                ids = ", ".join(map(str, lost))
+                raise Conflict(f"No key in keys.credentials decrypts credential {ids}. Nothing was changed.")
+            await connection.execute(
+                _REENCRYPT,
+                [row["credential_id"] for row in old],
+                [self._fernet.rotate(row["secret"]) for row in old],
+            )
+            entries = [_entry(Action.CREDENTIAL_REENCRYPTED, row) for row in old]
+            await audit.write(connection, actor, now, *entries)
+        return Rotation(len(rows), len(old))
+
 
 async def _release(connection: Connection, credential_ids: list[int], now: datetime) -> None:
     await connection.execute(_RELEASE, credential_ids, now)
@@ -236,6 +275,14 @@ def _entry(action: Action, row: asyncpg.Record, **more: str) -> Entry:
     """The audit entry of a credential: in the operator's log alone, because its team may serve many publishers."""
     shown = {name: row[name] for name in ("team_id", "environment", "bundle_id", "kind", "key_id", "version")}
     return Entry(action, str(row["credential_id"]), detail=shown | more)
+
+
+def _opens(fernet: Fernet | MultiFernet, secret: bytes) -> bool:
+    try:
+        fernet.decrypt(secret)
+    except InvalidToken:
+        return False
+    return True
 
 
 def _derive(key: str) -> bytes:

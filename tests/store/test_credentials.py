@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -9,8 +10,9 @@ from uuid import uuid4
 import pytest
 
 from relay.core.sending import Environment
-from relay.store.audit import Actor
-from relay.store.credentials import CredentialDescription, Credentials, NewCredential
+from relay.errors import Conflict
+from relay.store.audit import Actor, AuditLog
+from relay.store.credentials import CredentialDescription, Credentials, NewCredential, Rotation
 from relay.store.database import Database
 
 OLD, NEW = "an old key of thirty-two characters..", "a new key of thirty-two characters.."
@@ -80,6 +82,66 @@ async def test_secrets_survive_key_rotation(database: Database) -> None:
     assert [one.secret for one in await Credentials(database, (OLD, NEW)).load()] == ["the secret"]
     async with database.connection() as connection:
         assert b"the secret" not in await connection.fetchval("SELECT secret FROM credential")
+
+
+async def test_after_a_rotation_the_old_key_can_go(database: Database) -> None:
+    old, new = Credentials(database, (OLD,)), Credentials(database, (NEW,))
+    for bundle_id in ("", "com.example.chess"):
+        await old.put(key(f"of {bundle_id}", bundle_id=bundle_id), NOW, OPERATOR)
+    await new.put(key("known", environment=SANDBOX), NOW, OPERATOR)
+    running = Credentials(database, (OLD, NEW))
+    before = {one.credential_id: one for one in await running.load()}
+    assert await running.rotate_key(LATER, OPERATOR) == Rotation(stored=3, anew=2)
+
+    after = {one.credential_id: one for one in await new.load()}
+    assert {one.secret for one in after.values()} == {"of ", "of com.example.chess", "known"}
+    assert after == before, "the same versions: connections stay"
+    assert all(one is before[one.credential_id] for one in await running.load()), "nothing is read anew"
+    assert len(await old.load()) == 0
+    assert await running.rotate_key(LATER, OPERATOR) == Rotation(stored=3, anew=0)
+    entries = await AuditLog(database).everything(None, 10)
+    assert sorted(entry.subject for entry in entries if entry.action == "credential.reencrypted") == sorted(
+        str(one.credential_id) for one in before.values() if one.secret != "known"
+    )
+
+
+async def test_a_rotation_that_lacks_a_key_changes_nothing(database: Database) -> None:
+    await Credentials(database, (OLD,)).put(key(), NOW, OPERATOR)
+    lost = await Credentials(database, ("a forgotten key of some characters",)).put(
+        key(environment=SANDBOX), NOW, OPERATOR
+    )
+    with pytest.raises(Conflict, match=rf"decrypts credential {lost.credential_id}\. Nothing was changed"):
+        await Credentials(database, (OLD, NEW)).rotate_key(LATER, OPERATOR)
+    assert [one.secret for one in await Credentials(database, (OLD,)).load()] == ["the secret"]
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_a_rotation_leaves_what_another_node_does_meanwhile(database: Database, gone: bool) -> None:
+    """The other node's transaction is open when the rotation begins: its secret is kept, and not its former one."""
+    old = Credentials(database, (OLD,))
+    made = await old.put(key("the former"), NOW, OPERATOR)
+    elsewhere = Credentials(database, (NEW,))
+    other = await elsewhere.put(key("another's", environment=SANDBOX), NOW, OPERATOR)
+    async with database.connection() as connection:
+        secret = await connection.fetchval(
+            "SELECT secret FROM credential WHERE credential_id = $1", other.credential_id
+        )
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute(
+            "DELETE FROM credential WHERE credential_id = $1"
+            if gone
+            else "UPDATE credential SET secret = $2, version = version + 1 WHERE credential_id = $1",
+            *([made.credential_id] if gone else [made.credential_id, secret]),
+        )
+        rotating = asyncio.create_task(Credentials(database, (OLD, NEW)).rotate_key(LATER, OPERATOR))
+        while not await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            await asyncio.sleep(0.01)
+        await transaction.commit()
+    assert await rotating == Rotation(stored=1 if gone else 2, anew=0)
+    book = {one.credential_id: (one.secret, one.version) for one in await elsewhere.load()}
+    kept = {other.credential_id: ("another's", 1)}
+    assert book == (kept if gone else kept | {made.credential_id: ("another's", 2)})
 
 
 async def test_one_that_no_key_opens_does_not_hide_the_others(
