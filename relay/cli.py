@@ -1,4 +1,4 @@
-"""The commands: `push-relay serve`, `demo`, `apns`, `operator-token`, and what an operator does over the API."""
+"""The commands: `push-relay serve`, `demo`, `apns`, what is done beside a relay, and what is done over its API."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import typer
 import uvloop
 
 from relay import config
-from relay.admin import admin_app
+from relay.admin import admin_app, credential_app
 from relay.errors import RelayError
 from relay.logs import log_to_stderr
 
@@ -83,6 +83,28 @@ def operator_token(
     """Make an operator_ token and print it; it is shown this once."""
     settings = _settings(config_file)
     _run(_operator_token(settings, label))
+
+
+@credential_app.command("rotate-key")
+def rotate_key(config_file: ConfigFile = None) -> None:
+    """Encrypt all stored credentials with the newest key of keys.credentials. Needs the settings, and no token."""
+    from relay.admin_local import rotate_credential_key
+
+    _run(rotate_credential_key(_settings(config_file)))
+
+
+@app.command("token-check")
+def token_check(
+    config_file: ConfigFile = None,
+    revoke: Annotated[bool, typer.Option("--revoke", help="Revoke it, if it is ours.")] = False,
+) -> None:
+    """Say what a token is that somebody found. It is read from standard input, so that no shell remembers it."""
+    from getpass import getpass
+
+    from relay.admin_local import check_token
+
+    text = getpass("Token: ") if sys.stdin.isatty() else sys.stdin.readline()
+    _run(check_token(_settings(config_file), text.strip(), revoke=revoke))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""API tokens as their owners manage them: made, listed, revoked. Who is calling is auth.py's."""
+"""API tokens as their owners manage them: made, listed, recognised, revoked. Who is calling is auth.py's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from relay.core.clock import Clock, Random
 from relay.core.new_id import new_id
 from relay.store import audit
 from relay.store.audit import COMMAND_LINE, Action, Actor, Entry
-from relay.store.auth import NewToken, insert_token, make_token, token_detail
+from relay.store.auth import NewToken, digest, insert_token, make_token, token_detail
 from relay.store.database import Database
 
 TOKEN_BYTES = 32
@@ -20,8 +20,13 @@ _OF_APP = """
 SELECT token_id, label, test_only, created_at, expires_at, last_used_at FROM api_token
 WHERE app_id = $1 AND kind = 'push' AND revoked_at IS NULL AND token_id > $2 ORDER BY token_id LIMIT $3
 """
+_OF_DIGEST = """
+SELECT token_id, kind, publisher_id, app_id, label, test_only, created_at, expires_at, revoked_at, last_used_at
+FROM api_token WHERE digest = $1
+"""
 _REVOKE = "UPDATE api_token SET revoked_at = $2 WHERE token_id = $1 AND revoked_at IS NULL"
 _REVOKED = " RETURNING kind, publisher_id, app_id, label"
+_REVOKE_ANY = _REVOKE + _REVOKED
 _REVOKE_OF_APP = f"{_REVOKE} AND app_id = $3 AND kind = 'push' {_REVOKED}"
 
 
@@ -34,6 +39,22 @@ class TokenDescription:
     test_only: bool
     created_at: datetime
     expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecognisedToken:
+    """What is known of a token that somebody found: all but the token."""
+
+    token_id: UUID
+    kind: str
+    publisher_id: UUID | None
+    app_id: str | None
+    label: str
+    test_only: bool
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
     last_used_at: datetime | None
 
 
@@ -77,6 +98,10 @@ class TokenIssuer:
         """Revoke a push token of that app. False if there is none, or none any more."""
         return await self._revoke(actor, token_id, _REVOKE_OF_APP, app_id)
 
+    async def revoke_any(self, token_id: UUID, actor: Actor) -> bool:
+        """Revoke a token of any kind. False if there is none, or none any more."""
+        return await self._revoke(actor, token_id, _REVOKE_ANY)
+
     async def _revoke(self, actor: Actor, token_id: UUID, sql: str, *app_id: str) -> bool:
         now = self._clock.now()
         async with self._database.transaction() as connection:
@@ -87,6 +112,12 @@ class TokenIssuer:
                 entry = Entry(revoked, str(token_id), row["publisher_id"], detail)
                 await audit.write(connection, actor, now, entry)
         return row is not None
+
+    async def recognise(self, text: str) -> RecognisedToken | None:
+        """The token with that text, revoked and expired ones too. None if it is not in this database."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(_OF_DIGEST, digest(text))
+        return RecognisedToken(**row) if row else None
 
 
 async def create_operator_token(database: Database, clock: Clock, random: Random, label: str = "") -> str:

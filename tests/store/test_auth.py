@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
+from relay.core.install_tokens import InstallClaims, InstallTokens
 from relay.store.api_tokens import TokenIssuer
 from relay.store.audit import COMMAND_LINE
-from relay.store.auth import ApiTokens, NewToken
+from relay.store.auth import KINDS, ApiTokens, NewToken, kind_of, make_token
 from relay.store.database import Connection, Database
 from tests.api.front import Clock
 
@@ -97,3 +101,16 @@ async def test_no_token_is_kept_in_memory(database: Database) -> None:
         assert await tokens.find(issued.text) is not None
     assert issued.text not in str(vars(tokens))
     assert str(issued.token_id) in str(vars(tokens)), "it was remembered"
+
+
+def test_what_a_scanner_looks_for_is_what_we_make() -> None:
+    """The expression of docs/design.md: it finds each kind of token in a text, and only our checksum passes."""
+    design = (Path(__file__).parents[2] / "docs" / "design.md").read_text(encoding="utf-8")
+    [expression] = re.findall(r"^    (\\b\(\?:push.*)$", design, re.MULTILINE)
+    tokens = [make_token(kind, secrets.token_bytes(32)) for kind in KINDS for _ in range(50)]
+    claims = InstallClaims("chess", uuid4(), 7)
+    tokens.append(InstallTokens(("a key of at least thirty-two characters",)).sign(claims))
+    text = "".join(f'"token": "{token}", ' for token in tokens) + " push_token manage_apps operator_"
+    assert [found[0] for found in re.finditer(expression, text)] == tokens
+    changed = tokens[0][:-1] + ("A" if tokens[0][-1] != "A" else "B")
+    assert (kind_of(tokens[0]), kind_of(changed)) == ("push", None)

@@ -1,0 +1,152 @@
+"""The commands that need the settings and the database: rotating the key of credentials, and checking a found token."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from relay.cli import app
+from relay.core.install_tokens import InstallClaims, InstallTokens
+from relay.core.sending import Environment
+from relay.errors import Conflict
+from relay.store.audit import COMMAND_LINE, AuditLog
+from relay.store.auth import make_token
+from relay.store.credentials import Credentials, NewCredential
+from relay.store.database import Database
+from tests.api import pems
+from tests.api.front import KEYS, Front, open_front
+
+Command = Callable[..., Coroutine[Any, Any, Result]]
+OLD, NEW = KEYS
+
+
+@pytest.fixture
+async def command(database_url: str, tmp_path: Path) -> Command:
+    """Runs a command in a thread. `credentials` are the keys of that name, `text` is the standard input."""
+
+    async def run(*arguments: str, text: str = "", credentials: tuple[str, ...] = KEYS) -> Result:
+        keys = {
+            "credentials": list(credentials),
+            "identifiers": [OLD],
+            "installations": list(KEYS),
+            "udid": OLD,
+        }
+        file = tmp_path / "keys.yaml"
+        file.write_text(yaml.safe_dump(keys))
+        environ = {"PUSH_RELAY_DATABASE__URL": database_url, "PUSH_RELAY_KEYS__FILE": str(file)}
+        return await asyncio.to_thread(
+            lambda: CliRunner().invoke(app, list(arguments), env=environ, input=text)
+        )
+
+    return run
+
+
+@pytest.fixture
+async def front(database: Database) -> Any:
+    opened = await open_front(database)
+    yield opened
+    await opened.client.close()
+
+
+async def test_rotating_the_key_of_credentials(command: Command, database: Database) -> None:
+    new = NewCredential(
+        team_id="TEAM000001",
+        environment=Environment.PRODUCTION,
+        bundle_id="",
+        kind="token",
+        key_id="KEY0000001",
+        secret=pems.p8(),
+    )
+    await Credentials(database, (OLD,)).put(new, (await _now(database)), COMMAND_LINE)
+    refused = await command("credential", "rotate-key", credentials=(NEW,))
+    assert isinstance(refused.exception, Conflict)
+    assert "No key in keys.credentials decrypts credential" in str(refused.exception)
+
+    done = await command("credential", "rotate-key")
+    assert (done.exit_code, done.stdout[:8]) == (0, "1 of 1 c"), done.output
+    assert [one.secret for one in await Credentials(database, (NEW,)).load()] == [new.secret]
+    again = await command("credential", "rotate-key", credentials=(NEW,))
+    assert (again.exit_code, again.stdout[:8]) == (0, "0 of 1 c"), again.output
+
+
+async def _now(database: Database) -> Any:
+    async with database.connection() as connection:
+        return await connection.fetchval("SELECT now()")
+
+
+async def test_a_found_token_is_recognised_and_revoked(command: Command, front: Front) -> None:
+    publisher, manage = await front.publisher()
+    app_id = await front.app(publisher)
+    made = await front.call("POST", f"apps/{app_id}/tokens/", {"label": "staging"}, token=manage)
+    push = made.body["token"]
+    for token, words in (
+        (push, ["push_ token", "active", made.body["id"], "staging", publisher, app_id]),
+        (manage, ["manage_ token", "active", publisher]),
+        (front.operator_token, ["operator_ token", "active"]),
+    ):
+        said = await command("token-check", text=f"  {token}\n")
+        assert said.exit_code == 0, said.output
+        assert [word for word in words if word not in said.output] == []
+        assert token not in said.output
+        assert (await front.call("GET", "audit/", token=token)).status in (200, 403), (
+            "looking revokes nothing"
+        )
+
+        revoked = await command("token-check", "--revoke", text=token)
+        assert (revoked.exit_code, "It is revoked now" in revoked.output) == (0, True), revoked.output
+        front.clock.advance(3)  # a running relay remembers a token for two seconds
+        assert (await front.call("GET", "audit/", token=token)).status == 401
+        again = await command("token-check", "--revoke", text=token)
+        assert "revoked since" in again.output
+        assert "It was revoked before" in again.output
+        assert token not in revoked.output + again.output
+
+    entries = await AuditLog(front.database).everything(None, 3)
+    assert [(one.action, one.actor, one.token_id) for one in entries] == [
+        (f"{kind}_token.revoked", "operator", None) for kind in ("operator", "manage", "push")
+    ]
+
+
+async def test_an_expired_token(command: Command, front: Front) -> None:
+    publisher, manage = await front.publisher()
+    path = f"apps/{await front.app(publisher)}/tokens/"
+    made = await front.call("POST", path, {"expires_at": "2026-03-02T00:00:00Z"}, token=manage)
+    assert "expired since 2026-03-02" in (await command("token-check", text=made.body["token"])).output
+
+
+async def test_what_is_no_token_of_ours(command: Command, front: Front) -> None:
+    before = await AuditLog(front.database).everything(None, 100)
+    stranger = make_token("push", secrets.token_bytes(32))
+    forged = InstallTokens(("a key of somebody else, long enough",)).sign(InstallClaims("chess", uuid4(), 1))
+    for text, why in (
+        ("", "no token"),
+        ("hello", "no token"),
+        (stranger[:-1] + ("A" if stranger[-1] != "A" else "B"), "checksum is wrong"),
+        (stranger.replace("push", "pull"), "no token"),
+        (stranger, "did not make it"),
+        (forged, "no key in keys.installations"),
+    ):
+        said = await command("token-check", "--revoke", text=text)
+        assert (said.exit_code, why in said.output) == (1, True), said.output
+        assert not text or text not in said.output
+    assert await AuditLog(front.database).everything(None, 100) == before
+    assert (await command("token-check", stranger)).exit_code == 2, "never as an argument"
+
+
+async def test_a_found_install_token(command: Command, front: Front) -> None:
+    app_id, uuid = await front.app(), uuid4()
+    token = await front.install(front.copy(app_id), uuid)
+    said = await command("token-check", text=token)
+    assert (said.exit_code, str(uuid) in said.output, "It is active" in said.output) == (0, True, True)
+    await front.call("DELETE", f"operator/installations/{uuid}/")
+    said = await command("token-check", text=token)
+    assert "It does not hold any more" in said.output
+    assert token not in said.output
