@@ -59,11 +59,19 @@ class Answer:
 
 
 class Careless(H2Connection):
-    """Does not mind the server's limit of streams (and is faster for not counting them)."""
+    """Does not mind the server's limit of streams (and is faster for not counting them).
+
+    And it takes answers after GOAWAY: what was begun before it has a right to one.
+    """
 
     @property
     def open_outbound_streams(self) -> int:
         return 0
+
+    def _receive_goaway_frame(self, frame: Any) -> Any:
+        received = super()._receive_goaway_frame(frame)
+        self.state_machine.state = ConnectionState.CLIENT_OPEN
+        return received
 
 
 class RawClient:
@@ -140,8 +148,6 @@ class RawClient:
     def on_event(self, event: object) -> None:
         if isinstance(event, ConnectionTerminated):
             self.goaway = event
-            # h2 takes no answers after GOAWAY; what was begun before it has a right to one.
-            self.h2.state_machine.state = ConnectionState.CLIENT_OPEN
         elif isinstance(event, SettingsAcknowledged):
             self.unsettled -= 1  # the server's own SETTINGS came before
             if not self.unsettled:
