@@ -1,0 +1,329 @@
+"""Every operation of the description, with every credential that is somebody else's, against the things of one tenant.
+
+For each the same request is made twice: for a thing of that tenant, and for one that nobody has. Both must be answered
+alike, the second time all the rows of the tenant must be as before, and nothing of it may be in any answer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import yaml
+from multidict import CIMultiDict
+
+from relay.api.spec import spec_file
+from relay.app import Relay
+from relay.store.auth import digest, make_token
+from relay.store.database import Database
+
+from .store import ALERT, App, Copy, Store
+
+METHODS = ("get", "put", "post", "delete", "patch")
+KINDS = {"pushToken": "push", "manageToken": "manage", "operatorToken": "operator", "installToken": "install"}
+TEAM = "TEAMOFADA1"
+
+
+@dataclass
+class Things:
+    """What a request can name. All have the length and the form of the real ones."""
+
+    app_id: str = field(default_factory=lambda: secrets.token_hex(20))
+    customer: str = field(default_factory=lambda: f"c_{secrets.token_urlsafe(33)}")
+    device: str = field(default_factory=lambda: f"d_{secrets.token_urlsafe(33)}")
+    push_id: str = field(default_factory=lambda: str(uuid4()))
+    token_id: str = field(default_factory=lambda: str(uuid4()))
+    test_device_id: str = field(default_factory=lambda: str(uuid4()))
+    publisher_id: str = field(default_factory=lambda: str(uuid4()))
+    credential_id: str = "999999999"
+    installation_uuid: str = field(default_factory=lambda: str(uuid4()))
+    udid: str = field(default_factory=lambda: secrets.token_hex(20))
+    device_token: str = field(default_factory=lambda: secrets.token_hex(32))
+
+
+Call = tuple[str, Any]
+"""A path and a body."""
+
+
+def calls(things: Things, own_app: str) -> dict[str, list[Call]]:
+    """What to ask of each operation; `own_app` is the app of the caller."""
+    to_customer = {"payload": ALERT, "destinations": {things.customer: []}}
+    to_device = {"payload": ALERT, "destinations": {things.customer: [things.device]}}
+    push = f"/v1.0/pushes/{things.push_id}/"
+    tokens = f"/v1.0/apps/{things.app_id}/tokens/"
+    test_device = f"/v1.0/test-devices/{things.test_device_id}/"
+    operator = "/v1.0/operator"
+    copy = {
+        "app_id": things.app_id,
+        "customer": "somebody",
+        "udid": things.udid,
+        "bundle_id": "com.example",
+        "team_id": TEAM,
+    }
+    installation = f"{operator}/installations/{things.installation_uuid}/"
+    device_token = "/v1.0/installation/device-token/"
+    return {
+        "send": [
+            ("/v1.0/send/", {"app_id": things.app_id, "payload": ALERT, "destinations": "all"}),
+            ("/v1.0/send/", {"app_id": own_app, **to_customer}),
+            ("/v1.0/send/", {"app_id": own_app, **to_device}),
+        ],
+        "getPush": [(push, None)],
+        "listDeliveries": [(f"{push}deliveries/?limit=10", None)],
+        "getTrace": [(f"{push}trace/", None)],
+        "getInstallation": [("/v1.0/installation/", None)],
+        "registerDeviceToken": [(device_token, {"device_token": things.device_token})],
+        "withdrawDeviceToken": [(device_token, None)],
+        "listApps": [("/v1.0/apps/", None), (f"/v1.0/apps/?cursor={things.app_id}", None)],
+        "addPushToken": [(tokens, {"label": "mine now"})],
+        "listPushTokens": [(tokens, None)],
+        "revokePushToken": [
+            (f"{tokens}{things.token_id}/", None),
+            (f"/v1.0/apps/{own_app}/tokens/{things.token_id}/", None),
+        ],
+        "addTestDevice": [("/v1.0/test-devices/", {"udid": things.udid, "label": "theirs"})],
+        "listTestDevices": [
+            ("/v1.0/test-devices/", None),
+            (f"/v1.0/test-devices/?cursor={things.test_device_id}", None),
+        ],
+        "changeTestDevice": [(test_device, {"failure_domain": "unregistered"}), (test_device, {})],
+        "removeTestDevice": [(test_device, None)],
+        "addPublisher": [(f"{operator}/publishers/", {"name": "Eve"})],
+        "listPublishers": [(f"{operator}/publishers/", None)],
+        "addManageToken": [(f"{operator}/publishers/{things.publisher_id}/tokens/", None)],
+        "addApp": [(f"{operator}/apps/", {"publisher_id": things.publisher_id, "name": "Eve's"})],
+        "listAllApps": [(f"{operator}/apps/", None)],
+        "putCredential": [(f"{operator}/credentials/", {"environment": "production", "team_id": TEAM})],
+        "listCredentials": [(f"{operator}/credentials/", None)],
+        "removeCredential": [(f"{operator}/credentials/{things.credential_id}/", None)],
+        "resumeCredential": [(f"{operator}/credentials/{things.credential_id}/resume/", None)],
+        "enrolMany": [
+            (
+                f"{operator}/installations/",
+                {"installations": [{**copy, "installation_uuid": things.installation_uuid}]},
+            )
+        ],
+        "enrol": [(installation, copy)],
+        "retire": [(installation, None)],
+    }
+
+
+ALLOWED = {
+    ("manage", "addTestDevice"): {201},
+    ("manage", "listApps"): {200},
+    ("manage", "listTestDevices"): {200},
+    ("push", "send"): {403, 422},
+    ("install", "getInstallation"): {200},
+    ("install", "registerDeviceToken"): {204},
+    ("install", "withdrawDeviceToken"): {204},
+}
+"""What somebody else's good token of the right kind gets, where it is not 404: it may act for its own tenant."""
+
+
+@dataclass
+class Caller:
+    """Somebody else. `kind` is empty for a token that is good for nothing; `own` is what they know rightfully."""
+
+    name: str
+    token: str
+    kind: str = ""
+    app_id: str = "eve"
+    own: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Tenant:
+    things: Things
+    app: App
+    copy: Copy
+    secrets: set[str]
+    """What nobody else may see in an answer, unless they have sent it."""
+
+
+def operations() -> Iterator[tuple[str, str, set[str]]]:
+    """(operationId, method, kinds of token that it takes) of the description."""
+    document = yaml.safe_load(spec_file().read_text(encoding="utf-8"))
+    for item in document["paths"].values():
+        for method in METHODS:
+            if method in item:
+                operation = item[method]
+                kinds = {KINDS[name] for scheme in operation["security"] for name in scheme}
+                yield operation["operationId"], method.upper(), kinds
+
+
+async def tenant(store: Store, database: Database) -> Tenant:
+    """Somebody with one thing of each sort."""
+    publisher = await store.publisher()
+    app = await store.app(publisher)
+    things = Things(app_id=app.app_id, publisher_id=publisher.publisher_id)
+    copy = await store.copy(app, "of-ada", things.udid, team_id=TEAM)
+    push = await store.push(app, {copy.customer: []}, debug=False)
+    manage = publisher.manage_token
+    listed = {"udid": things.udid, "label": "Ada's phone"}
+    test_device = await store.must("POST", "/v1.0/test-devices/", manage, listed)
+    tokens = await store.must("GET", f"/v1.0/apps/{app.app_id}/tokens/", manage)
+    async with database.connection() as connection:
+        credential = await connection.fetchval(
+            "SELECT credential_id FROM credential WHERE team_id = $1", TEAM
+        )
+    things.customer, things.device = copy.customer, copy.device
+    things.push_id, things.test_device_id = push["push_id"], test_device["id"]
+    things.token_id, things.credential_id = tokens["items"][0]["id"], str(credential)
+    things.installation_uuid, things.device_token = copy.uuid, copy.device_token
+    hidden = {value for name, value in asdict(things).items() if name != "credential_id"}
+    hidden |= {TEAM, "secret-customer-of-ada", "Ada's phone"}
+    hidden |= {manage, app.push_token, copy.install_token}
+    return Tenant(things, app, copy, hidden)
+
+
+async def strangers(store: Store, database: Database, ada: Tenant) -> list[Caller]:
+    """Every kind of credential that is not the tenant's own, or is no longer good."""
+    eve = await store.app()
+    eves_copy = await store.copy(eve, "eve", "e1", register=False)
+    second = await store.app(ada.app.publisher)
+    seconds_copy = await store.copy(second, "of-ada", "e2", register=False)
+    other_copy = await store.copy(ada.app, "bob", "e3", register=False)
+    retired = await store.copy(ada.app, "of-ada", "e4")
+    await store.must("DELETE", f"/v1.0/operator/installations/{retired.uuid}/", store.operator_token)
+    publisher = ada.app.publisher
+    made = {
+        f"{how} {kind}": make_token(kind, secrets.token_bytes(32))
+        for how in ("revoked", "expired")
+        for kind in ("push", "manage", "operator")
+    }
+    async with database.connection() as connection:
+        for name, token in made.items():
+            how, kind = name.split()
+            await connection.execute(
+                f"INSERT INTO api_token (digest, token_id, kind, publisher_id, app_id, created_at, {how}_at)"
+                " VALUES ($1, $2, $3, $4, $5, now(), now() - interval '1 minute')",
+                digest(token),
+                uuid4(),
+                kind,
+                UUID(publisher.publisher_id) if kind != "operator" else None,
+                ada.app.app_id if kind == "push" else None,
+            )
+    forged = ada.copy.install_token[:-1] + ("A" if ada.copy.install_token[-1] != "A" else "B")
+    unknown = {
+        "nobody": "",
+        "garbage": "push_garbage",
+        "another scheme's": "%",
+        "another's device token": ada.things.device_token,
+        "forged install": forged,
+        "retired install": retired.install_token,
+        **{f"unknown {kind}": make_token(kind, bytes(32)) for kind in ("push", "manage", "operator")},
+        **made,
+    }
+    return [
+        *(Caller(name, token) for name, token in unknown.items()),
+        Caller("eve's push", eve.push_token, "push", eve.app_id),
+        Caller("eve's manage", eve.publisher.manage_token, "manage", eve.app_id),
+        Caller("eve's install", eves_copy.install_token, "install", eve.app_id),
+        Caller("the other app's push", second.push_token, "push", second.app_id),
+        Caller("the other app's install", seconds_copy.install_token, "install", second.app_id, {TEAM}),
+        Caller("the other copy's install", other_copy.install_token, "install", own={ada.things.app_id}),
+        Caller("the operator's", store.operator_token, "operator"),
+    ]
+
+
+_MADE = re.compile(
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d\dT[\d:.]+Z|(?:push|manage)_[\w-]{48}"
+)
+
+
+async def ask(store: Store, caller: Caller, method: str, call: Call, things: Things) -> tuple[Any, str]:
+    """(status, headers, body) without what is in its nature different, and the whole answer as text."""
+    path, body = call
+    headers: CIMultiDict[str] = CIMultiDict()
+    if caller.token == "%":
+        headers["Authorization"] = "Basic cHVzaDpwdXNo"
+    elif caller.token:
+        headers["Authorization"] = f"Bearer {caller.token}"
+    async with store.http.request(method, path, json=body, headers=headers) as response:
+        text = await response.text()
+        shown = {name: value for name, value in response.headers.items() if name != "Date"}
+    whole = text + json.dumps(shown)
+    alike = text
+    for name, value in asdict(things).items():
+        alike = alike.replace(value, f"<{name}>") if name != "credential_id" else alike
+    return (response.status, shown, _MADE.sub("<made>", alike)), whole
+
+
+async def rows(database: Database) -> set[str]:
+    """Every row of every table, but for when a token was used last."""
+    found: set[str] = set()
+    async with database.connection() as connection:
+        tables = await connection.fetch(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
+            " AND NOT relispartition"
+        )
+        for (table,) in tables:
+            content = await connection.fetch(f"SELECT (to_jsonb(t) - 'last_used_at')::text FROM {table} t")
+            found |= {f"{table} {row[0]}" for row in content}
+    return found
+
+
+def test_every_operation_is_asked() -> None:
+    asked = calls(Things(), "eve").keys()
+    secured = {name for name, _, kinds in operations() if kinds}
+    assert asked == secured, "every operation that takes a token stands in `calls`"
+
+
+@pytest.fixture
+async def ada(store: Store, relay: Relay) -> Tenant:
+    return await tenant(store, relay.database)
+
+
+async def test_strangers_learn_and_change_nothing(store: Store, relay: Relay, ada: Tenant) -> None:
+    callers = await strangers(store, relay.database, ada)
+    before = await rows(relay.database)
+    absent = Things()
+    for name, method, kinds in operations():
+        if not kinds:
+            continue
+        for caller in callers:
+            if caller.kind == "operator" and "operator" in kinds:
+                continue  # the operator may do all of these
+            mine = calls(absent, caller.app_id)[name]
+            for call, missing in zip(calls(ada.things, caller.app_id)[name], mine, strict=True):
+                if name == "registerDeviceToken" and caller.name.startswith("the other copy"):
+                    call = missing  # within one app a device token belongs to who registered it last
+                where = f"{name} by {caller.name}: {call}"
+                got, whole = await ask(store, caller, method, call, ada.things)
+                expected = ALLOWED.get((caller.kind, name), {404}) if caller.kind in kinds else {403}
+                assert got[0] in (expected if caller.kind else {401}), where
+                assert got == (await ask(store, caller, method, missing, absent))[0], where
+                asked = call[0] + json.dumps(call[1])
+                assert not [
+                    value for value in ada.secrets - caller.own if value in whole and value not in asked
+                ], where
+    lost = before - await rows(relay.database)
+    assert not lost, "what was there is there, as it was"
+    assert (await store.push(ada.app, {ada.copy.customer: []}))["counts"]["delivered"] >= 1
+
+
+async def test_the_owner_gets_what_strangers_are_denied(store: Store, ada: Tenant) -> None:
+    """So the walk names things that are there: with the right token each answer is a good one."""
+    operator = Caller("the operator's", store.operator_token, "operator", ada.things.app_id)
+    owners = {
+        "push": Caller("ada's push", ada.app.push_token, "push", ada.things.app_id),
+        "manage": Caller("ada's manage", ada.app.publisher.manage_token, "manage", ada.things.app_id),
+        "install": Caller("ada's install", ada.copy.install_token, "install", ada.things.app_id),
+        "operator": operator,
+    }
+    named = calls(ada.things, ada.things.app_id)
+    ends = ("withdrawDeviceToken", "revokePushToken", "removeTestDevice", "removeCredential", "retire")
+    wanted = sorted(operations(), key=lambda operation: operation[0] in ends)
+    for name, method, kinds in wanted:
+        for caller in (owners[kind] for kind in sorted(kinds)):
+            for call in named[name][: 1 if name in ends else None]:
+                (status, _, text), _ = await ask(store, caller, method, call, ada.things)
+                refused = {"putCredential": 422, "enrol": 409, "enrolMany": 409, "addTestDevice": 409}
+                assert status == refused.get(name, status), text
+                assert status < 300 or name in refused, f"{name} by {caller.name}: {text}"
