@@ -22,6 +22,7 @@ from aiohttp import web
 
 from relay.api import http
 from relay.api.audit import AuditApi
+from relay.api.connections import Runner
 from relay.api.device import DeviceApi
 from relay.api.health import HealthApi
 from relay.api.operator import OperatorApi
@@ -151,7 +152,7 @@ class Relay:
         )
         self._health = HealthApi(database)
         self._web = self._make_web(keys)
-        self._runner = web.AppRunner(self._web, access_log=None, shutdown_timeout=_PATIENCE_WEB)
+        self._runner = Runner(self._web, settings.http, shutdown_timeout=_PATIENCE_WEB)
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -243,6 +244,7 @@ class Relay:
             client_max_size=self.settings.http.max_body, middlewares=[http.problems]
         )
         application[http.API_TOKENS] = self._api_tokens
+        application[http.BODY_TIMEOUT] = self.settings.http.body_timeout
         application[http.INSTALL_TOKENS] = install_tokens
         application.add_routes(list(self._health.routes()))
         if not self._roles.api:

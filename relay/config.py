@@ -35,11 +35,20 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class Http(_Section, frozen=True, kw_only=True):
-    """Where the relay listens. `port` 0 takes a free one."""
+    """Where the relay listens, and what a caller may take of it. `port` 0 takes a free one.
+
+    `max_connections` are those of one process. Seconds: the head of a request must be complete `header_timeout` after
+    the connection, or after its first byte; its body `body_timeout` after that; and an answer must be taken within
+    `answer_timeout`. A connection between two requests is none of these.
+    """
 
     host: str = "127.0.0.1"
     port: Port = 8080
     max_body: Annotated[int, Meta(ge=1)] = 4 * 1024 * 1024
+    max_connections: Count = 4096
+    header_timeout: Seconds = 20.0
+    body_timeout: Seconds = 60.0
+    answer_timeout: Seconds = 60.0
 
 
 class Database(_Section, frozen=True, kw_only=True):

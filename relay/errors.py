@@ -77,6 +77,12 @@ class MethodNotAllowed(RelayError):
     status, code, title = 405, "method_not_allowed", "Method not allowed"
 
 
+class RequestTimeout(RelayError):
+    """The request did not arrive in time."""
+
+    status, code, title = 408, "request_timeout", "The request took too long"
+
+
 class Conflict(RelayError):
     """What is asked contradicts what is stored."""
 
@@ -95,6 +101,18 @@ class UnsupportedMediaType(RelayError):
     status, code, title = 415, "unsupported_media_type", "The request body must be JSON"
 
 
+class ExpectationFailed(RelayError):
+    """The `Expect` header asks for something that is not known."""
+
+    status, code, title = 417, "expectation_failed", "The expectation is not known"
+
+
+class HeadTooLarge(RelayError):
+    """The request line and the headers are larger than the limits."""
+
+    status, code, title = 431, "head_too_large", "The request's head is too large"
+
+
 class Invalid(RelayError):
     """The body is JSON, and says something that cannot be done."""
 
@@ -105,6 +123,12 @@ class TooManyRequests(RelayError):
     """The caller asks too often; nothing was stored. `headers` say when to come back."""
 
     status, code, title = 429, "too_many_requests", "Too many requests"
+
+
+class VersionNotSupported(RelayError):
+    """The request is in a version of HTTP that the relay does not speak."""
+
+    status, code, title = 505, "http_version_not_supported", "The relay speaks HTTP/1.1"
 
 
 class Unavailable(RelayError):

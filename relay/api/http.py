@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 
 from relay.api.fields import WORDS
 from relay.core import strict_json
@@ -22,8 +23,10 @@ from relay.errors import (
     MethodNotAllowed,
     NotFound,
     RelayError,
+    RequestTimeout,
     Unauthenticated,
     UnsupportedMediaType,
+    VersionNotSupported,
 )
 from relay.store.auth import ApiToken, ApiTokens
 
@@ -33,7 +36,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 API_TOKENS = web.AppKey("api_tokens", ApiTokens)
 INSTALL_TOKENS = web.AppKey("install_tokens", InstallTokens)
 """Both are needed by `authenticate`."""
+BODY_TIMEOUT = web.AppKey("body_timeout", float)
+"""Seconds in which a body must have arrived; without it there is no limit."""
 _log = logging.getLogger(__name__)
+_VERSIONS = (HttpVersion11, HttpVersion10)
 _encode = msgspec.json.encode
 _PATH_IN_MESSAGE = re.compile(r" - at `(key in )?\$(.*)`$")
 _FORMS = {f"Expected `str` matching regex {pattern!r}": words for pattern, words in WORDS.items()}
@@ -68,6 +74,8 @@ def problem(error: RelayError) -> web.Response:
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every exception becomes a problem; the unexpected ones are logged by type and place, without their values."""
     try:
+        if request.version not in _VERSIONS:  # the parser takes 0.9 and 2.0 too
+            return problem(VersionNotSupported("Ask in HTTP/1.1."))
         return await handler(request)
     except RelayError as error:
         return problem(error)
@@ -83,17 +91,18 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except web.HTTPException:
         raise
     except Exception as error:
-        _log.error("%s in %s", type(error).__name__, _place(error))
+        log_unexpected(error)
         return problem(RelayError())
 
 
-def _place(error: BaseException) -> str:
+def log_unexpected(error: BaseException) -> None:
+    """Log an error by its type and place, without its values."""
     places = []
     trace = error.__traceback__
     while trace is not None:
         places.append(f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}")
         trace = trace.tb_next
-    return " < ".join(reversed(places[-4:]))
+    _log.error("%s in %s", type(error).__name__, " < ".join(reversed(places[-4:])))
 
 
 def route(method: str, path: str, handler: Handler) -> Iterable[web.RouteDef]:
@@ -104,17 +113,32 @@ def route(method: str, path: str, handler: Handler) -> Iterable[web.RouteDef]:
 
 
 async def read_json(request: web.Request) -> Any:
-    """The body as JSON, read strictly. Raises MalformedBody, UnsupportedMediaType or BodyTooLarge."""
+    """The body as JSON, read strictly.
+
+    Raises MalformedBody, UnsupportedMediaType, BodyTooLarge, or RequestTimeout if it does not arrive in time.
+    """
     if hdrs.CONTENT_TYPE in request.headers and request.content_type != "application/json":
         raise UnsupportedMediaType("Send Content-Type: application/json.")
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
         raise UnsupportedMediaType("Send the body without Content-Encoding.")
     if (request.content_length or 0) > request.client_max_size:
         raise BodyTooLarge(f"The body is larger than {request.client_max_size} bytes.")
-    body = await request.read()
+    body = await _read(request)
     if not body:
         raise MalformedBody("The body is empty; JSON is expected.")
     return strict_json.decode(body)
+
+
+async def _read(request: web.Request) -> bytes:
+    try:
+        if request.content.is_eof():  # all of it has come with its head: the usual case
+            return await request.read()
+        async with asyncio.timeout(request.app.get(BODY_TIMEOUT)):
+            return await request.read()
+    except TimeoutError:
+        raise RequestTimeout("The body did not arrive in time.") from None
+    except (web.RequestPayloadError, ConnectionError):
+        raise MalformedBody("The body broke off, or its chunks are not framed as they should be.") from None
 
 
 def convert(value: Any, to: type[T]) -> T:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from openapi_ui_bundles import swagger_ui
 
 from relay.errors import NotFound
@@ -74,9 +74,9 @@ class SpecApi:
             text=_PAGE, content_type="text/html", headers={"Content-Security-Policy": _POLICY}
         )
 
-    async def document(self, _: web.Request) -> web.Response:
+    async def document(self, _: web.Request) -> web.FileResponse:
         """The description itself."""
-        return web.Response(body=spec_file().read_bytes(), content_type="application/yaml", charset="utf-8")
+        return _file(spec_file(), "application/yaml; charset=utf-8")
 
     async def asset(self, request: web.Request) -> web.StreamResponse:
         """A file of the page."""
@@ -85,4 +85,9 @@ class SpecApi:
             return web.Response(text=_START, content_type="text/javascript")
         if name not in _SERVED:
             raise NotFound("There is nothing at this path.")
-        return web.Response(body=(_ASSETS / name).read_bytes(), content_type=_SERVED[name])
+        return _file(_ASSETS / name, _SERVED[name])
+
+
+def _file(path: Path, content_type: str) -> web.FileResponse:
+    # In pieces: an answer that a caller does not take would be held in memory as a whole.
+    return web.FileResponse(path, headers={hdrs.CONTENT_TYPE: content_type, hdrs.CACHE_CONTROL: "no-cache"})

@@ -1,0 +1,264 @@
+"""The connections of the HTTP server: what each may take of the relay, and aiohttp's own answers in our form.
+
+aiohttp limits neither the time in which the head of a request must arrive, nor that in which an answer must be taken,
+nor the number of connections. What it cannot parse it answers as plain text, and logs with the bytes of the request,
+which may be those of a token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import resource
+from collections.abc import Coroutine
+from http import HTTPStatus
+from typing import Any, cast
+
+from aiohttp import hdrs, web
+from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError, LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+
+from relay.api.http import log_unexpected, problem
+from relay.config import Http
+from relay.errors import (
+    ExpectationFailed,
+    HeadTooLarge,
+    MalformedRequest,
+    RelayError,
+    RequestTimeout,
+    Unavailable,
+)
+
+HEADERS = (
+    (hdrs.SERVER, "push-relay"),
+    ("X-Content-Type-Options", "nosniff"),
+    (hdrs.CACHE_CONTROL, "no-store"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+)
+"""On every answer that does not say otherwise itself."""
+MOST_HEADERS = 64
+MOST_HEAD = 32 * 1024
+"""Bytes of a head that does not arrive at once."""
+OTHER_FILES = 512
+"""File descriptors that are kept for everything but the callers."""
+_log = logging.getLogger(__name__)
+
+
+class Runner(web.AppRunner):
+    """Serves an application, as web.AppRunner does, within limits."""
+
+    __slots__ = ("_limits",)
+
+    def __init__(self, application: web.Application, limits: Http, *, shutdown_timeout: float) -> None:
+        super().__init__(application, shutdown_timeout=shutdown_timeout)
+        self._limits = limits
+
+    async def _make_server(self) -> web.Server:
+        _allow_files(self._limits.max_connections + OTHER_FILES)
+        made = await super()._make_server()
+        return _Server(made, self._limits)
+
+
+def _allow_files(wanted: int) -> None:
+    """Let this process open as many files as `wanted`, or as many as the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+class _Server(web.Server):
+    """Makes the connections, and counts those that are open."""
+
+    def __init__(self, like: web.Server, limits: Http) -> None:
+        super().__init__(like.request_handler, request_factory=like.request_factory)
+        self.limits = limits
+        self.open = 0
+
+    def __call__(self) -> Connection:
+        return Connection(self, self.limits, loop=self._loop)
+
+
+class Connection(web.RequestHandler):
+    """One connection, within the time and the bytes that the settings allow."""
+
+    __slots__ = (
+        "_admitted",
+        "_body",
+        "_head_size",
+        "_head_timer",
+        "_heads",
+        "_limits",
+        "_server",
+        "_wire",
+        "_write_timer",
+    )
+
+    def __init__(self, server: _Server, limits: Http, *, loop: asyncio.AbstractEventLoop) -> None:
+        # A body is never decompressed: `read_json` refuses it by its header, and the unread is thrown away as it is.
+        super().__init__(
+            server,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type]  # it means none
+            auto_decompress=False,
+            max_headers=MOST_HEADERS,
+        )
+        self._server = server
+        self._limits = limits
+        self._admitted = False
+        self._wire: asyncio.Transport | None = None
+        self._body: StreamReader = EMPTY_PAYLOAD
+        self._heads = 0
+        self._head_size = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection, or say that there are too many."""
+        wire = self._wire = cast(asyncio.Transport, transport)
+        if self._server.open >= self._limits.max_connections:
+            self.force_close()  # from here on what comes is ignored
+            wire.write(_on_the_wire(Unavailable("There are too many connections.")))
+            wire.close()
+            return
+        self._admitted = True
+        self._server.open += 1
+        wire.set_write_buffer_limits(high=0)  # so `pause_writing` tells of every byte that waits
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Its place is free."""
+        self._server.open -= self._admitted
+        self._admitted = False
+        self._head_arrived()
+        self._answer_is_taken()
+        super().connection_lost(exc)
+
+    # --- the head of a request: from the connection or its first byte to its end ---
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of a request's head or body."""
+        body = self._body
+        more_body = not body.is_eof()
+        super().data_received(data)
+        if self._request_count != self._heads:
+            self._heads = self._request_count
+            self._head_arrived()
+            if more_body and not body.is_eof() and body.exception() is None:
+                # What follows is no request but a body that broke off. aiohttp tells nobody who waits for it.
+                body.set_exception(web.RequestPayloadError("broken off"))
+            if self._messages:
+                self._body = self._messages[-1][1]
+        elif data and not more_body:
+            self._expect_head()
+            self._head_size += len(data)
+            if self._head_size > MOST_HEAD:
+                self._refuse(HeadTooLarge(f"The head is larger than {MOST_HEAD} bytes."))
+
+    def _expect_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self._loop.call_later(self._limits.header_timeout, self._head_is_late)
+
+    def _head_arrived(self) -> None:
+        self._head_size = 0
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        if self._request_count == self._heads:
+            self._refuse(RequestTimeout("The head did not arrive in time."))
+
+    def _refuse(self, error: RelayError) -> None:
+        """End a connection on which half a head has come: with an answer, unless another one is being written."""
+        if self._waiter is not None and self.transport is not None:
+            self.transport.write(_on_the_wire(error))
+            self.force_close()
+        else:
+            self.close()
+
+    # --- answers ---
+
+    def pause_writing(self) -> None:
+        """The caller does not take what it asked for."""
+        super().pause_writing()
+        assert self._wire is not None
+        self._write_timer = self._loop.call_later(self._limits.answer_timeout, self._wire.abort)
+
+    def resume_writing(self) -> None:
+        """It does."""
+        super().resume_writing()
+        self._answer_is_taken()
+
+    def _answer_is_taken(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
+        """Every answer to a request passes here, aiohttp's own too."""
+        if isinstance(resp, web.HTTPException):
+            known = isinstance(resp, web.HTTPExpectationFailed)
+            resp = problem(ExpectationFailed("Only 100-continue is known.") if known else RelayError())
+        if resp.status == HTTPStatus.REQUEST_TIMEOUT:
+            resp.force_close()
+        for name, value in HEADERS:
+            resp.headers.setdefault(name, value)
+        return super().finish_response(request, resp, start_time)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to what cannot be parsed, and to what `problems` did not catch. The connection ends with it."""
+        self.log_exception(exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("The answer has begun; there cannot be another.")
+        response = problem(_refusal(exc) if status == HTTPStatus.BAD_REQUEST else RelayError())
+        response.force_close()
+        return response
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Log an error by its type and place. What a caller did wrong is logged for debugging only."""
+        error = kw.get("exc_info")
+        if isinstance(error, HttpProcessingError | web.RequestPayloadError | ConnectionError):
+            _log.debug("a request was refused: %s", type(error).__name__)
+        elif isinstance(error, BaseException):
+            log_unexpected(error)
+
+
+def _refusal(error: BaseException | None) -> RelayError:
+    if isinstance(error, LineTooLong):
+        return HeadTooLarge("The request line or a header is longer than 8190 bytes.")
+    if type(error) is BadHttpMessage:  # its first line says what is wrong; the others quote the request
+        what = error.message.partition("\n")[0].rstrip(":.")
+        if what == "Too many headers received":
+            return HeadTooLarge(f"There are more than {MOST_HEADERS} headers.")
+        return MalformedRequest(f"This is not HTTP/1.1: {what}.")
+    return MalformedRequest("This is not HTTP/1.1.")
+
+
+def _on_the_wire(error: RelayError) -> bytes:
+    """An answer outside of any request, after which the connection is closed."""
+    response = problem(error)
+    assert isinstance(response.body, bytes)
+    headers = [
+        *response.headers.items(),
+        *HEADERS,
+        (hdrs.CONTENT_LENGTH, str(len(response.body))),
+        (hdrs.CONNECTION, "close"),
+    ]
+    lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers]
+    return "\r\n".join([*lines, "", ""]).encode() + response.body
