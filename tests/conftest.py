@@ -17,6 +17,7 @@ import pytest
 from relay.store.database import Database
 from relay.store.embedded import EmbeddedPostgres
 
+pytest_plugins = ["tests.leaks_plugin", "pytester"]
 _EXTRA_PATHS = ("/usr/sbin", "/usr/local/go/bin")
 _skipped: dict[str, list[str]] = {}
 

@@ -25,8 +25,9 @@ from relay.core.udid import UdidDigests
 from relay.store.api_tokens import create_operator_token
 from relay.store.auth import ApiTokens
 from relay.store.database import Database
+from tests.leaks import LEAKS
 
-KEYS = ("first key, long enough for the relay", "second key, long enough for the relay")
+KEYS = ("secret-key-the-first-of-the-test-relay", "secret-key-the-second-of-the-test-relay")
 IDENTIFIERS = Identifiers(KEYS)
 TEAM, OTHER_TEAM = "TEAM000001", "TEAM000002"
 
@@ -133,7 +134,7 @@ class Front:
         """The body that enrols a copy."""
         return {
             "app_id": app_id,
-            "customer": "customer-1",
+            "customer": "secret-customer-1",
             "udid": "00008030-001c2d223a80802e",
             "alongside": "",
             "bundle_id": "com.example.chess",
@@ -170,6 +171,8 @@ class Front:
 async def open_front(database: Database) -> Front:
     clock = Clock()
     token = await create_operator_token(database, clock, secrets.token_bytes)
-    client = TestClient(TestServer(application(database, clock)))
+    LEAKS.note("an operator's token", token)
+    LEAKS.note("a key of the settings", " ".join(KEYS))
+    client = TestClient(TestServer(application(database, clock)), trace_configs=[LEAKS.tracing()])
     await client.start_server()
     return Front(client, clock, database, token)

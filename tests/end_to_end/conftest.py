@@ -15,6 +15,7 @@ from relay.app import Relay, SystemClock
 from relay.config import Apns, ApnsEndpoint, Database, Dispatch, Http, Keys, Settings
 from relay.store.api_tokens import create_operator_token
 from sdk_stub.apns import ApnsStandIn
+from tests.leaks import LEAKS
 
 from .store import Store
 
@@ -48,11 +49,14 @@ def settings(apns: ApnsStandIn, dispatch: Dispatch, database_url: str, tmp_path:
 @pytest.fixture
 async def relay(settings: Settings) -> AsyncIterator[Relay]:
     async with AsyncExitStack() as stack:
-        yield await Relay.start(settings, stack)
+        started = await Relay.start(settings, stack)
+        LEAKS.note("a key of the settings", Path(settings.keys.file).read_text())
+        yield started
 
 
 @pytest.fixture
 async def store(relay: Relay, apns: ApnsStandIn) -> AsyncIterator[Store]:
     token = await create_operator_token(relay.database, SystemClock(), secrets.token_bytes)
-    async with aiohttp.ClientSession(relay.url) as session:
+    LEAKS.note("an operator's token", token)
+    async with aiohttp.ClientSession(relay.url, trace_configs=[LEAKS.tracing()]) as session:
         yield Store(session, apns, token)

@@ -14,7 +14,7 @@ from sdk_stub.apns import ApnsStandIn
 
 PATIENCE = 60.0
 """Seconds after which a test gives up: generous, because a busy machine is no failure."""
-ALERT = {"aps": {"alert": {"title": "test", "body": "…"}}}
+ALERT = {"aps": {"alert": {"title": "secret-text-of-a-push", "body": "…"}}}
 
 
 @dataclass
@@ -100,7 +100,7 @@ class Store:
         bundle_id = f"com.example.{uuid4().hex}"
         body = {
             "app_id": app.app_id,
-            "customer": customer,
+            "customer": f"secret-customer-{customer}",
             "udid": udid.ljust(40, "0"),
             "alongside": alongside,
             "bundle_id": bundle_id,

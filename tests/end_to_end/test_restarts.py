@@ -11,6 +11,7 @@ import aiohttp
 from relay.app import Relay
 from relay.config import Settings
 from sdk_stub.apns import ApnsStandIn
+from tests.leaks import LEAKS
 
 from .store import Store
 
@@ -23,7 +24,7 @@ async def test_a_push_accepted_just_before_the_end_is_sent_once(
     copies = [await store.copy(app, "anna", f"a{n}") for n in range(5)]
     async with AsyncExitStack() as stack:
         ending = await Relay.start(settings, stack)
-        async with aiohttp.ClientSession(ending.url) as session:
+        async with aiohttp.ClientSession(ending.url, trace_configs=[LEAKS.tracing()]) as session:
             status, answer = await Store(session, apns, store.operator_token).send(
                 app, {copies[0].customer: []}
             )

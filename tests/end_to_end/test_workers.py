@@ -23,6 +23,7 @@ from relay.config import Http, Settings
 from relay.store.api_tokens import create_operator_token
 from relay.store.database import Database
 from sdk_stub.apns import ApnsStandIn
+from tests.leaks import LEAKS
 
 from .store import Store
 
@@ -63,7 +64,9 @@ async def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(
     async with serving(settings, tmp_path) as (process, url):
         # A connection for each request: the kernel spreads connections, not requests.
         connector = aiohttp.TCPConnector(force_close=True)
-        async with aiohttp.ClientSession(url, connector=connector) as session:
+        async with aiohttp.ClientSession(
+            url, connector=connector, trace_configs=[LEAKS.tracing()]
+        ) as session:
             store = Store(session, apns, token)
             app = await store.app()
             copies = [await store.copy(app, "anna", f"a{n}") for n in range(3)]
