@@ -17,7 +17,7 @@ serve: $(VENV)/.run
 	@$(BIN)/push-relay serve --config config/relay.yaml
 
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # The benchmarks. QUICK=1: the sender rows, within 50 s; JSON=1: a line of JSON for each row; DATE=…: writes RESULTS.md.
 bench: $(VENV)/.dev

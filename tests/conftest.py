@@ -19,7 +19,6 @@ from relay.store.embedded import EmbeddedPostgres
 
 pytest_plugins = ["tests.leaks_plugin", "pytester"]
 _EXTRA_PATHS = ("/usr/sbin", "/usr/local/go/bin")
-_skipped: dict[str, list[str]] = {}
 
 
 def find_program(name: str) -> str | None:
@@ -36,15 +35,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("needs"):
         for program in marker.args:
             if find_program(program) is None:
-                _skipped.setdefault(program, []).append(item.nodeid)
                 pytest.skip(f"{program} is not installed")
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for program, tests in _skipped.items():
-        terminalreporter.section(f"skipped: {program} is not installed", sep="-")
-        for test in tests:
-            terminalreporter.line(test)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
