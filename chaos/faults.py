@@ -58,14 +58,25 @@ class Recovery:
 
 
 class Schedule:
-    """Plays on a cluster under load. `hold`: seconds each fault lasts. `patience`: for the next delivery."""
+    """Plays on a cluster under load. `say` gets lines of progress.
+
+    `hold`: seconds each fault lasts. `patience`: seconds for the next delivery.
+    """
 
     def __init__(
-        self, cluster: Cluster, load: Load, chance: random.Random, *, hold: float, patience: float = 90.0
+        self,
+        cluster: Cluster,
+        load: Load,
+        chance: random.Random,
+        say: Callable[[str], None],
+        *,
+        hold: float,
+        patience: float = 90.0,
     ) -> None:
         self.recoveries: dict[str, Recovery] = {}
         self.long_outages = 0
         """Times that PostgreSQL was away for so long that nodes may have lost their leases."""
+        self._say = say
         self._cluster = cluster
         self._load = load
         self._chance = chance
@@ -84,14 +95,13 @@ class Schedule:
             await play()
             await self._recover(name)
 
-    async def kill_nodes(self, interval: float) -> None:
-        """Kill a node by chance, about every `interval` seconds, until cancelled. Only one that works is killed."""
-        while True:
+    async def kill_nodes(self, times: int, interval: float) -> None:
+        """Kill a node by chance, so many times, about every `interval` seconds. Only one that works is killed."""
+        for _ in range(times):
             await asyncio.sleep(interval * self._chance.uniform(0.5, 1.5))
-            await self.kill_node()
+            await self._kill_node()
 
-    async def kill_node(self) -> None:
-        """Kill a node that is ready, as soon as there is one."""
+    async def _kill_node(self) -> None:
         while (victim := await self._ready_node()) is None:
             await asyncio.sleep(_POLL)
         victim.kill()
@@ -144,3 +154,4 @@ class Schedule:
                 break
             await asyncio.sleep(_POLL)
         self.recoveries.setdefault(name, Recovery()).note(seconds)
+        self._say(f"  {name}: {'no delivery' if seconds is None else f'delivers after {seconds} s'}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ async def run(plan: Plan, directory: Path, say: Callable[[str], None]) -> Report
             f"{plan.nodes} nodes, {plan.fan_out} + {_SMALL_APP} copies, after {time.monotonic() - began:.0f} s"
         )
         load = Load(running.postgres.url(), api, store, apps, people, plan.fan_out)
-        schedule = Schedule(running, load, events, hold=plan.hold)
+        schedule = Schedule(running, load, events, say, hold=plan.hold)
         report = Report(plan.seed, recoveries=schedule.recoveries)
         await _misbehave(plan, running, load, schedule, say)
         quiet = time.monotonic()
@@ -121,38 +121,32 @@ async def _misbehave(
 ) -> None:
     """Load, faults and kills until the time is up, each fault was played, and enough nodes were killed."""
     working = asyncio.create_task(load.run())
-    killing = asyncio.create_task(schedule.kill_nodes(plan.seconds / plan.kills * 0.7))
+    likely = max(plan.seconds, 2 * plan.hold * _PLAYS)
+    killing = asyncio.create_task(schedule.kill_nodes(plan.kills, likely * 0.8 / plan.kills))
     began = time.monotonic()
     try:
         rounds = 0
-        while not rounds or time.monotonic() - began < plan.seconds - plan.hold * _PLAYS:
-            await _unless_ended(schedule.play_round(), working, killing)
+        while not rounds or time.monotonic() - began + 2 * plan.hold * _PLAYS < plan.seconds:
+            await _unless_failed(schedule.play_round(), working, killing)
             rounds += 1
-            kills = sum(node.kills for node in running.nodes)
-            say(
-                f"round {rounds}: {len(load.accepted)} pushes accepted, {kills} kills, {time.monotonic() - began:.0f} s"
-            )
-        while sum(node.kills for node in running.nodes) < plan.kills:
-            await _unless_ended(asyncio.sleep(_POLL), working, killing)
-        killing.cancel()
-        remaining = plan.seconds - (time.monotonic() - began)
-        if remaining > 0:
-            await _unless_ended(asyncio.sleep(remaining), working)
+            say(f"round {rounds}: {len(load.accepted)} pushes accepted, {time.monotonic() - began:.0f} s")
+        await _unless_failed(asyncio.wait({killing}), working)
+        await _unless_failed(asyncio.sleep(plan.seconds - (time.monotonic() - began)), working, killing)
     finally:
         for task in (working, killing):
             task.cancel()
         await asyncio.gather(working, killing, return_exceptions=True)
 
 
-async def _unless_ended(work: Any, *others: asyncio.Task[None]) -> None:
-    """Await `work`. The others end only by failing: their failure is ours."""
+async def _unless_failed(work: Coroutine[Any, Any, Any], *others: asyncio.Task[None]) -> None:
+    """Await `work`; the failure of another task is ours."""
     task = asyncio.ensure_future(work)
     try:
-        await asyncio.wait({task, *others}, return_when=asyncio.FIRST_COMPLETED)
-        for one in others:
-            if one.done():
+        pending: set[asyncio.Task[Any]] = {task, *others}
+        while not task.done():
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for one in done:
                 one.result()
-        await task
     finally:
         task.cancel()
 
