@@ -4,7 +4,8 @@ Apple refuses a token older than 60 minutes, and a key whose tokens change more 
 that use a key have the same token, on every connection, in every process and on every node, without asking each other:
 it is issued at a full multiple of 45 minutes of epoch time, and its signature is deterministic (RFC 6979). It is
 renewed out of step only when Apple called the current one expired (a clock may be wrong), and never within 20 minutes
-of the last one.
+of the last one. Until then it is tried again now and then: so young a token has not expired, and what made Apple say so
+may have passed.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ RENEW_AFTER: Final = 45 * 60
 """Seconds of age at which a token is replaced."""
 RENEW_AT_SOONEST: Final = 20 * 60
 """Seconds between two tokens of a key, at least."""
+FIRST_PAUSE: Final = 1.0
+LONGEST_PAUSE: Final = 60.0
+"""Seconds without sending after a young token was called expired: the first time, doubling, and at most."""
 
 
 class ProviderToken(AuthorizationHeaderProvider):
@@ -48,6 +52,8 @@ class ProviderToken(AuthorizationHeaderProvider):
         self._issued_at = 0.0
         self._held_until = 0.0
         self._expired = False
+        self._pause = FIRST_PAUSE
+        self._pause_ends = 0.0
 
     def __repr__(self) -> str:
         return f"<ProviderToken of key {self._key_id}>"
@@ -55,17 +61,20 @@ class ProviderToken(AuthorizationHeaderProvider):
     def get_header(self) -> str:
         """The header's value, of a token Apple should accept.
 
-        Raises CannotSendError "ProviderTokenExpired" if Apple called the token expired and it is too young to
-        be replaced: sending must wait, and a clock is probably wrong.
+        Raises CannotSendError "ProviderTokenExpired" if Apple has just called the token expired and it is too young
+        to be replaced: sending must wait a little.
         """
         now = self._clock()
         age = now - self._issued_at
         if not self._header or age < 0:  # the clock was set back: nothing can be said about the age
             self._issue(now - now % RENEW_AFTER)
         elif self._expired:
-            if age < RENEW_AT_SOONEST or now < self._held_until:
+            if age >= RENEW_AT_SOONEST and now >= self._held_until:
+                self._issue(now)
+            elif now < self._pause_ends:
                 raise CannotSendError("ProviderTokenExpired")
-            self._issue(now)
+            else:
+                self._expired = False
         elif age >= RENEW_AFTER and now >= self._held_until:
             step = now - now % RENEW_AFTER
             self._issue(step if step - self._issued_at >= RENEW_AT_SOONEST else now)
@@ -74,8 +83,13 @@ class ProviderToken(AuthorizationHeaderProvider):
     def invalidate(self, header: str) -> None:
         """Apple answered ExpiredProviderToken to a push with that header. Late answers to a former token
         change nothing."""
-        if header == self._header:
-            self._expired = True
+        if header != self._header or self._expired:
+            return
+        now = self._clock()
+        recently = now - self._pause_ends < 2 * LONGEST_PAUSE
+        self._pause = min(2 * self._pause, LONGEST_PAUSE) if recently else FIRST_PAUSE
+        self._pause_ends = now + self._pause
+        self._expired = True
 
     def hold(self) -> None:
         """Apple answered TooManyProviderTokenUpdates: the present token stays for 20 minutes at least."""

@@ -94,6 +94,36 @@ def test_expired_after_20_minutes_is_renewed_once() -> None:
     assert provider.get_header() == second
 
 
+def test_a_young_token_called_expired_is_tried_again_after_a_pause_that_grows() -> None:
+    """It cannot have expired: the fault passes. Waiting for it to be old enough held up a key for 20 minutes."""
+    clock = Clock()
+    provider = make(clock)
+    first = provider.get_header()
+    pauses = []
+    for _ in range(8):
+        provider.invalidate(first)
+        provider.invalidate(first)  # every push that was under way says the same
+        pause = 0
+        while not _given(provider):
+            clock.now += 1
+            pause += 1
+        assert provider.get_header() == first
+        pauses.append(pause)
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
+    clock.now += 5 * MINUTE
+    provider.invalidate(first)
+    clock.now += 1
+    assert provider.get_header() == first, "that was long ago"
+
+
+def _given(provider: ProviderToken) -> bool:
+    try:
+        provider.get_header()
+    except CannotSendError:
+        return False
+    return True
+
+
 def test_held() -> None:
     """TooManyProviderTokenUpdates: the present one stays for 20 minutes more."""
     clock = Clock()
