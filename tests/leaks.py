@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import logging
+import os
 import re
 from types import SimpleNamespace
 from typing import Any
@@ -75,8 +76,9 @@ class Leaks(logging.Handler):
 
     def search(self, text: str, where: str) -> None:
         """A text that must not hold a secret."""
+        test = os.environ.get("PYTEST_CURRENT_TEST", "no test")
         for word in words(text):
-            self._seen.setdefault(word, where)
+            self._seen.setdefault(word, f"{where}, during {test}")
 
     def emit(self, record: logging.LogRecord) -> None:
         """A line of a log, with its traceback."""

@@ -173,6 +173,7 @@ async def open_front(database: Database) -> Front:
     token = await create_operator_token(database, clock, secrets.token_bytes)
     LEAKS.note("an operator's token", token)
     LEAKS.note("a key of the settings", " ".join(KEYS))
-    client = TestClient(TestServer(application(database, clock)), trace_configs=[LEAKS.tracing()])
-    await client.start_server()
+    server = TestServer(application(database, clock))
+    await server.start_server(access_log=None)  # as the relay does
+    client = TestClient(server, trace_configs=[LEAKS.tracing()])
     return Front(client, clock, database, token)

@@ -24,7 +24,7 @@ HOST = b"Host: relay\r\n"
 CLOSE = HOST + b"Connection: close\r\n"
 POST = b"POST /v1.0/send/ HTTP/1.1\r\n" + CLOSE
 SENT = b'{"app_id": "x"}'
-TIMES = int(os.environ.get("CONNECTIONS", "60"))
+TIMES = int(os.environ.get("CONNECTIONS", "20"))
 """Connections of each kind, twice, in the test of memory."""
 
 NOT_HTTP = {
