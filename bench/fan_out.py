@@ -58,7 +58,7 @@ def _fan_out(api: Api, app: App, relay: RelayProcess, postgres: Postgres, sink: 
     """One broadcast. Every device's push must be in the ledger as delivered and have arrived at the sink."""
     before, cpu, database_cpu = sink.arrivals(), relay.cpu_seconds(), postgres.cpu_seconds()
     started = time.perf_counter()
-    push_id = api.call("POST", "/v1.0/send/", app.push_token, _body(app))["push_id"]
+    push_id = broadcast(api, app)
     accepted = time.perf_counter() - started
     if before is not None:
         _await_arrivals(sink, before + app.size, started)
@@ -89,6 +89,12 @@ def _await_done(api: Api, app: App, push_id: str, started: float) -> int:
         time.sleep(_LOOK)
 
 
-def _body(app: App) -> bytes:
+def broadcast(api: Api, app: App) -> str:
+    """Send to all devices of an app; the push's id."""
     body = {"app_id": app.app_id, "payload": json.loads(PAYLOAD), "destinations": "all"}
-    return json.dumps(body).encode()
+    return str(api.call("POST", "/v1.0/send/", app.push_token, json.dumps(body).encode())["push_id"])
+
+
+def is_done(api: Api, app: App, push_id: str) -> bool:
+    """Whether that push has come to an end."""
+    return bool(api.call("GET", f"/v1.0/pushes/{push_id}/", app.push_token)["state"] == "done")

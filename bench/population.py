@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -29,18 +29,27 @@ _STATEMENTS = (
     "INSERT INTO device (device_id, customer_id, udid_digest) OVERRIDING SYSTEM VALUE"
     " SELECT n, n, sha256(int8send(n)) FROM member",
     "INSERT INTO device_owner (device_id, udid_digest) SELECT n, sha256(int8send(n)) FROM member",
-    "INSERT INTO device_app (device_id, app_id) SELECT n, $1 FROM member",
-    "INSERT INTO scoped_identifier (app_id, kind, subject, value) SELECT $1, 'c', n, customer FROM member"
-    " UNION ALL SELECT $1, 'd', n, device FROM member",
+    "INSERT INTO device_app (device_id, app_id) SELECT n, app_id FROM member, signed",
+    "INSERT INTO scoped_identifier (app_id, kind, subject, value) SELECT app_id, 'c', n, customer FROM member, signed"
+    " UNION ALL SELECT app_id, 'd', n, device FROM member, signed",
     "WITH made AS (INSERT INTO installation (app_id, installation_id, installation_uuid, customer_id, device_id,"
     " alongside, bundle_id, team_id, environment, app_version, enrolled_at) OVERRIDING SYSTEM VALUE"
-    f" SELECT $1, n, gen_random_uuid(), n, n, '', 'store.bench.app' || n % 50, '{TEAM_ID}', 'production', '1.0', now()"
-    " FROM member RETURNING app_id, installation_id, installation_uuid)"
+    " SELECT app_id, n, gen_random_uuid(), n, n, '', bundle_id || n % 50, team_id, environment, '1.0', now()"
+    " FROM member, signed RETURNING app_id, installation_id, installation_uuid)"
     " INSERT INTO installation_app (installation_uuid, app_id, installation_id)"
     " SELECT installation_uuid, app_id, installation_id FROM made",
     "INSERT INTO device_token (app_id, installation_id, token, registered_at)"
-    " SELECT $1, n, sha256(uuid_send(gen_random_uuid())), now() FROM member",
+    " SELECT app_id, n, sha256(uuid_send(gen_random_uuid())), now() FROM member, signed",
 )
+
+
+@dataclass(frozen=True)
+class Signed:
+    """How the copies of an app are signed. Each copy has a bundle identifier that begins with `bundle_id`."""
+
+    team_id: str = TEAM_ID
+    environment: str = "production"
+    bundle_id: str = "store.bench.app"
 
 
 @dataclass(frozen=True)
@@ -53,13 +62,18 @@ class App:
     customers: list[str]
 
 
-def populate(url: str, keys_file: Path, app_id: str, count: int, keep: int = 0) -> list[str]:
+def populate(
+    url: str, keys_file: Path, app_id: str, count: int, keep: int = 0, signed: Signed | None = None
+) -> list[str]:
     """Fill an app with `count` devices; returns the first `keep` customer identifiers."""
     keys = yaml.safe_load(keys_file.read_text())
-    return asyncio.run(_populate(url, Identifiers(tuple(keys["identifiers"])), app_id, count, keep))
+    identifiers = Identifiers(tuple(keys["identifiers"]))
+    return asyncio.run(_populate(url, identifiers, app_id, count, keep, signed or Signed()))
 
 
-async def _populate(url: str, identifiers: Identifiers, app_id: str, count: int, keep: int) -> list[str]:
+async def _populate(
+    url: str, identifiers: Identifiers, app_id: str, count: int, keep: int, signed: Signed
+) -> list[str]:
     connection = await asyncpg.connect(url)
     kept: list[str] = []
     try:
@@ -67,6 +81,10 @@ async def _populate(url: str, identifiers: Identifiers, app_id: str, count: int,
         await connection.execute(
             "CREATE TEMPORARY TABLE member (n bigint PRIMARY KEY, customer text, device text)"
         )
+        await connection.execute(
+            "CREATE TEMPORARY TABLE signed (app_id text, team_id text, environment text, bundle_id text)"
+        )
+        await connection.copy_records_to_table("signed", records=[(app_id, *astuple(signed))])
         first = await connection.fetchval(
             "SELECT greatest((SELECT coalesce(max(customer_id), 0) FROM customer),"
             " (SELECT coalesce(max(installation_id), 0) FROM installation)) + 1"
@@ -78,7 +96,7 @@ async def _populate(url: str, identifiers: Identifiers, app_id: str, count: int,
             await connection.execute("TRUNCATE member")
             await connection.copy_records_to_table("member", records=minted)
             for statement in _STATEMENTS:
-                await connection.execute(statement, *[app_id] if "$1" in statement else [])
+                await connection.execute(statement)
         for table in ("customer", "device", "installation"):
             column = f"{table}_id"
             sequence = f"pg_get_serial_sequence('{table}', '{column}')"

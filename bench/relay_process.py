@@ -19,15 +19,23 @@ from bench.work import HOST
 
 
 def write_settings(
-    path: Path, *, database: str, sink_port: int, ca: Path, port: int, more: dict[str, Any] | None = None
+    path: Path,
+    *,
+    database: str,
+    sink_port: int,
+    ca: Path,
+    port: int,
+    sandbox_port: int = 0,
+    more: dict[str, Any] | None = None,
 ) -> Path:
-    """A settings file: this database, both of Apple's hosts at the sink; the rest as shipped."""
+    """A settings file: this database, Apple's hosts at the sink or, for the sandbox, elsewhere; the rest as shipped."""
     apns = {"host": HOST, "port": sink_port, "ca_file": str(ca)}
+    sandbox = apns | ({"port": sandbox_port} if sandbox_port else {})
     settings: dict[str, Any] = {
         "http": {"port": port},
         "database": {"url": database},
         "keys": {"file": str(SCRATCH / "keys.yaml")},
-        "apns": {"production": apns, "sandbox": apns},
+        "apns": {"production": apns, "sandbox": sandbox},
         # They are there to stop such callers as a benchmark.
         "limits": {"pushes_per_second": 1_000_000, "burst": 1_000_000, "queued_batches": 1_000_000},
         "log": "warning",

@@ -11,12 +11,13 @@ from typing import Any
 from bench import machine, table
 from bench.fan_out import fan_out_rows
 from bench.machine import SCRATCH, MissingError
+from bench.neighbours import BESIDE, neighbour_rows
 from bench.population import App
 from bench.postgres import Postgres
 from bench.relay_process import RelayProcess, write_settings
 from bench.singles import Latency, accept_rows, latency_rows, single_rows
 from bench.sink import Sink
-from bench.store import build
+from bench.store import Store, build
 from bench.table import Row
 
 
@@ -28,7 +29,7 @@ class Plan:
     runs: int = 5
     seconds: float = 5.0
     workers: int = 1
-    rows: frozenset[str] = frozenset({"fan-out", "single", "accept", "latency"})
+    rows: frozenset[str] = frozenset({"fan-out", "single", "accept", "latency", "neighbours"})
 
 
 def relay_rows(sink: Sink, plan: Plan) -> Iterator[Row]:
@@ -38,7 +39,7 @@ def relay_rows(sink: Sink, plan: Plan) -> Iterator[Row]:
         shared: dict[str, Any] = {"database": postgres.url, "ca": sink.ca}
         write_settings(settings, port=machine.free_port(), sink_port=sink.port, **shared)
         print("setting up the store …", file=sys.stderr, flush=True)
-        store = build(postgres, settings, plan.sizes)
+        store = build(postgres, settings, plan.sizes, neighbours="neighbours" in plan.rows)
         smallest = store.apps[0]
         rate = 0.0
         if plan.rows & {"fan-out", "single"}:
@@ -56,6 +57,8 @@ def relay_rows(sink: Sink, plan: Plan) -> Iterator[Row]:
                         yield table.missing("single-destination sends", error)
         if "latency" in plan.rows:
             yield from _latency(plan, settings, shared, store.apps[0], rate)
+        if "neighbours" in plan.rows:
+            yield from _neighbours(plan, settings, shared, store, sink)
         if "accept" in plan.rows:  # the last: what it accepts stays in the queue
             try:
                 write_settings(settings, port=machine.free_port(), sink_port=sink.port, **shared)
@@ -75,6 +78,26 @@ def _latency(plan: Plan, settings: Path, shared: dict[str, Any], app: App, rate:
                 yield from latency_rows(latency, half, seconds=plan.seconds, runs=plan.runs)
     except (MissingError, RuntimeError) as error:
         yield table.missing("POST to arrival at half load", error)
+
+
+def _neighbours(
+    plan: Plan, settings: Path, shared: dict[str, Any], store: Store, sink: Sink
+) -> Iterator[Row]:
+    port = machine.free_port()
+    try:
+        with Latency(store.neighbours["quiet"], port, shared["ca"].parent) as latency:
+            write_settings(
+                settings,
+                port=port,
+                sink_port=sink.throttling_port or sink.port,
+                sandbox_port=latency.port,
+                more={"limits": {}},  # as shipped: they are a part of what is measured
+                **shared,
+            )
+            with RelayProcess(settings, _workers(plan)) as relay:
+                yield from neighbour_rows(store, relay, latency, seconds=plan.seconds, runs=plan.runs)
+    except (MissingError, RuntimeError) as error:
+        yield table.missing(BESIDE, error)
 
 
 def _workers(plan: Plan) -> list[str]:

@@ -42,9 +42,9 @@ class _Load:
     p99_ms: float
 
 
-def _load(relay: RelayProcess, app: App, seconds: float) -> _Load:
+def wrk_command(port: int, app: App, seconds: float) -> list[str]:
     """64 connections that post as fast as they are answered. Raises MissingError without wrk."""
-    bodies = SCRATCH / "bodies"
+    bodies = SCRATCH / f"bodies-{app.size}"
     payload = json.loads(PAYLOAD)
     bodies.write_text(
         "".join(
@@ -56,11 +56,16 @@ def _load(relay: RelayProcess, app: App, seconds: float) -> _Load:
     command += [
         "-s",
         str(PEERS / "send.lua"),
-        f"http://127.0.0.1:{relay.port}",
+        f"http://127.0.0.1:{port}",
         "--",
         str(bodies),
         app.push_token,
     ]
+    return command
+
+
+def _load(relay: RelayProcess, app: App, seconds: float) -> _Load:
+    command = wrk_command(relay.port, app, seconds)
     for _ in range(5):  # a machine that stands still for seconds answers nothing
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         found = re.search(r"RESULT (\{.*\})", done.stdout)

@@ -32,17 +32,25 @@ http {{
   fastcgi_temp_path {directory}/fastcgi;
   uwsgi_temp_path {directory}/uwsgi;
   scgi_temp_path {directory}/scgi;
+  ssl_certificate {directory}/server.pem;
+  ssl_certificate_key {directory}/server.key;
+  ssl_protocols TLSv1.3;
+  http2_max_concurrent_streams 1000;
+  keepalive_requests 1000000000;
+  keepalive_timeout 1d;
+  keepalive_time 1d;
   server {{
     listen 127.0.0.1:{port} ssl http2;
-    ssl_certificate {directory}/server.pem;
-    ssl_certificate_key {directory}/server.key;
-    ssl_protocols TLSv1.3;
-    http2_max_concurrent_streams 1000;
-    keepalive_requests 1000000000;
-    keepalive_timeout 1d;
-    keepalive_time 1d;
     location / {{
       add_header apns-id $http_apns_id;  # as Apple does; aioapns waits for ever without it
+      return 200;
+    }}
+  }}
+  server {{
+    listen 127.0.0.1:{throttling_port} ssl http2;
+    location / {{
+      add_header apns-id $http_apns_id always;
+      if ($http_apns_topic ~ throttled) {{ return 429 '{{"reason": "TooManyRequests"}}'; }}
       return 200;
     }}
   }}
@@ -58,10 +66,18 @@ class Sink:
     """A running sink. Use as a context manager: `with Sink.start(directory) as sink`."""
 
     def __init__(
-        self, name: str, process: subprocess.Popen[bytes], port: int, ca: Path, status_port: int
+        self,
+        name: str,
+        process: subprocess.Popen[bytes],
+        port: int,
+        ca: Path,
+        status_port: int,
+        throttling_port: int,
     ) -> None:
         self.name = name
         self.port = port
+        self.throttling_port = throttling_port
+        """Where pushes to topics with "throttled" in them get 429; 0 if this sink can't do that."""
         self.ca = ca
         self._process = process
         self._status_port = status_port
@@ -72,7 +88,7 @@ class Sink:
         """nginx or else nghttpd, with its files in `directory`. Raises MissingError if neither is there."""
         directory.mkdir(parents=True, exist_ok=True)
         ca = make_certificates(directory)
-        port, status_port = machine.free_port(), machine.free_port()
+        port, status_port, throttling_port = (machine.free_port() for _ in range(3))
         try:
             command = [machine.program("nginx"), "-p", str(directory), "-c", str(directory / "nginx.conf")]
             name = "nginx"
@@ -87,13 +103,19 @@ class Sink:
                 str(port),
             ]
             command += [str(directory / "server.key"), str(directory / "server.pem")]
-            name, status_port = "nghttpd", 0
-        settings = _NGINX.format(workers=workers, directory=directory, port=port, status_port=status_port)
+            name, status_port, throttling_port = "nghttpd", 0, 0
+        settings = _NGINX.format(
+            workers=workers,
+            directory=directory,
+            port=port,
+            status_port=status_port,
+            throttling_port=throttling_port,
+        )
         (directory / "nginx.conf").write_text(settings)
         log = (directory / "sink.log").open("wb")
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         await_port(port, process, directory / "sink.log")
-        return cls(name, process, port, ca, status_port)
+        return cls(name, process, port, ca, status_port, throttling_port)
 
     def arrivals(self) -> int | None:
         """Requests so far, those of this method left out; None if this sink does not count."""

@@ -1,13 +1,13 @@
-"""The store the whole-relay rows push to: a team's key, a publisher, an app for each size, and their devices."""
+"""The store the whole-relay rows push to: a team's keys, a publisher, an app for each size, and their devices."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.machine import SCRATCH
-from bench.population import App, populate
+from bench.population import App, Signed, populate
 from bench.postgres import Postgres
 from bench.relay_process import Api, RelayProcess, operator_token
 from bench.work import KEY_ID, TEAM_ID, new_p8
@@ -15,31 +15,46 @@ from bench.work import KEY_ID, TEAM_ID, new_p8
 
 @dataclass(frozen=True)
 class Store:
-    """Apps by size, smallest first."""
+    """Apps by size, smallest first; and those of `NEIGHBOURS` by name, if they were asked for."""
 
     apps: Sequence[App]
+    neighbours: Mapping[str, App]
 
 
-def build(postgres: Postgres, settings: Path, sizes: Sequence[int]) -> Store:
+NEIGHBOURS = {
+    "quiet": (1_000, Signed(environment="sandbox")),
+    "throttled": (2_000, Signed(bundle_id="store.bench.throttled")),
+    "without a credential": (2_000, Signed(team_id="BENCHTEAM2")),
+}
+"""Their devices, and how they are signed. The quiet one has Apple's other host to itself, where it is measured."""
+
+
+def build(postgres: Postgres, settings: Path, sizes: Sequence[int], *, neighbours: bool) -> Store:
     """Set everything up: the store itself over the API, the devices straight in the database."""
     operator = operator_token(settings)
     with RelayProcess(settings, name="setup") as relay:
         api = Api(relay.port)
-        key = {"team_id": TEAM_ID, "environment": "production", "key_id": KEY_ID, "p8": new_p8()}
-        api.call("POST", "/v1.0/operator/credentials/", operator, key)
+        for environment in ("production", "sandbox"):
+            key = {"team_id": TEAM_ID, "environment": environment, "key_id": KEY_ID, "p8": new_p8()}
+            api.call("POST", "/v1.0/operator/credentials/", operator, key)
         publisher = api.call("POST", "/v1.0/operator/publishers/", operator, {"name": "Bench"})
-        made = [_add_app(api, operator, publisher, size) for size in sorted(sizes)]
+
+        def add(size: int, signed: Signed) -> App:
+            app_id, token = _add_app(api, operator, publisher)
+            keys = SCRATCH / "keys.yaml"
+            return App(
+                app_id, token, size, populate(postgres.url, keys, app_id, size, min(size, 10_000), signed)
+            )
+
+        apps = [add(size, Signed()) for size in sorted(sizes)]
+        beside = {name: add(*what) for name, what in NEIGHBOURS.items()} if neighbours else {}
         api.close()
-    apps = []
-    for app_id, token, size in made:
-        customers = populate(postgres.url, SCRATCH / "keys.yaml", app_id, size, min(size, 10_000))
-        apps.append(App(app_id, token, size, customers))
     postgres.settle()
-    return Store(apps)
+    return Store(apps, beside)
 
 
-def _add_app(api: Api, operator: str, publisher: dict[str, str], size: int) -> tuple[str, str, int]:
-    body = {"publisher_id": publisher["id"], "name": f"{size} devices"}
+def _add_app(api: Api, operator: str, publisher: dict[str, str]) -> tuple[str, str]:
+    body = {"publisher_id": publisher["id"], "name": "bench"}
     app_id = api.call("POST", "/v1.0/operator/apps/", operator, body)["app_id"]
     made = api.call("POST", f"/v1.0/apps/{app_id}/tokens/", publisher["manage_token"], {"label": "bench"})
-    return app_id, made["token"], size
+    return app_id, made["token"]

@@ -1,0 +1,87 @@
+"""One bad neighbour harms nobody: single pushes of a quiet app, alone and beside all that others can do at once.
+
+A broadcast to the largest app after another, 64 connections that flood with one push token, an app that Apple throttles
+and one whose team has no credential.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from bench import table
+from bench.fan_out import broadcast, is_done
+from bench.relay_process import Api, RelayProcess
+from bench.singles import Latency, wrk_command
+from bench.store import Store
+from bench.table import Row
+
+RATE = 50.0
+"""Pushes a second of the quiet app."""
+ALONE = "POST to arrival of a quiet app, alone"
+BESIDE = "POST to arrival of a quiet app, beside bad neighbours"
+_LOOK = 0.2
+
+
+def neighbour_rows(
+    store: Store, relay: RelayProcess, latency: Latency, *, seconds: float, runs: int
+) -> Iterator[Row]:
+    """Both rows, their runs in turn."""
+    alone, beside = [], []
+    for _ in range(runs):
+        alone.append(latency.run(RATE, seconds))
+        with _neighbours(store, relay, seconds):
+            beside.append(latency.run(RATE, seconds))
+    yield _row(ALONE, alone)
+    yield _row(BESIDE, beside)
+
+
+def _row(name: str, taken: Sequence[dict[str, Any]]) -> Row:
+    for one in taken:
+        if one["refused"] or one["arrived"] != one["accepted"]:
+            raise RuntimeError(f"not every push arrived: {one}")
+    return table.measured(
+        name,
+        [one["rate"] for one in taken],
+        [],
+        p50_ms=round(statistics.median(one["p50_ms"] for one in taken), 2),
+        p99_ms=round(statistics.median(one["p99_ms"] for one in taken), 2),
+        max_ms=round(max(one["max_ms"] for one in taken), 1),
+    )
+
+
+@contextmanager
+def _neighbours(store: Store, relay: RelayProcess, seconds: float) -> Iterator[None]:
+    ended = threading.Event()
+    broadcasting = threading.Thread(target=_broadcast, args=(store, relay.port, ended))
+    flood = subprocess.Popen(
+        wrk_command(relay.port, store.apps[0], seconds + 5),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    api = Api(relay.port)
+    for name in ("throttled", "without a credential"):
+        broadcast(api, store.neighbours[name])
+    api.close()
+    broadcasting.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        flood.terminate()
+        flood.wait()
+        broadcasting.join()
+
+
+def _broadcast(store: Store, port: int, ended: threading.Event) -> None:
+    """One after another until `ended`, and then to the end of the last one."""
+    api, app = Api(port), store.apps[-1]
+    while not ended.is_set():
+        push_id = broadcast(api, app)
+        while not is_done(api, app, push_id):
+            ended.wait(_LOOK)
+    api.close()
