@@ -80,7 +80,7 @@ def calls(things: Things, own_app: str) -> dict[str, list[Call]]:
         "getInstallation": [("/v1.0/installation/", None)],
         "registerDeviceToken": [(device_token, {"device_token": things.device_token})],
         "withdrawDeviceToken": [(device_token, None)],
-        "listApps": [("/v1.0/apps/", None), (f"/v1.0/apps/?cursor={things.app_id}", None)],
+        "listApps": [("/v1.0/apps/", None)],
         "addPushToken": [(tokens, {"label": "mine now"})],
         "listPushTokens": [(tokens, None)],
         "revokePushToken": [
@@ -88,10 +88,7 @@ def calls(things: Things, own_app: str) -> dict[str, list[Call]]:
             (f"/v1.0/apps/{own_app}/tokens/{things.token_id}/", None),
         ],
         "addTestDevice": [("/v1.0/test-devices/", {"udid": things.udid, "label": "theirs"})],
-        "listTestDevices": [
-            ("/v1.0/test-devices/", None),
-            (f"/v1.0/test-devices/?cursor={things.test_device_id}", None),
-        ],
+        "listTestDevices": [("/v1.0/test-devices/", None)],
         "changeTestDevice": [(test_device, {"failure_domain": "unregistered"}), (test_device, {})],
         "removeTestDevice": [(test_device, None)],
         "addPublisher": [(f"{operator}/publishers/", {"name": "Eve"})],
