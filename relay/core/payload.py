@@ -34,6 +34,10 @@ def check(payload: Any, push_type: PushType) -> Checked:
         raise Invalid(faults=[Fault("wrong_type", "/payload", f"The payload must be an object.{empty}")])
     if not payload:
         raise Invalid(faults=[Fault("empty", "/payload", "The payload is empty.")])
+    encoded = encode(payload)
+    if len(encoded) > push_type.limit:  # looked at no further: a body may hold a thousand times what is allowed
+        detail = f"The payload has {len(encoded)} bytes; {push_type.name} allows {push_type.limit}."
+        raise Invalid(faults=[Fault("payload_too_large", "/payload", detail)])
     faults: list[Fault] = []
     warnings: list[Fault] = []
     if "aps" in payload:
@@ -43,10 +47,6 @@ def check(payload: Any, push_type: PushType) -> Checked:
     if push_type.name == "mdm" and not isinstance(payload.get("mdm"), str):
         faults.append(Fault("missing_field", "/payload/mdm", "An mdm push needs the string `mdm`."))
     _check_needs(payload.get("aps"), push_type.name, faults)
-    encoded = encode(payload)
-    if len(encoded) > push_type.limit:
-        detail = f"The payload has {len(encoded)} bytes; {push_type.name} allows {push_type.limit}."
-        faults.append(Fault("payload_too_large", "/payload", detail))
     if faults:
         raise Invalid(faults=faults)
     return Checked(encoded, tuple(warnings))
