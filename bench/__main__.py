@@ -1,7 +1,7 @@
 """`python -m bench [--quick] [--json]`: one table, every row of the same run on the same sink.
 
-The full run takes about fifteen minutes on two cores and, if it is told the date, writes bench/RESULTS.md. The first run
-installs the peers (npm ci, go build): that needs the network and is not counted.
+The full run takes about fifteen minutes on two cores and, if it is told the date, writes bench/RESULTS.md. The first
+run installs the peers (npm ci, go build): that needs the network and is not counted.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import contextlib
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -16,6 +17,7 @@ from bench import machine
 from relay.store.embedded import EmbeddedPostgres
 
 _DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
+_LOADING = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "max_wal_size": "'16GB'"}
 _SHOWN = ("server_version", "shared_buffers", "max_wal_size", *_DURABLE)
 
 
@@ -41,9 +43,29 @@ class Postgres:
         """The one number that a query gives."""
         return int(asyncio.run(self._fetch(query, *arguments)))
 
-    def settle(self) -> None:
-        """Statistics, visibility map and checkpoint done, so that they don't fall into a measurement."""
-        asyncio.run(self._execute("VACUUM ANALYZE", "CHECKPOINT"))
+    @contextlib.contextmanager
+    def loading(self) -> Iterator[None]:
+        """While the store is filled, no disk is waited for and nothing is cleaned up; afterwards all is as shipped.
+
+        Ends with statistics, visibility map and checkpoint done, so that they don't fall into a measurement.
+        """
+        asyncio.run(
+            self._execute(
+                *(f"ALTER SYSTEM SET {name} = {value}" for name, value in _LOADING.items()),
+                "SELECT pg_reload_conf()",
+            )
+        )
+        yield
+        asyncio.run(
+            self._execute(
+                *(f"ALTER SYSTEM RESET {name}" for name in _LOADING),
+                "SELECT pg_reload_conf()",
+                "VACUUM ANALYZE",
+                "CHECKPOINT",
+            )
+        )
+        if {name: self._show(name) for name in self.settings} != self.settings:
+            raise RuntimeError("this PostgreSQL does not have its settings back")
 
     def _show(self, name: str) -> str:
         return str(asyncio.run(self._fetch(f"SHOW {name}")))

@@ -46,10 +46,10 @@ def build(postgres: Postgres, settings: Path, sizes: Sequence[int], *, neighbour
                 app_id, token, size, populate(postgres.url, keys, app_id, size, min(size, 10_000), signed)
             )
 
-        apps = [add(size, Signed()) for size in sorted(sizes)]
-        beside = {name: add(*what) for name, what in NEIGHBOURS.items()} if neighbours else {}
+        with postgres.loading():
+            apps = [add(size, Signed()) for size in sorted(sizes)]
+            beside = {name: add(*what) for name, what in NEIGHBOURS.items()} if neighbours else {}
         api.close()
-    postgres.settle()
     return Store(apps, beside)
 
 
