@@ -33,15 +33,15 @@ _PATIENCE = 240.0
 _PAUSE = 0.1
 _GRACE = 60.0
 LEASE = 10.0
-IN_FLIGHT = 4_000
+IN_FLIGHT = 2_000
 """Installations that a node may hold unsettled: what a kill may send twice."""
 _DISPATCH = {
     "lease": LEASE,
     "in_flight": IN_FLIGHT,
-    "batch_size": 500,
+    "batch_size": 250,
     "poll": 0.5,
-    "retry_first": 0.5,
-    "retry_longest": 4.0,
+    "retry_first": 1.0,
+    "retry_longest": 8.0,
 }
 _RECEIPTS = 3_000_000
 
