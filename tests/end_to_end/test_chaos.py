@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import tempfile
 from pathlib import Path
 
 from chaos.faults import FAULTS, POSTGRES_KILLED, POSTGRES_RESTARTED
 from chaos.run import Plan, run
 
 
-def test_nothing_is_lost(tmp_path: Path) -> None:
-    # A loop of its own, as `python -m chaos` has.
+def test_nothing_is_lost() -> None:
     plan = Plan(seed=4, seconds=1.0, kills=1, fan_out=1000, hold=0.5)
-    report = asyncio.run(run(plan, tmp_path / "chaos", print))
+    # Not pytest's directory: PostgreSQL may run as another user, who has to get there.
+    directory = Path(tempfile.mkdtemp(prefix="push-relay-chaos-"))
+    try:
+        # A loop of its own, as `python -m chaos` has.
+        report = asyncio.run(run(plan, directory / "run", print))
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
     assert report.broken == []
     assert report.verdict.delivered > 0
-    assert report.node_kills >= 1
+    assert report.node_kills == 1
     assert {one.kind for one in FAULTS} | {POSTGRES_KILLED, POSTGRES_RESTARTED} <= set(report.recoveries)
