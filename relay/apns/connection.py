@@ -260,7 +260,8 @@ class ApnsConnection(APNsTLSClientProtocol):
             elif isinstance(event, GoingAway):
                 logger.info("APNs says GOAWAY, code %d, reason %r", event.code, event.reason)
             elif isinstance(event, Wedged):
-                logger.info("APNs connection of no more use: %s", event.reason)
+                if self.usable:  # the answers that are still to come may say the same
+                    logger.info("APNs connection of no more use: %s", event.reason)
                 if event.reason == "ExpiredProviderToken" and isinstance(self.auth_provider, ProviderToken):
                     self.auth_provider.invalidate(event.authorization.decode())
                 self._wire.drain(event.reason)
