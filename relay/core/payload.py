@@ -35,7 +35,9 @@ def check(payload: Any, push_type: PushType) -> Checked:
     if not payload:
         raise Invalid(faults=[Fault("empty", "/payload", "The payload is empty.")])
     encoded = encode(payload)
-    if len(encoded) > push_type.limit:  # looked at no further: a body may hold a thousand times what is allowed
+    if (
+        len(encoded) > push_type.limit
+    ):  # looked at no further: a body may hold a thousand times what is allowed
         detail = f"The payload has {len(encoded)} bytes; {push_type.name} allows {push_type.limit}."
         raise Invalid(faults=[Fault("payload_too_large", "/payload", detail)])
     faults: list[Fault] = []

@@ -37,8 +37,8 @@ _NO_SCHEMA = ("42P01", "42703", "42704", "42883")
 """An unknown table, column, type or function: the schema of this version has not been made yet."""
 _CLASH = "40"
 _PATIENCE = 5.0
-"""Seconds to wait for a connection: the server may hang, or all connections may be in use."""
-_COMMAND_PATIENCE = 10.0
+"""Seconds to wait for a new connection, and for a statement that was given up."""
+_COMMAND_PATIENCE = 15.0
 """Seconds for a statement; they take a fraction of one."""
 _PAUSE = 1.0
 """Seconds before a server that did not answer is asked again."""
@@ -87,15 +87,22 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection for a few statements. Raises Unavailable when the database is away."""
-        if self._asking is not None:
-            raise Unavailable("The database does not answer.")
+        self._check_answers()
         try:
-            async with self._pool.acquire(timeout=_PATIENCE) as connection:
+            connection = await self._pool.acquire()
+            try:
+                self._check_answers()  # others may have found out meanwhile
                 yield connection
+            finally:
+                await self._pool.release(connection, timeout=_PATIENCE)
         except (*_LOST, asyncpg.PostgresError) as error:
             if isinstance(error, TimeoutError) and self._asking is None:
                 self._asking = asyncio.create_task(self._ask())
             raise _translated(error) from None
+
+    def _check_answers(self) -> None:
+        if self._asking is not None:
+            raise Unavailable("The database does not answer.")
 
     async def _ask(self) -> None:
         """Returns when the server answers."""

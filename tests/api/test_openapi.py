@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from relay.api.spec import spec_file
-from relay.app import Relay
+from relay.app import Relay, Roles
 from relay.config import Keys, Settings, key_ring
 from relay.store.audit import Action
 from relay.store.database import Database
@@ -37,7 +37,7 @@ async def test_every_route_is_described_and_the_reverse(
     document: dict[str, Any], database: Database, tmp_path: Path
 ) -> None:
     keys = key_ring(Keys(file=str(tmp_path / "keys.yaml")))
-    router = Relay(Settings(), keys, database)._web.router
+    router = Relay(Settings(), keys, database, Roles())._web.router
     served = {
         (route.method.lower(), route.resource.canonical)
         for route in router.routes()

@@ -108,6 +108,7 @@ def calls(things: Things, own_app: str) -> dict[str, list[Call]]:
         ],
         "enrol": [(installation, copy)],
         "retire": [(installation, None)],
+        "listAudit": [("/v1.0/audit/", None)],
     }
 
 
@@ -115,6 +116,7 @@ ALLOWED = {
     ("manage", "addTestDevice"): {201},
     ("manage", "listApps"): {200},
     ("manage", "listTestDevices"): {200},
+    ("manage", "listAudit"): {200},
     ("push", "send"): {403, 422},
     ("install", "getInstallation"): {200},
     ("install", "registerDeviceToken"): {204},

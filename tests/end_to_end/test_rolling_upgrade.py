@@ -31,8 +31,8 @@ from sdk_stub.apns import ApnsStandIn
 from .store import Store
 
 _WHEEL = Path(__file__).parent / "versions" / "push_relay-0.1.0-py3-none-any.whl"
-_SECTIONS = ("http", "database", "apns", "keys", "dispatch")
-"""What the first version's settings know."""
+_SECTIONS = ("database", "apns", "keys", "dispatch")
+"""What the first version's settings know as well."""
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ class FirstVersion:
         self._directory = directory
         self._file = directory / "first.yaml"
         known = {name: msgspec.to_builtins(getattr(settings, name)) for name in _SECTIONS}
-        self._file.write_text(yaml.safe_dump(known))
+        self._file.write_text(yaml.safe_dump({"http": {"port": 0}, **known}))
 
     async def run(self, *command: str) -> Process:
         environment = {**os.environ, "PYTHONPATH": str(self._directory / "first")}
