@@ -36,6 +36,8 @@ another transaction (40), full (53), locked (55), cancelled or shutting down (57
 _NO_SCHEMA = ("42P01", "42703", "42704", "42883")
 """An unknown table, column, type or function: the schema of this version has not been made yet."""
 _CLASH = "40"
+_FULL = 5.0
+"""Seconds for which a disk counts as full after a statement found it so: what reads still works, and says nothing."""
 _PATIENCE = 5.0
 """Seconds to wait for a new connection, and for a statement that was given up."""
 _COMMAND_PATIENCE = 15.0
@@ -59,6 +61,7 @@ class Database:
         self._url = url
         self._pool = pool
         self._asking: asyncio.Task[None] | None = None
+        self._full_at: float | None = None
 
     @classmethod
     async def connect(cls, url: str, connections: int) -> Database:
@@ -98,6 +101,8 @@ class Database:
         except (*_LOST, asyncpg.PostgresError) as error:
             if isinstance(error, TimeoutError) and self._asking is None:
                 self._asking = asyncio.create_task(self._ask())
+            if isinstance(error, asyncpg.DiskFullError):
+                self._full_at = asyncio.get_running_loop().time()
             raise _translated(error) from None
 
     def _check_answers(self) -> None:
@@ -135,6 +140,8 @@ class Database:
             raise Unavailable("The database does not answer.") from None
         if read_only == "on":
             raise Unavailable("The database is read-only.")
+        if self._full_at is not None and asyncio.get_running_loop().time() - self._full_at < _FULL:
+            raise Unavailable("The disk of the database is full.")
 
     async def listen(self, channel: str, hear: Callable[[str], None]) -> None:
         """Call `hear` with each notice on a channel, until cancelled. Raises Unavailable when the connection ends.
