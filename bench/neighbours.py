@@ -6,17 +6,14 @@ and one whose team has no credential.
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from bench import table
 from bench.fan_out import broadcast, is_done
 from bench.relay_process import Api, RelayProcess
-from bench.singles import Latency, wrk_command
+from bench.singles import Latency, latency_row, wrk_command
 from bench.store import Store
 from bench.table import Row
 
@@ -36,22 +33,8 @@ def neighbour_rows(
         alone.append(latency.run(RATE, seconds))
         with _neighbours(store, relay, seconds):
             beside.append(latency.run(RATE, seconds))
-    yield _row(ALONE, alone)
-    yield _row(BESIDE, beside)
-
-
-def _row(name: str, taken: Sequence[dict[str, Any]]) -> Row:
-    for one in taken:
-        if one["refused"] or one["arrived"] != one["accepted"]:
-            raise RuntimeError(f"not every push arrived: {one}")
-    return table.measured(
-        name,
-        [one["rate"] for one in taken],
-        [],
-        p50_ms=round(statistics.median(one["p50_ms"] for one in taken), 2),
-        p99_ms=round(statistics.median(one["p99_ms"] for one in taken), 2),
-        max_ms=round(max(one["max_ms"] for one in taken), 1),
-    )
+    yield latency_row(ALONE, alone)
+    yield latency_row(BESIDE, beside)
 
 
 @contextmanager

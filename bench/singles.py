@@ -7,7 +7,7 @@ import re
 import statistics
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -199,12 +199,16 @@ class Latency:
 
 def latency_rows(latency: Latency, rate: float, *, seconds: float, runs: int) -> Iterator[Row]:
     """From POST to arrival, at that rate."""
-    taken = [latency.run(rate, seconds) for _ in range(runs)]
+    yield latency_row("POST to arrival at half load", [latency.run(rate, seconds) for _ in range(runs)])
+
+
+def latency_row(name: str, taken: Sequence[dict[str, Any]]) -> Row:
+    """A row of what the sink saw in several runs. Raises RuntimeError if a push did not arrive."""
     for one in taken:
         if one["refused"] or one["arrived"] != one["accepted"]:
             raise RuntimeError(f"not every push arrived: {one}")
-    yield table.measured(
-        "POST to arrival at half load",
+    return table.measured(
+        name,
         [one["rate"] for one in taken],
         [],
         p50_ms=round(statistics.median(one["p50_ms"] for one in taken), 2),

@@ -106,6 +106,11 @@ async def open_database(settings: Settings, stack: AsyncExitStack) -> Database:
 async def prepare(database: Database, settings: Settings, now: datetime) -> None:
     """Make the schema and the partitions that are missing. Raises Unavailable if the database is away."""
     await database.migrate()
+    await keep_partitions(database, settings, now)
+
+
+async def keep_partitions(database: Database, settings: Settings, now: datetime) -> None:
+    """Make the partitions of the next days, and drop those that have been kept long enough. Raises Unavailable."""
     await database.keep_partitions(now, timedelta(days=settings.retention_days))
 
 
@@ -282,8 +287,7 @@ class Relay:
                     _log.warning("upkeep failed: %s", describe(error))
 
     async def _keep_partitions(self) -> None:
-        retention = timedelta(days=self.settings.retention_days)
-        await self.database.keep_partitions(self._clock.now(), retention)
+        await keep_partitions(self.database, self.settings, self._clock.now())
 
     async def _keep_audit(self) -> None:
         retention = timedelta(days=self.settings.audit_days)

@@ -74,11 +74,17 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 
 
 @pytest.fixture
-async def database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
-    """A database of its own, with the schema of today."""
+def template() -> str:
+    """What a test's database begins as: with the schema of today."""
+    return "template_relay"
+
+
+@pytest.fixture
+async def database_url(postgres: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
+    """A database of its own."""
     name = f"test_{uuid4().hex}"
     connection = await asyncpg.connect(postgres.url())
-    await connection.execute(f"CREATE DATABASE {name} TEMPLATE template_relay")
+    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     yield postgres.url(name)
     await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await connection.close()

@@ -35,9 +35,8 @@ def check(payload: Any, push_type: PushType) -> Checked:
     if not payload:
         raise Invalid(faults=[Fault("empty", "/payload", "The payload is empty.")])
     encoded = encode(payload)
-    if (
-        len(encoded) > push_type.limit
-    ):  # looked at no further: a body may hold a thousand times what is allowed
+    # What is too large is looked at no further: a body may hold a thousand times what is allowed.
+    if len(encoded) > push_type.limit:
         detail = f"The payload has {len(encoded)} bytes; {push_type.name} allows {push_type.limit}."
         raise Invalid(faults=[Fault("payload_too_large", "/payload", detail)])
     faults: list[Fault] = []

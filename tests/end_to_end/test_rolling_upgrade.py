@@ -14,7 +14,6 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from uuid import uuid4
 
 import aiohttp
 import asyncpg
@@ -25,7 +24,6 @@ import yaml
 from relay.app import Relay
 from relay.config import Settings
 from relay.store.database import migrations
-from relay.store.embedded import EmbeddedPostgres
 from sdk_stub.apns import ApnsStandIn
 
 from .store import Store
@@ -36,14 +34,9 @@ _SECTIONS = ("database", "apns", "keys", "dispatch")
 
 
 @pytest.fixture
-async def database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+def template() -> str:
     """An empty database."""
-    name = f"test_{uuid4().hex}"
-    connection = await asyncpg.connect(postgres.url())
-    await connection.execute(f"CREATE DATABASE {name}")
-    yield postgres.url(name)
-    await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await connection.close()
+    return "template1"
 
 
 class FirstVersion:
