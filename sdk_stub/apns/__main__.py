@@ -20,6 +20,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--production-port", type=int, default=server.DEFAULT_PRODUCTION_PORT)
     parser.add_argument("--sandbox-port", type=int, default=server.DEFAULT_SANDBOX_PORT)
+    parser.add_argument(
+        "--production-channels-port", type=int, default=server.DEFAULT_PRODUCTION_CHANNELS_PORT
+    )
+    parser.add_argument("--sandbox-channels-port", type=int, default=server.DEFAULT_SANDBOX_CHANNELS_PORT)
     parser.add_argument("--control-port", type=int, default=server.DEFAULT_CONTROL_PORT)
     parser.add_argument("--fallback", action="store_true", help="take a free port where one is taken")
     parser.add_argument("--state-file", type=Path, help="keep keys and device tokens over a restart")
@@ -47,6 +51,8 @@ async def _serve(options: argparse.Namespace) -> None:
             options.host,
             production_port=options.production_port,
             sandbox_port=options.sandbox_port,
+            production_channels_port=options.production_channels_port,
+            sandbox_channels_port=options.sandbox_channels_port,
             control_port=options.control_port,
             fallback_to_free_port=options.fallback,
             state_file=options.state_file,

@@ -75,6 +75,13 @@ class Peer(msgspec.Struct):
     token: ProviderToken | None = None
     issued_at: dict[str, float] = msgspec.field(default_factory=dict)
 
+    def bind(self, token: ProviderToken) -> None:
+        """A request with that provider token was accepted."""
+        self.token = token
+        newest = self.issued_at.get(token.key.key_id)
+        if newest is None or token.issued_at > newest:
+            self.issued_at[token.key.key_id] = token.issued_at
+
 
 class Situation(msgspec.Struct):
     """What a request is judged against.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -115,6 +115,22 @@ class ControlClient:
         """What all device tokens received with feed `index` > `after`."""
         return list(await self._call("GET", "/notifications", after=after, wait=wait))
 
+    async def channels(self) -> list[dict[str, Any]]:
+        """All broadcast channels with app, environment, storage policy and count."""
+        return list(await self._call("GET", "/channels"))
+
+    async def channel_notifications(
+        self, channel_id: str, after: int = 0, wait: float = 0.0
+    ) -> list[dict[str, Any]]:
+        """What was pushed to the channel with `index` > `after`; waits up to `wait` (≤ 60) s for one."""
+        query = {"channel_id": channel_id}
+        path = "/channels/notifications"
+        return list(await self._call("GET", path, after=after, wait=wait, query=query))
+
+    async def delete_channel(self, channel_id: str) -> None:
+        """Delete a channel behind its provider's back."""
+        await self._call("DELETE", "/channels", query={"channel_id": channel_id})
+
     async def answer(self, device_token: str, script: ScriptedAnswer) -> None:
         """Prescribe what the device token answers."""
         await self._call("PUT", f"/devices/{_part(device_token)}/answer", msgspec.to_builtins(script))
@@ -150,9 +166,16 @@ class ControlClient:
         return msgspec.convert(await self._call("GET", "/statistics"), StatisticsDocument)
 
     async def _call(
-        self, method: str, path: str, body: Any = None, *, after: int = 0, wait: float = 0.0
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        after: int = 0,
+        wait: float = 0.0,
+        query: Mapping[str, str] = {},
     ) -> Any:
-        query = {name: str(value) for name, value in (("after", after), ("wait", wait)) if value}
+        query = {**query, **{name: str(value) for name, value in (("after", after), ("wait", wait)) if value}}
         # The default timeout of five minutes outlasts every wait.
         async with self._opened().request(method, self._url + path, json=body, params=query) as response:
             data = await response.read()

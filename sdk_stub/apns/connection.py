@@ -3,8 +3,8 @@
 What a client can make us hold is bounded: streams by the announced limit, a body by the largest payload,
 unsent answers by pausing to read while the client does not.
 
-The verbs at the end (`goaway`, `limit_streams`, `abort`, …) are the places where connection-level faults take
-hold.
+The verbs at the end (`goaway`, `limit_streams`, `abort`, …) are where connection-level faults take hold; which of
+them a reply asks for is decided in `disturbances`.
 """
 
 from __future__ import annotations
@@ -35,11 +35,13 @@ from hyperframe.frame import GoAwayFrame, RstStreamFrame
 
 from .certificates import read_client_certificate
 from .checks import Peer, Request
+from .disturbances import disturb
 from .http2 import read_request, server_connection
 from .limits import Limits
 from .push_types import LARGEST_PAYLOAD
-from .service import Reply
+from .replies import Reply
 from .statistics import Statistics
+from .streams import Stream
 
 _log = logging.getLogger(__name__)
 
@@ -74,49 +76,23 @@ class Host(Protocol):
         """The reply to a complete request."""
 
 
-class _Stream:
-    """A request on its way in, or its answer on its way out."""
-
-    __slots__ = (
-        "answered",
-        "body",
-        "frame_bytes",
-        "headers",
-        "reset_after",
-        "size",
-        "started",
-        "timer",
-        "unsent",
-    )
-
-    def __init__(self, headers: list[tuple[bytes, bytes]], started: float) -> None:
-        self.headers = headers
-        self.started = started
-        self.body = b""
-        self.size = 0
-        self.answered = False
-        self.timer: asyncio.TimerHandle | None = None
-        self.unsent = b""
-        self.frame_bytes: int | None = None
-        self.reset_after: int | None = None
-
-
 class Connection(asyncio.Protocol):
     """The server's end of one connection."""
 
     def __init__(self, host: Host) -> None:
         self.peer = Peer()
+        self.last_judged = 0
+        """The highest stream that was judged."""
         self._host = host
         self._statistics = host.statistics
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._stream_limit = min(host.limits.initial_streams, host.max_streams)
         self._h2 = server_connection(self._stream_limit)
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, Stream] = {}
         self._begun = 0
         self._broken_off = 0
         self._last_stream_id: int | None = None  # set by goaway
-        self._last_judged = 0
         self._accepted = 0
         self._silent = False
         self._last_heard = self._loop.time()
@@ -205,7 +181,7 @@ class Connection(asyncio.Protocol):
             self._statistics.refused += 1
             self._h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
             return
-        self._streams[stream_id] = _Stream(event.headers, self._last_heard)
+        self._streams[stream_id] = Stream(event.headers, self._last_heard)
         self._statistics.open_streams += 1
 
     def _on_data(self, event: DataReceived) -> None:
@@ -240,17 +216,17 @@ class Connection(asyncio.Protocol):
 
     # -- answers --
 
-    def _answer_request(self, stream_id: int, stream: _Stream) -> None:
+    def _answer_request(self, stream_id: int, stream: Stream) -> None:
         if self._silent or self._transport is None or self._transport.is_closing():
             return  # nobody would get the answer: nothing is received
         stream.answered = True
         reply = self._host.reply(read_request(stream.headers, stream.body, stream.size), self.peer)
         stream.headers, stream.body = [], b""
         if reply.connection:
-            self._disturb(stream_id, reply)
+            disturb(self, stream_id, reply)
             if reply.connection != "goaway":
                 return
-        self._last_judged = max(self._last_judged, stream_id)
+        self.last_judged = max(self.last_judged, stream_id)
         if reply.status == 200:
             self._accepted += 1
             if self._stream_limit < self._host.max_streams:
@@ -272,7 +248,7 @@ class Connection(asyncio.Protocol):
         self._flush()
         self._close_if_done()
 
-    def _answer(self, stream_id: int, stream: _Stream, reply: Reply) -> None:
+    def _answer(self, stream_id: int, stream: Stream, reply: Reply) -> None:
         if reply.reset is not None:
             self._statistics.resets += 1
             self._drop(stream_id)
@@ -284,7 +260,7 @@ class Connection(asyncio.Protocol):
         stream.frame_bytes, stream.reset_after = reply.frame_bytes, reply.reset_after
         self._send_body(stream_id, stream)
 
-    def _send_body(self, stream_id: int, stream: _Stream) -> None:
+    def _send_body(self, stream_id: int, stream: Stream) -> None:
         while stream.unsent:
             room = min(self._h2.local_flow_control_window(stream_id), self._h2.max_outbound_frame_size)
             if room <= 0:
@@ -401,29 +377,21 @@ class Connection(asyncio.Protocol):
         self._h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: most})
         self._stream_limit = most
 
-    def _disturb(self, stream_id: int, reply: Reply) -> None:
-        """What a reply does to the connection as a whole, unless it is going away already."""
-        if reply.connection == "reset":
-            self.reset()
-        elif reply.connection == "stall":
-            self.stall()
-        elif reply.connection == "goaway":
-            if self._last_stream_id is None:
-                # Closed by `_close_if_done`, once this stream and all others have their answers.
-                self.goaway(reason="Shutdown")
-        else:
-            self._leave_unprocessed(stream_id)
+    @property
+    def leaving(self) -> bool:
+        """Whether a GOAWAY was sent or received."""
+        return self._last_stream_id is not None
 
-    def _leave_unprocessed(self, stream_id: int) -> None:
-        """Refuse a stream, and with GOAWAY all after the last one that was judged."""
+    def refuse(self, stream_id: int) -> None:
+        """RST_STREAM that says: not processed."""
         self._drop(stream_id)
-        if stream_id < self._last_judged or self._last_stream_id is not None:
-            # A GOAWAY cannot say that it was left out.
-            self._h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
-            return
-        for above in [number for number in self._streams if number > self._last_judged]:
+        self._h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
+
+    def leave_above(self, last_stream_id: int) -> None:
+        """GOAWAY, without a word about the streams above that one: they are not processed."""
+        for above in [number for number in self._streams if number > last_stream_id]:
             self._drop(above)
-        self.goaway(last_stream_id=self._last_judged, reason="Shutdown")
+        self.goaway(last_stream_id=last_stream_id, reason="Shutdown")
 
     def _note_risk(self) -> None:
         self._statistics.answers_at_risk += min(self._accepted, _ON_THE_WAY)

@@ -118,6 +118,9 @@ class ControlServer:
                 web.get("/devices/{token}/notifications", self._notifications),
                 web.put("/devices/{token}/answer", self._set_answer),
                 web.delete("/devices/{token}/answer", self._clear_answer),
+                web.get("/channels", self._channels),
+                web.get("/channels/notifications", self._channel_notifications),
+                web.delete("/channels", self._delete_channel),
                 web.get("/receipts", self._receipts),
                 web.get("/receipts/unregistered", self._unregistered),
                 web.get("/listeners/{environment}/faults", self._faults),
@@ -189,6 +192,21 @@ class ControlServer:
 
     async def _clear_answer(self, request: web.Request) -> web.Response:
         self._stand_in.clear_answer(request.match_info["token"])
+        return web.Response(status=204)
+
+    async def _channels(self, _: web.Request) -> web.Response:
+        return _json(self._stand_in.channels())
+
+    async def _channel_notifications(self, request: web.Request) -> web.Response:
+        """Identifiers of channels are base64, with slashes: they stand in the query."""
+        return _json(
+            await self._stand_in.channel_notifications(
+                request.query.get("channel_id", ""), _whole(request, "after"), _seconds(request, "wait")
+            )
+        )
+
+    async def _delete_channel(self, request: web.Request) -> web.Response:
+        self._stand_in.delete_channel(request.query.get("channel_id", ""))
         return web.Response(status=204)
 
     async def _receipts(self, request: web.Request) -> web.StreamResponse:

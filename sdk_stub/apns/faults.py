@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Final, Literal, get_args
+from typing import Final, Literal, Protocol, get_args
 
 import msgspec
 from h2.errors import ErrorCodes
@@ -19,7 +19,8 @@ from h2.errors import ErrorCodes
 from .checks import Peer, Request
 from .reasons import Rejection
 from .registry import Environment
-from .service import Reply, Service
+from .replies import Reply
+from .statistics import Statistics
 
 ListenerKind = Literal["one_stream", "tls_failure", "connection_refused"]
 RequestKind = Literal[
@@ -103,10 +104,28 @@ class ListenerFault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("seconds must be between 0 and 3600")
 
 
+class Answering(Protocol):
+    """What stands behind a listener."""
+
+    statistics: Statistics
+
+    def reply(self, request: Request, peer: Peer, environment: Environment) -> Reply:
+        """The usual reply to a request."""
+
+    def refuse(self, request: Request, rejection: Rejection) -> Reply:
+        """The reply that does not accept a request."""
+
+    def is_removed(self, device_token: str) -> bool:
+        """Whether the app is gone from that device."""
+
+    def remove_app(self, device_token: str) -> None:
+        """The app is removed from that device now."""
+
+
 class Faults:
     """The faults of one listener. `chance` decides shares; `clock` gives epoch seconds."""
 
-    def __init__(self, service: Service, chance: random.Random, clock: Callable[[], float]) -> None:
+    def __init__(self, service: Answering, chance: random.Random, clock: Callable[[], float]) -> None:
         self._service = service
         self._chance = chance
         self._clock = clock

@@ -1,4 +1,4 @@
-"""What the simulated devices received: bounded, in memory, gone at the end.
+"""What the simulated devices received, or channels: bounded, in memory, gone at the end.
 
 Two views of the same notifications: by device token, and one feed of all. `index` counts from 1 in the view
 it is read from; readers pass the last one they saw as `after`, and may wait for the next.
@@ -19,7 +19,7 @@ class Notification(msgspec.Struct, frozen=True, gc=False):
     """One accepted notification. `time_ms` is epoch milliseconds; `body` the payload's bytes as they came.
 
     `index` counts the device token's notifications, `feed_index` everybody's. `key_id` is None and `team_id`
-    the certificate's when the sender used a client certificate.
+    the certificate's when the sender used a client certificate. For a channel `device_token` is its identifier.
     """
 
     index: int

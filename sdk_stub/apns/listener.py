@@ -12,7 +12,7 @@ from .connection import Connection
 from .faults import Faults, ListenerFault
 from .limits import Limits
 from .registry import Environment
-from .service import Reply
+from .replies import Reply
 from .statistics import Statistics
 
 SWEEP_SECONDS = 5.0

@@ -1,6 +1,7 @@
 """Apple's reasons for not accepting a notification, and the status each is answered with.
 
-Source: the table "Response error strings" of Apple's "Handling notification responses from APNs".
+Sources: the table "Response error strings" of Apple's "Handling notification responses from APNs" and, for what is
+about broadcast channels, "Handling error responses from Apple Push Notification service".
 """
 
 from __future__ import annotations
@@ -10,17 +11,25 @@ import json
 import msgspec
 
 STATUS_OF_REASON = {
+    "BadChannelId": 400,
     "BadCollapseId": 400,
     "BadDeviceToken": 400,
     "BadExpirationDate": 400,
     "BadMessageId": 400,
     "BadPriority": 400,
+    "BadRequestParams": 400,
+    "BadRequestPayload": 400,
     "BadTopic": 400,
+    "CannotCreateChannelConfig": 400,
+    "ChannelNotRegistered": 400,
     "DeviceTokenNotForTopic": 400,
     "DuplicateHeaders": 400,
+    "FeatureNotEnabled": 400,
     "IdleTimeout": 400,
     "InvalidPushType": 400,
+    "MissingChannelId": 400,
     "MissingDeviceToken": 400,
+    "MissingPushType": 400,
     "MissingTopic": 400,
     "PayloadEmpty": 400,
     "TopicDisallowed": 400,
@@ -31,6 +40,7 @@ STATUS_OF_REASON = {
     "Forbidden": 403,
     "InvalidProviderToken": 403,
     "MissingProviderToken": 403,
+    "TopicMismatch": 403,
     "UnrelatedKeyIdInToken": 403,
     "BadPath": 404,
     "MethodNotAllowed": 405,

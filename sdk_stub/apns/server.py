@@ -12,6 +12,8 @@ from .stand_in import ApnsStandIn
 
 DEFAULT_PRODUCTION_PORT = 2197  # Apple's alternative port
 DEFAULT_SANDBOX_PORT = 2198
+DEFAULT_PRODUCTION_CHANNELS_PORT = 2196  # Apple's, as the next
+DEFAULT_SANDBOX_CHANNELS_PORT = 2195
 DEFAULT_CONTROL_PORT = 2199
 
 
@@ -20,6 +22,8 @@ async def run(
     *,
     production_port: int = DEFAULT_PRODUCTION_PORT,
     sandbox_port: int = DEFAULT_SANDBOX_PORT,
+    production_channels_port: int = DEFAULT_PRODUCTION_CHANNELS_PORT,
+    sandbox_channels_port: int = DEFAULT_SANDBOX_CHANNELS_PORT,
     control_port: int = DEFAULT_CONTROL_PORT,
     fallback_to_free_port: bool = False,
     state_file: Path | None = None,
@@ -38,6 +42,8 @@ async def run(
         host,
         production_port=production_port,
         sandbox_port=sandbox_port,
+        production_channels_port=production_channels_port,
+        sandbox_channels_port=sandbox_channels_port,
         control_port=control_port,
         fallback_to_free_port=fallback_to_free_port,
         state_file=state_file,
@@ -48,6 +54,8 @@ async def run(
     ) as stand_in:
         announce(f"APNs production  {stand_in.production_url}")
         announce(f"APNs sandbox     {stand_in.sandbox_url}")
+        announce(f"channels         {stand_in.channels_url('production')}")
+        announce(f"channels sandbox {stand_in.channels_url('sandbox')}")
         announce(f"control API      {stand_in.control_url}")
         announce(f"CA certificate   {ca_file if ca_file is not None else '(not written; see --ca-file)'}")
         if started is not None:

@@ -9,47 +9,21 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
-from typing import Literal, Protocol
-
-import msgspec
+from typing import Protocol
 
 from .answers import Answers, Resolved
+from .channel_checks import BROADCAST_PREFIX
+from .channel_service import Broadcasts
 from .checks import UUID_FORM, Peer, Request, Situation, judge
 from .inbox import Inbox, Notification
 from .provider_tokens import ProviderToken, Verifier
 from .reasons import Rejection, error_body
 from .receipts import Receipts
 from .registry import Environment, Registry
+from .replies import REDACTED, Reply
 from .statistics import Statistics
 
 _log = logging.getLogger(__name__)
-
-REDACTED = "bearer [redacted]"
-
-
-class Reply(msgspec.Struct, frozen=True):
-    """What a connection does with a request.
-
-    Attributes:
-        status: HTTP status.
-        headers: response headers without `:status`.
-        body: sent after the headers; may be empty.
-        delay: seconds to wait before any of it.
-        reset: HTTP/2 error code to reset the stream with instead of answering.
-        reset_after: the same, after the complete answer.
-        frame_bytes: the body goes out in DATA frames of so many bytes; None: as large as they may be.
-        connection: what becomes of the connection: GOAWAY after this answer; GOAWAY that leaves this and all later
-        streams unprocessed; a TCP reset; or it is read and says nothing any more.
-    """
-
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    body: bytes = b""
-    delay: float = 0.0
-    reset: int | None = None
-    reset_after: int | None = None
-    frame_bytes: int | None = None
-    connection: Literal["", "goaway", "goaway_unprocessed", "reset", "stall"] = ""
 
 
 class Interceptor(Protocol):
@@ -60,7 +34,10 @@ class Interceptor(Protocol):
 
 
 class Service:
-    """What both listeners ask for a reply. `interceptors` may be changed at any time."""
+    """What both listeners of APNs ask for a reply; `broadcasts` answers pushes to channels.
+
+    `interceptors` may be changed at any time.
+    """
 
     def __init__(
         self,
@@ -69,6 +46,7 @@ class Service:
         answers: Answers,
         statistics: Statistics,
         receipts: Receipts,
+        broadcasts: Broadcasts,
         *,
         clock: Callable[[], float],
         random_bytes: Callable[[int], bytes],
@@ -80,6 +58,7 @@ class Service:
         self._answers = answers
         self.statistics = statistics
         self._receipts = receipts
+        self._broadcasts = broadcasts
         self._clock = clock
         self._random_bytes = random_bytes
         self._token_update_seconds = token_update_seconds
@@ -92,6 +71,8 @@ class Service:
                 reply = interceptor(request, peer, environment)
                 if reply is not None:
                     return reply
+            if request.path.startswith(BROADCAST_PREFIX):
+                return self._broadcasts.reply(request, peer, environment)
             return self._reply(request, peer, environment)
         except Exception as error:
             # Its text or traceback may hold a token, so only where it happened is logged.
@@ -100,6 +81,8 @@ class Service:
 
     def refuse(self, request: Request, rejection: Rejection) -> Reply:
         """The reply that does not accept a request, whatever the checks would say."""
+        if request.path.startswith(BROADCAST_PREFIX):
+            return self._broadcasts.refuse(request, rejection)
         return self._rejected(request, self._apns_id(request), rejection)
 
     def is_removed(self, device_token: str) -> bool:
@@ -143,10 +126,7 @@ class Service:
         apns_id: str,
     ) -> None:
         if token is not None:
-            peer.token = token
-            newest = peer.issued_at.get(token.key.key_id)
-            if newest is None or token.issued_at > newest:
-                peer.issued_at[token.key.key_id] = token.issued_at
+            peer.bind(token)
             team_id, key_id = token.team_id, token.key.key_id
         else:
             team_id, key_id = (peer.certificate.team_id if peer.certificate else ""), None

@@ -1,4 +1,4 @@
-"""The APNs stand-in as one object: two APNs listeners, the control API, and the state they share.
+"""The APNs stand-in as one object: two APNs listeners, two that manage channels, the control API, and their state.
 
 For example::
 
@@ -16,15 +16,17 @@ import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 import msgspec
 
 from . import state_file as state_files
 from .answers import Answers, Fault, ScriptedAnswer
 from .certificates import Authority
+from .channel_service import Broadcasts, Management
+from .channels import MOST_CHANNELS, Channels
 from .control import ControlServer
-from .faults import Faults, ListenerFault
+from .faults import Answering, Faults, ListenerFault
 from .inbox import Inbox, Notification
 from .limits import Limits
 from .listener import Listener
@@ -36,14 +38,23 @@ from .statistics import Statistics, StatisticsDocument
 MAX_WAIT_SECONDS = 60.0
 
 
+class _Judging(TypedDict):
+    """What everybody needs who judges requests."""
+
+    clock: Callable[[], float]
+    random_bytes: Callable[[int], bytes]
+    token_update_seconds: float
+
+
 class ApnsStandIn:
     """Plays Apple's push service on this machine. An async context manager, to be used once.
 
     Args:
         host: address to listen on.
-        production_port, sandbox_port, control_port: 0 takes any free port.
+        production_port, sandbox_port, control_port: 0 takes any free port. production_channels_port,
+        sandbox_channels_port: the same, where broadcast channels are managed.
         fallback_to_free_port: take a free port where the one asked for is taken.
-        state_file: keeps authority, keys, topics and device tokens over a restart; None keeps nothing.
+        state_file: keeps authority, keys, topics, device tokens and channels over a restart; None keeps nothing.
         ca_file: where to write the certificate clients must trust (PEM).
         clock: epoch seconds.
         random_bytes: makes device tokens, key identifiers and UUIDs.
@@ -51,11 +62,12 @@ class ApnsStandIn:
         token_update_seconds: the least time between two provider tokens of a key on a connection; 0 allows
         any. kept_per_token, kept_total: how many received notifications are kept, per device token and
         altogether. kept_receipts: of how many apns-ids it is known how often they were accepted.
+        most_channels: how many an app may have in one environment.
         grace_seconds: how long open streams may take at the end.
         chance: decides which requests a fault strikes that has a share.
 
     Attributes:
-        listeners: by environment; their `connections` can be disturbed.
+        listeners: by environment; their `connections` can be disturbed. management: the same for channels.
         service: its `interceptors` may answer in place of APNs.
         receipts: what was accepted, by apns-id, as far as `kept_receipts` goes.
     """
@@ -66,6 +78,8 @@ class ApnsStandIn:
         *,
         production_port: int = 0,
         sandbox_port: int = 0,
+        production_channels_port: int = 0,
+        sandbox_channels_port: int = 0,
         control_port: int = 0,
         fallback_to_free_port: bool = False,
         state_file: Path | None = None,
@@ -77,40 +91,57 @@ class ApnsStandIn:
         kept_per_token: int = 1000,
         kept_total: int = 50_000,
         kept_receipts: int = 0,
+        most_channels: int = MOST_CHANNELS,
         grace_seconds: float = 1.0,
         chance: random.Random | None = None,
     ) -> None:
         self.host = host
         self.ca_file = ca_file
-        self._ports: dict[str, int] = {"production": production_port, "sandbox": sandbox_port}
+        self._ports: dict[Environment, tuple[int, int]] = {
+            "production": (production_port, production_channels_port),
+            "sandbox": (sandbox_port, sandbox_channels_port),
+        }
         self._control_port = control_port
         self._fallback = fallback_to_free_port
         self._grace_seconds = grace_seconds
         self._state_path = state_file
         self._state_file: state_files.StateFile | None = None
         self._registry = Registry(clock, random_bytes, self._changed)
+        self._channels = Channels(
+            random_bytes, Inbox(kept_per_token, kept_total), self._changed, most_channels
+        )
         self._authority = self._restore(state_file)
         self._inbox = Inbox(kept_per_token, kept_total)
         self._answers = Answers()
         self._statistics = Statistics()
         self.receipts = Receipts(kept_receipts)
         chance = chance or random.Random()  # noqa: S311  nothing here is a secret
+        judging: _Judging = {
+            "clock": clock,
+            "random_bytes": random_bytes,
+            "token_update_seconds": token_update_seconds,
+        }
+        desk = self._registry, self._channels, self._statistics
         self.service = Service(
             self._registry,
             self._inbox,
             self._answers,
             self._statistics,
             self.receipts,
-            clock=clock,
-            random_bytes=random_bytes,
-            token_update_seconds=token_update_seconds,
+            Broadcasts(*desk, **judging),
+            **judging,
         )
-        self.listeners: dict[Environment, Listener] = {
-            environment: Listener(
-                environment, Faults(self.service, chance, clock), self._statistics, limits or Limits()
-            )
-            for environment in ENVIRONMENTS
-        }
+
+        def listeners(answering: Answering) -> dict[Environment, Listener]:
+            return {
+                environment: Listener(
+                    environment, Faults(answering, chance, clock), self._statistics, limits or Limits()
+                )
+                for environment in ENVIRONMENTS
+            }
+
+        self.listeners = listeners(self.service)
+        self.management = listeners(Management(*desk, **judging))
         self._control = ControlServer(self)
 
     # -- life --
@@ -130,9 +161,11 @@ class ApnsStandIn:
         try:
             if self.ca_file is not None:
                 state_files.write_file(self.ca_file, self.ca_pem.encode(), 0o644)
-            for environment, listener in self.listeners.items():
-                context = self._authority.server_context()
-                await listener.start(self.host, self._ports[environment], context, fallback=self._fallback)
+            for environment, ports in self._ports.items():
+                both = self.listeners[environment], self.management[environment]
+                for listener, port in zip(both, ports, strict=True):
+                    context = self._authority.server_context()
+                    await listener.start(self.host, port, context, fallback=self._fallback)
             await self._control.start(self.host, self._control_port, fallback=self._fallback)
         except BaseException:
             await self.stop()
@@ -141,8 +174,9 @@ class ApnsStandIn:
     async def stop(self) -> None:
         """GOAWAY to every client, let open streams finish for `grace_seconds`, write the state, close."""
         self._inbox.close()
+        self._channels.inbox.close()
         await self._control.stop()
-        for listener in self.listeners.values():
+        for listener in (*self.listeners.values(), *self.management.values()):
             await listener.stop(self._grace_seconds)
         if self._state_file is not None:
             await self._state_file.flush()
@@ -159,6 +193,10 @@ class ApnsStandIn:
     def sandbox_url(self) -> str:
         """What plays api.sandbox.push.apple.com."""
         return f"https://{self._url_host}:{self.listeners['sandbox'].port}"
+
+    def channels_url(self, environment: Environment) -> str:
+        """What plays api-manage-broadcast.push.apple.com, or its sandbox."""
+        return f"https://{self._url_host}:{self.management[environment].port}"
 
     @property
     def control_url(self) -> str:
@@ -241,6 +279,27 @@ class ApnsStandIn:
         await self._inbox.wait(None, after, min(wait, MAX_WAIT_SECONDS))
         return [feed_document(notification) for notification in self._inbox.feed(after)]
 
+    # -- channels --
+
+    def channels(self) -> list[dict[str, Any]]:
+        """All broadcast channels; `count` is of pushes since the start."""
+        return [
+            {**msgspec.to_builtins(channel), "count": self._channels.inbox.count(channel.channel_id)}
+            for channel in self._channels.all()
+        ]
+
+    async def channel_notifications(
+        self, channel_id: str, after: int = 0, wait: float = 0.0
+    ) -> list[dict[str, Any]]:
+        """What was pushed to a channel, as `notifications` has it. Raises NotFoundError."""
+        self._channels.require(channel_id)
+        await self._channels.inbox.wait(channel_id, after, min(wait, MAX_WAIT_SECONDS))
+        return [notification_document(one) for one in self._channels.inbox.of_token(channel_id, after)]
+
+    def delete_channel(self, channel_id: str) -> None:
+        """Delete a channel behind its provider's back. Raises NotFoundError."""
+        self._channels.delete(channel_id)
+
     # -- misbehaviour --
 
     def answer(
@@ -269,17 +328,17 @@ class ApnsStandIn:
         self._answers.clear(self._registry.require_device(device_token).token)
 
     async def set_fault(self, fault: ListenerFault, environment: Environment | None = None) -> None:
-        """Switch a fault of a listener on, in place of an earlier one of its kind; None: of both."""
-        for listener in self._listeners_of(environment):
-            await listener.set_fault(fault)
+        """Switch a fault of a listener of APNs on, in place of an earlier one of its kind; None: of both.
+
+        Those of `management` have the same method.
+        """
+        for one in ENVIRONMENTS if environment is None else (environment,):
+            await self.listeners[one].set_fault(fault)
 
     async def clear_faults(self, environment: Environment | None = None, kind: str | None = None) -> None:
         """Switch a fault of a listener off, or all of them. Raises OSError if its port is taken meanwhile."""
-        for listener in self._listeners_of(environment):
-            await listener.clear_faults(kind)
-
-    def _listeners_of(self, environment: Environment | None) -> list[Listener]:
-        return list(self.listeners.values()) if environment is None else [self.listeners[environment]]
+        for one in ENVIRONMENTS if environment is None else (environment,):
+            await self.listeners[one].clear_faults(kind)
 
     def statistics(self) -> StatisticsDocument:
         """The counters since the start."""
@@ -292,13 +351,15 @@ class ApnsStandIn:
             self._state_file.changed()
 
     def _state(self) -> state_files.State:
-        return state_files.State(self._authority.pem, self._authority.key_pem, self._registry.snapshot())
+        snapshot, channels = self._registry.snapshot(), self._channels.all()
+        return state_files.State(self._authority.pem, self._authority.key_pem, snapshot, channels)
 
     def _restore(self, path: Path | None) -> Authority:
         state = state_files.load(path) if path is not None else None
         if state is None:
             return Authority()
         self._registry.restore(state.registry)
+        self._channels.restore(state.channels)
         return Authority(state.ca_certificate, state.ca_key)
 
 

@@ -1,4 +1,4 @@
-"""The state that outlives a restart, as one JSON file: the authority, keys, topics and device tokens.
+"""The state that outlives a restart, as one JSON file: the authority, keys, topics, device tokens and channels.
 
 Written to a neighbour and renamed, so that a reader sees the old file or the new one. Changes that come
 close together are written once. The file holds the authority's private key, so it is readable by its owner
@@ -17,6 +17,7 @@ from typing import Literal
 
 import msgspec
 
+from .channels import Channel
 from .errors import StateFileError
 from .registry import Snapshot
 
@@ -29,6 +30,7 @@ class State(msgspec.Struct, frozen=True):
     ca_certificate: str
     ca_key: str
     registry: Snapshot
+    channels: list[Channel] = []
     version: Literal[1] = 1
 
 

@@ -104,13 +104,14 @@ class RawClient:
         certificate: Path | None = None,
         settings: dict[SettingCodes, int] | None = None,
         alpn: bool = True,
+        management: bool = False,
     ):
         context = ssl.create_default_context(cadata=stand_in.ca_pem)
         if alpn:
             context.set_alpn_protocols(["h2"])
         if certificate is not None:
             context.load_cert_chain(certificate)
-        port = stand_in.listeners[environment].port
+        port = (stand_in.management if management else stand_in.listeners)[environment].port
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
         client = cls(reader, writer)
         client.h2.initiate_connection()

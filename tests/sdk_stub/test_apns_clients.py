@@ -137,6 +137,10 @@ async def test_as_a_program(tmp_path):
         "0",
         "--sandbox-port",
         "0",
+        "--production-channels-port",
+        "0",
+        "--sandbox-channels-port",
+        "0",
         "--control-port",
         "0",
         "--ca-file",
@@ -151,9 +155,9 @@ async def test_as_a_program(tmp_path):
         cwd=Path(__file__).parents[2],
     )
     assert process.stdout is not None
-    lines = [(await process.stdout.readline()).decode() for _ in range(4)]
-    assert [line.split()[0] for line in lines] == ["APNs", "APNs", "control", "CA"]
-    async with ControlClient(lines[2].split()[-1]) as control:
+    lines = [(await process.stdout.readline()).decode() for _ in range(6)]
+    assert [line.split()[0] for line in lines] == ["APNs", "APNs", "channels", "channels", "control", "CA"]
+    async with ControlClient(lines[4].split()[-1]) as control:
         await control.issue_key(TEAM)
     process.send_signal(signal.SIGTERM)
     assert await process.wait() == 0

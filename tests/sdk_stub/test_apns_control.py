@@ -281,12 +281,13 @@ async def test_a_file_that_is_no_state_file_is_refused_and_left_alone(tmp_path):
 async def test_a_port_that_is_taken():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        for name in ("production_port", "sandbox_port", "control_port"):
+        for name in ("production_port", "sandbox_channels_port", "control_port"):
             with pytest.raises(OSError, match="in use"):
                 async with ApnsStandIn(**{name: port}):
                     pass
             async with ApnsStandIn(**{name: port}, fallback_to_free_port=True) as apns:
-                assert str(port) not in (apns.production_url, apns.sandbox_url, apns.control_url)
+                urls = apns.production_url, apns.channels_url("sandbox"), apns.control_url
+                assert not [url for url in urls if url.endswith(f":{port}")]
 
 
 async def test_the_address_may_be_ipv6():
