@@ -3,41 +3,52 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET
 
+from relay.core import notification as notifications
 from relay.core import payload as payloads
-from relay.core.identifiers import Identifiers
-from relay.core.push_types import PUSH_TYPES, VOIP_LIMIT, PushType, default_push_type
+from relay.core.destinations import Name
+from relay.core.idempotency import IdempotencyKey
+from relay.core.push_types import (
+    LIVE_ACTIVITY,
+    PUSH_TYPES,
+    VOIP_LIMIT,
+    PushType,
+    default_push_type,
+    live_activity_kind,
+)
 from relay.core.sending import PushHeaders
-from relay.core.strict_json import pointer_token
 from relay.errors import Fault, Invalid
 
-MAX_DESTINATIONS = 50_000
-MAX_FAULTS = 1000
-"""So many wrong destinations are named one by one; the rest is counted."""
 _MAX_COLLAPSE_ID = 64
 _MAX_EPOCH = 2**32 - 1
+_ACTIVITY = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _UNKNOWN_TYPE = PushType("this push type", limit=VOIP_LIMIT, needs_aps=False)
 """Stands for a push type that does not exist: what holds for every type can still be checked."""
+_encode = msgspec.json.encode
 
 
 class SendBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The body as the PHP sender posts it, and our optional fields."""
+    """The body as the PHP sender posts it, and our optional fields; `notification` stands in place of `payload`."""
 
     app_id: str
-    payload: Any
     destinations: Any
+    payload: Any = UNSET
+    notification: Any = UNSET
     push_type: str | None = None
     priority: int | None = None
     expiration: int | None = None
     ttl: int | None = None
     collapse_id: str | None = None
+    activity: str | None = None
     debug: bool = False
 
 
@@ -50,7 +61,7 @@ class Lifetimes(NamedTuple):
 
 @dataclass(slots=True, repr=False)
 class PushRequest:
-    """A checked request. `customers` and `devices` are verified identifiers, `devices` without repeats."""
+    """A checked request. `customers`, `devices` and `addresses` are a DestinationCheck's."""
 
     app_id: str
     push_id: UUID
@@ -63,29 +74,49 @@ class PushRequest:
     debug: bool
     customers: Sequence[str]
     devices: Sequence[str]
+    addresses: Sequence[bytes] = ()
+    """Digests of addresses that customers may have as an alias."""
+    places: Mapping[Name, str] | None = None
+    """Where a destination is named, as a JSON pointer, unless it is a key of the map `destinations`."""
     everyone: bool = False
     """Every customer of the app, now; then there are no other destinations."""
     warnings: list[Fault] = field(default_factory=list)
+    key: IdempotencyKey | None = None
+    sent_by: UUID | None = None
+    """The publisher by whose console it was sent: that is in the audit log, unlike what a program sends."""
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A push that is durable. `targets` installations will be tried; `skipped` are not on the test-device list.
+class Accepted(NamedTuple):
+    """A push that is durable, and the body of the answer that says so (JSON)."""
+
+    push_id: UUID
+    answer: bytes
+
+
+def accepted(push_id: UUID, targets: int | None, skipped: int | None, warnings: Sequence[Fault]) -> Accepted:
+    """What is answered for a push: `targets` installations will be tried, `skipped` are on no test-device list.
 
     Both are None where they are not known yet: a push to everyone is counted while it is cut into batches.
     """
-
-    push_id: UUID
-    targets: int | None
-    skipped: int | None
-    warnings: Sequence[Fault]
+    body = {
+        "success": True,
+        "push_id": push_id,
+        "targets": targets,
+        "skipped": skipped,
+        "warnings": [warning._asdict() for warning in warnings],
+        "errors": [],
+    }
+    return Accepted(push_id, _encode(body))
 
 
 class Acceptor(Protocol):
     """The way in: group commit, seen from the API."""
 
-    async def accept(self, request: PushRequest) -> Accepted:
-        """Returns when the push is durable. Raises Unavailable if it is not."""
+    async def accept(self, request: PushRequest) -> Accepted | None:
+        """Returns when the push is durable. Raises Unavailable if it is not.
+
+        None: its key was used before, so that nothing was stored; what was answered then is durable.
+        """
 
 
 def check_headers(
@@ -113,6 +144,11 @@ def check_headers(
 
 
 def _push_type(body: SendBody, faults: list[Fault]) -> PushType:
+    if body.notification is not UNSET:
+        if body.push_type not in (None, notifications.PUSH_TYPE.name):
+            detail = f"A notification is of the type {notifications.PUSH_TYPE.name}; others need a `payload`."
+            faults.append(Fault("not_allowed", "/push_type", detail))
+        return notifications.PUSH_TYPE
     if body.push_type is None:
         return default_push_type(body.payload if isinstance(body.payload, dict) else {})
     known = PUSH_TYPES.get(body.push_type)
@@ -128,6 +164,8 @@ def _expiration(body: SendBody, push_type: PushType, now: datetime, faults: list
     elif body.ttl is not None:
         if not 0 <= body.ttl <= 31_536_000:
             faults.append(Fault("invalid_value", "/ttl", "`ttl` is seconds, from 0 to one year."))
+        else:
+            _check_life("/ttl", body.ttl, push_type, faults)
         return math.ceil(now.timestamp()) + body.ttl if body.ttl else 0
     elif body.expiration is not None:
         if not 0 <= body.expiration <= _MAX_EPOCH:
@@ -136,8 +174,38 @@ def _expiration(body: SendBody, push_type: PushType, now: datetime, faults: list
             faults.append(
                 Fault("invalid_value", "/expiration", "`expiration` (epoch seconds) is in the past.")
             )
+        else:
+            life = body.expiration - now.timestamp() if body.expiration else 0.0
+            _check_life("/expiration", life, push_type, faults)
         return body.expiration
     return push_type.default_expiration
+
+
+def _check_life(pointer: str, seconds: float, push_type: PushType, faults: list[Fault]) -> None:
+    longest = push_type.longest_life
+    if longest is not None and seconds > longest:
+        kept = f"for {longest} seconds at most" if longest else "not at all: only 0 is allowed"
+        faults.append(Fault("invalid_value", pointer, f"A push of the type {push_type.name} is kept {kept}."))
+
+
+def check_token_kind(body: SendBody) -> str:
+    """The kind of device token that the push goes to. Raises Invalid for an `activity` that names none."""
+    push_type = _push_type(body, [])
+    activity = body.activity
+    if push_type is not LIVE_ACTIVITY:
+        if activity is not None and push_type is not _UNKNOWN_TYPE:
+            detail = f"Only a push of the type {LIVE_ACTIVITY.name} belongs to an activity."
+            raise Invalid(faults=[Fault("not_allowed", "/activity", detail)])
+        return push_type.token_kind
+    if activity is not None and _ACTIVITY.fullmatch(activity) is None:
+        detail = "`activity` is what follows `liveactivity:` in the kind of a device token."
+        raise Invalid(faults=[Fault("invalid_value", "/activity", detail)])
+    aps = body.payload.get("aps") if isinstance(body.payload, dict) else None
+    event = aps.get("event") if isinstance(aps, dict) else None
+    if event == "start" and activity is not None:
+        detail = "An activity that has yet to start has no device token; leave `activity` out."
+        raise Invalid(faults=[Fault("not_allowed", "/activity", detail)])
+    return live_activity_kind(event, activity)
 
 
 def _check_collapse_id(collapse_id: str, faults: list[Fault]) -> None:
@@ -153,93 +221,21 @@ def _check_collapse_id(collapse_id: str, faults: list[Fault]) -> None:
         faults.append(Fault("invalid_value", "/collapse_id", detail))
 
 
+def draft(body: SendBody) -> tuple[dict[str, Any], PushType]:
+    """Payload and push type of a body that is still being written: what of it is right, for a picture of it."""
+    if body.notification is not UNSET:
+        return notifications.draft(body.notification), notifications.PUSH_TYPE
+    return body.payload if isinstance(body.payload, dict) else {}, _push_type(body, [])
+
+
 def check_payload(body: SendBody) -> payloads.Checked:
-    """The payload of the body, checked for its push type and encoded. Raises Invalid."""
-    return payloads.check(body.payload, _push_type(body, []))
-
-
-EVERYONE = "all"
-"""As `destinations`: every customer of the app."""
-
-
-def check_destinations(destinations: Any) -> Mapping[str, Sequence[str]]:
-    """The shape of `destinations` other than EVERYONE: a map from c_ to a list of d_, of bounded size.
-
-    Raises Invalid.
-    """
-    pointer = "/destinations"
-    if not isinstance(destinations, dict):
-        empty = " PHP writes an empty map as []: name at least one customer." if destinations == [] else ""
-        detail = f'`destinations` must map customer identifiers to lists of device identifiers, or be "all".{empty}'
-        raise Invalid(faults=[Fault("wrong_type", pointer, detail)])
-    if not destinations:
-        raise Invalid(faults=[Fault("empty", pointer, "There are no destinations.")])
-    count = 0
-    for customer, devices in destinations.items():
-        if not isinstance(devices, list) or not all(isinstance(device, str) for device in devices):
-            detail = "This must be a list of device identifiers; [] means all devices of the customer."
-            raise Invalid(faults=[Fault("wrong_type", f"{pointer}/{pointer_token(customer)}", detail)])
-        count += max(1, len(devices))
-    if count > MAX_DESTINATIONS:
-        detail = f"There are {count} destinations; {MAX_DESTINATIONS} are allowed."
-        raise Invalid(faults=[Fault("too_many", pointer, detail)])
-    return destinations
-
-
-class DestinationCheck:
-    """Verifies every identifier of a request against its app; no query is needed for that.
-
-    Iterate over `slices()` and it yields after every few hundred identifiers, so that a large request can let
-    others run in between. Then `customers` (whole ones) and `devices` hold what is wanted; `finish()` raises
-    Invalid naming each identifier that is malformed, forged, of another app or of another customer.
-    """
-
-    def __init__(
-        self, identifiers: Identifiers, app_id: str, destinations: Mapping[str, Sequence[str]]
-    ) -> None:
-        self._identifiers = identifiers
-        self._app_id = app_id
-        self._destinations = destinations
-        self._faults: list[Fault] = []
-        self._wrong = 0
-        self.customers: list[str] = []
-        self.devices: dict[str, None] = {}
-
-    def slices(self, size: int = 500) -> Iterator[None]:
-        """Do the work, yielding after every `size` identifiers."""
-        done = 0
-        for customer, devices in self._destinations.items():
-            done += 1 + self._check(customer, devices)
-            if done >= size:
-                done = 0
-                yield
-
-    def finish(self) -> None:
-        """Raises Invalid if any identifier was refused."""
-        if self._wrong > len(self._faults):
-            detail = f"{self._wrong} identifiers are wrong; {len(self._faults)} of them are named."
-            self._faults.append(Fault("too_many", "/destinations", detail))
-        if self._faults:
-            raise Invalid(
-                "Some destinations are not identifiers of this app; nothing was sent.", self._faults
-            )
-
-    def _check(self, customer: str, devices: Sequence[str]) -> int:
-        pointer = f"/destinations/{pointer_token(customer)}"
-        if not self._identifiers.is_customer(self._app_id, customer):
-            self._refuse("invalid_customer", pointer, "This is not a customer identifier of this app.")
-        elif not devices:
-            self.customers.append(customer)
-        else:
-            for index, device in enumerate(devices):
-                if self._identifiers.is_device(self._app_id, customer, device):
-                    self.devices[device] = None
-                else:
-                    detail = "This is not a device identifier of this customer in this app."
-                    self._refuse("invalid_device", f"{pointer}/{index}", detail)
-        return len(devices)
-
-    def _refuse(self, code: str, pointer: str, detail: str) -> None:
-        self._wrong += 1
-        if len(self._faults) < MAX_FAULTS:
-            self._faults.append(Fault(code, pointer, detail))
+    """The payload of the body, or of its notification, checked for its push type and encoded. Raises Invalid."""
+    if body.notification is UNSET:
+        if body.payload is UNSET:
+            detail = "Give either `payload` or `notification`."
+            raise Invalid(faults=[Fault("missing_field", "/payload", detail)])
+        return payloads.check(body.payload, _push_type(body, []))
+    if body.payload is not UNSET:
+        detail = "Give either `payload` or `notification`."
+        raise Invalid(faults=[Fault("not_allowed", "/notification", detail)])
+    return notifications.check(body.notification)

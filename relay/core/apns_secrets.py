@@ -61,6 +61,14 @@ def check_certificate(text: str, now: datetime) -> Certificate:
     )
 
 
+def certificate_end(pem: str) -> datetime:
+    """Until when a stored push certificate holds, in UTC. Raises SecretRefused."""
+    try:
+        return x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc
+    except (ValueError, UnsupportedAlgorithm):
+        raise SecretRefused("There is no PEM certificate that can be read.") from None
+
+
 def _private_key(text: str) -> PrivateKeyTypes:
     try:
         return load_pem_private_key(text.encode(), password=None)

@@ -166,8 +166,16 @@ _APS: dict[str, _Rule | dict[str, Any]] = {
     "input-push-channel": _STRING,
     "content-changed": _Rule(lambda value: value is True, "true"),
 }
-_APS_OF = {"liveactivity": {**_APS, "relevance-score": _NUMBER}}
-"""Live Activities are sorted by scores of any size (Apple, "Starting and updating Live Activities")."""
+_LOCALIZED: dict[str, _Rule | dict[str, Any]] = {"loc-key": _STRING, "loc-args": _STRINGS}
+_ACTIVITY_ALERT: dict[str, _Rule | dict[str, Any]] = {
+    **_ALERT,
+    "title": _LOCALIZED,
+    "body": _LOCALIZED,
+    "sound": _STRING,
+}
+_APS_OF = {"liveactivity": {**_APS, "alert": _ACTIVITY_ALERT, "relevance-score": _NUMBER}}
+"""Live Activities are sorted by scores of any size, and localize each text of their alert, which has the sound as well
+(Apple, "Starting and updating Live Activities with ActivityKit push notifications")."""
 _NEEDED: dict[tuple[str, str], tuple[str, ...]] = {
     ("background", ""): ("content-available",),
     ("widgets", ""): ("content-changed",),
@@ -179,7 +187,7 @@ _NEEDED: dict[tuple[str, str], tuple[str, ...]] = {
 """(push type, event of a Live Activity or "" for any) -> the keys of `aps` that it needs."""
 _ALLOWED = {"background": frozenset({"content-available"})}
 """Push types that have no other of Apple's keys."""
-_STRING_TOO = frozenset({"/payload/aps/alert", "/payload/aps/sound"})
+_STRING_TOO = frozenset(f"/payload/aps/{path}" for path in ("alert", "alert/title", "alert/body", "sound"))
 """Where a plain string may stand for the object."""
 
 

@@ -1,7 +1,7 @@
 """The push types of APNs as one table (Apple, "Sending notification requests to APNs").
 
 A push type chooses the topic's suffix, the kind of device token it goes to, the size its payload may have (bytes,
-uncompressed), and the priorities it may have; the first priority is the default.
+uncompressed), the priorities it may have, of which the first is the default, and how long it may be kept.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ class PushType:
     limit: int = ALERT_LIMIT
     priorities: tuple[int, ...] = (10, 5, 1)
     default_expiration: int | None = None
+    longest_life: int | None = None
+    """Seconds from now up to which it may be kept; 0: one attempt; None: as long as anybody likes."""
     needs_aps: bool = True
 
 
@@ -30,17 +32,29 @@ PUSH_TYPES: dict[str, PushType] = {
     for row in (
         PushType("alert"),
         PushType("background", priorities=(5, 1)),
-        PushType("voip", ".voip", "voip", VOIP_LIMIT, default_expiration=0, needs_aps=False),
+        # "0 or only a few seconds" (Apple): a call that is signalled late has ended. How many is our own rule.
+        PushType("voip", ".voip", "voip", VOIP_LIMIT, default_expiration=0, longest_life=30, needs_aps=False),
         PushType("complication", ".complication", "complication"),
         PushType("fileprovider", ".pushkit.fileprovider", "fileprovider", needs_aps=False),
         PushType("mdm", "", "mdm", needs_aps=False),
         PushType("location", ".location-query", "location"),
         PushType("liveactivity", ".push-type.liveactivity", "liveactivity", priorities=(10, 5)),
-        PushType("pushtotalk", ".voip-ptt", "pushtotalk", priorities=(10,), default_expiration=0),
+        PushType(
+            "pushtotalk", ".voip-ptt", "pushtotalk", priorities=(10,), default_expiration=0, longest_life=0
+        ),
         PushType("widgets", ".push-type.widgets", "widgets"),
         PushType("controls", ".push-type.controls", "controls"),
     )
 }
+
+LIVE_ACTIVITY = PUSH_TYPES["liveactivity"]
+
+
+def live_activity_kind(event: object, activity: str | None) -> str:
+    """The kind of device token of a Live Activity: one that starts it, its own, or that of the app's only one."""
+    if event == "start":
+        return "liveactivity-start"
+    return LIVE_ACTIVITY.token_kind if activity is None else f"{LIVE_ACTIVITY.token_kind}:{activity}"
 
 
 def default_push_type(payload: dict[str, object]) -> PushType:

@@ -1,10 +1,11 @@
 """Destinations and installations -> deliveries. The rules, once:
 
 - a customer means every copy on every device of that customer; a device means every copy on that device, and no
-  other device of the customer;
+  other device of the customer; an address means every customer that has it as an alias;
 - each installation at most once per push, each device token at most once per push;
 - with `debug` (or a test-only token) only listed test devices are reached; the others are counted as skipped;
-- a destination that reaches nothing is a warning, not an error;
+- a destination that reaches nothing is a warning, of which there are as many as errors could be; only where all are
+  addresses, and nobody has any of them, it is an error;
 - each copy goes out under its own topic, to its own environment, with the credential of its own team.
 """
 
@@ -17,11 +18,13 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from relay.core.accepting import PushRequest
+from relay.core.destinations import MAX_FAULTS, Name
 from relay.core.ids import ApnsIds
 from relay.core.push_types import PUSH_TYPES
 from relay.core.sending import Credential, Environment, PushHeaders, SendBatch
 from relay.core.strict_json import pointer_token
-from relay.errors import Fault
+from relay.errors import Fault, Invalid
 
 
 class Copy(NamedTuple):
@@ -35,9 +38,9 @@ class Copy(NamedTuple):
 
 
 class Reach(NamedTuple):
-    """A copy that a destination reaches: `destination` is the identifier that was asked for."""
+    """A copy that a destination reaches: `destination` is what was asked for."""
 
-    destination: str
+    destination: Name
     listed: bool
     copy: Copy
 
@@ -51,24 +54,50 @@ class Route(NamedTuple):
 
 
 def route(
-    customers: Sequence[str], devices: Iterable[str], reached: Iterable[Reach], *, listed_only: bool
+    customers: Sequence[str],
+    devices: Iterable[str],
+    reached: Iterable[Reach],
+    *,
+    listed_only: bool,
+    addresses: Iterable[bytes] = (),
+    places: Mapping[Name, str] | None = None,
 ) -> Route:
-    """The route of one push from the copies its destinations reach."""
+    """The route of one push from the copies its destinations reach. `places` are a PushRequest's."""
     copies: dict[int, Copy] = {}
     skipped: set[int] = set()
-    heard: set[str] = set()
+    heard: set[Name] = set()
     for destination, listed, copy in reached:
         heard.add(destination)
         if listed_only and not listed:
             skipped.add(copy.installation_id)
         else:
             copies[copy.installation_id] = copy
+    names: tuple[Name, ...] = (*customers, *devices, *addresses)
+    unheard = [name for name in names if name not in heard]
     warnings = [
-        Fault("unreachable", f"/destinations/{pointer_token(name)}", "No installation with a device token.")
-        for name in (*customers, *devices)
-        if name not in heard
+        Fault("unreachable", _place(name, places), "No installation with a device token.")
+        for name in unheard[:MAX_FAULTS]
     ]
+    if len(unheard) > MAX_FAULTS:
+        detail = f"{len(unheard)} destinations reach nothing; {MAX_FAULTS} of them are named."
+        warnings.append(Fault("too_many", "/destinations", detail))
     return Route(copies, len(skipped), warnings)
+
+
+def _place(name: Name, places: Mapping[Name, str] | None) -> str:
+    place = places.get(name) if places else None
+    return place or f"/destinations/{pointer_token(str(name))}"
+
+
+def check_recipients(request: PushRequest, made: Route) -> None:
+    """Raises Invalid if a request names addresses only and none of them reaches anybody.
+
+    Somebody who is reached, but is not on the list of test devices, is somebody.
+    """
+    named_otherwise = request.customers or request.devices
+    if request.addresses and not (named_otherwise or made.copies or made.skipped):
+        detail = "No customer with a device has any of these addresses; nothing was sent."
+        raise Invalid(detail, [Fault("no_recipients", "/destinations", detail)])
 
 
 # --- from claimed batches to what is handed to APNs ---
@@ -91,6 +120,12 @@ class ClaimedBatch:
     """Why it was not delivered at the attempt before, or ""."""
     dense: bool = False
     """Hardly any copy of the app lies between its first and its last installation and is not in it."""
+    cancelled: bool = False
+    """Its push was cancelled: it is not sent any more."""
+    token_kind: str = "apns"
+    """Which of a copy's device tokens it goes to."""
+    told: bool = False
+    """Whether the app has a webhook, to be told what becomes of it. Known once it is resolved."""
 
 
 class ListedDevice(NamedTuple):

@@ -40,6 +40,9 @@ class Answer(NamedTuple):
 
 DELIVERED = Answer(Fate.ANSWERED, 200)
 
+OUTCOMES = ("delivered", "failed", "unregistered", "expired", "cancelled")
+"""How a delivery can end. A publisher is told the count of each, also where it is 0."""
+
 
 @dataclass(frozen=True, slots=True)
 class PushHeaders:

@@ -1,6 +1,7 @@
 """What an answer of APNs means, as one table: (status, reason) -> verdict.
 
-The facts are Apple's ("Handling notification responses from APNs"); what the relay does with each is its own rule:
+The facts are Apple's ("Handling notification responses from APNs" and, for what is about broadcast channels, "Handling
+error responses from Apple Push Notification service"); what the relay does with each is its own rule:
 a device token is retired by evidence only, a credential's fault never costs a token, and whatever may still arrive
 is tried again until the push expires.
 """
@@ -76,6 +77,11 @@ VERDICTS: dict[tuple[int, str], Verdict] = {
     (400, "MissingTopic"): _OPERATOR,
     (400, "TopicDisallowed"): _OPERATOR,
     (403, "Forbidden"): _OPERATOR,
+    (400, "FeatureNotEnabled"): _OPERATOR,
+    (400, "CannotCreateChannelConfig"): _OPERATOR,
+    (403, "TopicMismatch"): _OPERATOR,
+    # a channel that was deleted, though not by us
+    (400, "ChannelNotRegistered"): _OPERATOR,
     # the device token's
     (400, "DeviceTokenNotForTopic"): Verdict(Action.RETIRE_WRONG_TOPIC, Blame.DEVICE),
     (400, "BadDeviceToken"): Verdict(Action.RETIRE_BAD_TOKEN, Blame.DEVICE),
@@ -86,6 +92,11 @@ VERDICTS: dict[tuple[int, str], Verdict] = {
     (400, "DuplicateHeaders"): _OURS,
     (404, "BadPath"): _OURS,
     (405, "MethodNotAllowed"): _OURS,
+    (400, "MissingChannelId"): _OURS,
+    (400, "BadChannelId"): _OURS,
+    (400, "MissingPushType"): _OURS,
+    (400, "BadRequestParams"): _OURS,
+    (400, "BadRequestPayload"): _OURS,
     # the credential's
     (403, "BadCertificate"): _SUSPEND,
     (403, "BadCertificateEnvironment"): _SUSPEND,

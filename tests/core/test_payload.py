@@ -153,6 +153,27 @@ def test_what_a_push_type_needs(push_type: str, aps: dict[str, Any], missing: se
         check({"aps": aps}, PUSH_TYPES[push_type])
 
 
+LOCALIZED = {"loc-key": "%@ is knocked down!", "loc-args": ["Power Panda"]}
+
+
+@pytest.mark.parametrize(
+    ("alert", "wrong"),
+    [
+        ({"title": LOCALIZED, "body": LOCALIZED, "sound": "HeroDown.mp4"}, set()),
+        ({"title": "plain", "body": "plain"}, set()),
+        ({"title": {"loc-key": 1}}, {"title/loc-key"}),
+        ({"body": {"loc-args": [1]}}, {"body/loc-args"}),
+        ({"title": 1, "sound": {}}, {"title", "sound"}),
+    ],
+)
+def test_each_text_of_a_live_activitys_alert_may_be_localized(alert: Any, wrong: set[str]) -> None:
+    aps = {**START, "alert": alert}
+    if wrong:
+        assert pointers({"aps": aps}, "liveactivity") == {f"/payload/aps/alert/{path}" for path in wrong}
+    else:
+        assert check({"aps": aps}, PUSH_TYPES["liveactivity"]).warnings == ()
+
+
 def test_the_push_type_follows_from_the_payload() -> None:
     assert default_push_type({"aps": {"content-available": 1}, "mine": 1}) is BACKGROUND
     assert default_push_type({"aps": {"content-available": 1, "badge": 1}}) is ALERT

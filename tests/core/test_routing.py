@@ -9,6 +9,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.core.destinations import MAX_FAULTS
 from relay.core.ids import ApnsIds, push_id, push_id_floor
 from relay.core.routing import ClaimedBatch, Copy, ListedDevice, Plan, Reach, group, plan, route
 from relay.core.sending import Credential, Environment, PushHeaders
@@ -71,6 +72,30 @@ def test_an_installation_reached_twice_is_one_target() -> None:
 def test_a_destination_without_copies_is_a_warning() -> None:
     made = route(["c_1", "c_2"], ["d_1"], [reach("c_1", 5)], listed_only=False)
     assert [warning.pointer for warning in made.warnings] == ["/destinations/c_2", "/destinations/d_1"]
+
+
+def test_only_so_many_destinations_that_reach_nothing_are_named() -> None:
+    customers = [f"c_{number}" for number in range(MAX_FAULTS + 7)]
+    *named, rest = route(customers, [], [reach("c_3", 1)], listed_only=False).warnings
+    assert len(named) == MAX_FAULTS
+    assert {one.code for one in named} == {"unreachable"}
+    assert (rest.code, rest.pointer) == ("too_many", "/destinations")
+    assert str(MAX_FAULTS + 6) in rest.detail
+    assert len(route(customers[:MAX_FAULTS], [], [], listed_only=False).warnings) == MAX_FAULTS
+
+
+def test_a_warning_points_to_where_the_destination_is_named() -> None:
+    places: dict[str | bytes, str] = {"c_2": "/destinations/3", b"digest": "/destinations/0"}
+    made = route(
+        ["c_1", "c_2"], [], [reach("c_1", 5)], listed_only=False, addresses=[b"digest"], places=places
+    )
+    assert [warning.pointer for warning in made.warnings] == ["/destinations/3", "/destinations/0"]
+
+
+def test_an_address_is_heard_by_its_digest() -> None:
+    reached = [Reach(b"digest", False, copy(5))]
+    made = route([], [], reached, listed_only=False, addresses=[b"digest"])
+    assert (list(made.copies), made.warnings) == ([5], [])
 
 
 def test_debug_reaches_listed_devices_only_and_counts_the_others() -> None:

@@ -20,7 +20,8 @@ def answered(status: int, reason: str = "", timestamp: datetime | None = None) -
     return Answer(Fate.ANSWERED, status, reason, int(timestamp.timestamp() * 1000) if timestamp else None)
 
 
-# Apple, "Handling notification responses from APNs": every reason it names, and what must follow.
+# Apple, "Handling notification responses from APNs" and "Handling error responses from Apple Push Notification
+# service": every reason they name, and what must follow.
 EXPECTED = {
     Action.FAIL: [
         *((400, reason) for reason in ("BadCollapseId", "BadExpirationDate", "BadMessageId", "BadPriority")),
@@ -30,6 +31,11 @@ EXPECTED = {
         (403, "Forbidden"),
         (404, "BadPath"),
         (405, "MethodNotAllowed"),
+        # of broadcast channels
+        *((400, reason) for reason in ("FeatureNotEnabled", "CannotCreateChannelConfig", "MissingChannelId")),
+        *((400, reason) for reason in ("BadChannelId", "ChannelNotRegistered", "MissingPushType")),
+        *((400, reason) for reason in ("BadRequestParams", "BadRequestPayload")),
+        (403, "TopicMismatch"),
     ],
     Action.RETIRE_WRONG_TOPIC: [(400, "DeviceTokenNotForTopic")],
     Action.RETIRE_BAD_TOKEN: [(400, "BadDeviceToken")],

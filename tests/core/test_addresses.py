@@ -1,0 +1,76 @@
+"""E-mail addresses: every spelling is the same one, and without the key nobody knows which."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.core.addresses import AddressDigests, is_meant, normalise
+
+KEY = "a key of at least thirty-two characters"
+DIGESTS = AddressDigests(KEY)
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("Ada@Example.COM", "ada@example.com"),
+        ("  ada@example.com ", "ada@example.com"),
+        ("jose\u0301@example.com", "jos\u00e9@example.com"),
+        ("JOS\u00c9@example.com", "jose\u0301@example.com"),
+        ("用户@例子.广告", "用户@例子.广告"),
+    ],
+)
+def test_every_spelling_is_the_same_address(text: str, same: str) -> None:
+    assert normalise(text) == normalise(same)
+    assert DIGESTS.of("chess", text) == DIGESTS.of("chess", same)
+    assert len(DIGESTS.of("chess", text)) == 32
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "@",
+        "ada",
+        "ada@",
+        "@example.com",
+        "ada@example@com",
+        "a da@example.com",
+        "ada@example.com\n",
+        "ada\x00@example.com",
+        "\ud800@example.com",
+        "a" * 250 + "@b.c" + " ",
+    ],
+)
+def test_anything_else_is_refused_without_being_quoted(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^not an e-mail address$"):
+        DIGESTS.of("chess", text)
+
+
+def test_an_identifier_is_never_taken_for_an_address() -> None:
+    assert is_meant("ada@example.com")
+    assert not is_meant("c_AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAh")
+
+
+def test_no_two_apps_and_no_two_keys_have_the_same_digest() -> None:
+    address = "ada@example.com"
+    digests = {
+        DIGESTS.of("chess", address),
+        DIGESTS.of("go", address),
+        AddressDigests(KEY + "!").of("chess", address),
+    }
+    assert len(digests) == 3
+    assert all(address.encode() not in digest for digest in digests)
+
+
+@given(st.text(max_size=20), st.text(max_size=20))
+def test_the_one_spelling_is_its_own(before: str, after: str) -> None:
+    try:
+        once = normalise(f"{before}@{after}")
+    except ValueError:
+        return
+    if len(once) <= 254:
+        assert normalise(once) == once
+        assert normalise(f" {once} ") == once

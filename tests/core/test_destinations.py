@@ -1,0 +1,90 @@
+"""The field `destinations`: its forms, and what is wrong with it, named at its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from relay.core.addresses import AddressDigests
+from relay.core.destinations import DestinationCheck, check_destinations
+from relay.core.identifiers import Identifiers
+from relay.errors import Invalid
+
+KEY = "a key of at least thirty-two characters"
+IDENTIFIERS, DIGESTS = Identifiers((KEY,)), AddressDigests(KEY)
+ADA = IDENTIFIERS.mint_customer("chess", b"a" * 16)
+BERT = IDENTIFIERS.mint_customer("chess", b"b" * 16)
+PHONE = IDENTIFIERS.mint_device("chess", ADA, b"p" * 16)
+ELSEWHERE = IDENTIFIERS.mint_customer("go", b"a" * 16)
+
+
+def check(destinations: Any) -> DestinationCheck:
+    found = DestinationCheck(IDENTIFIERS, DIGESTS, "chess", check_destinations(destinations))
+    for _ in found.slices():
+        pass
+    found.finish()
+    return found
+
+
+def test_a_map_of_customers_devices_and_addresses() -> None:
+    found = check({ADA: [PHONE, PHONE], BERT: [], "Carl@example.com": []})
+    assert list(found.customers) == [BERT]
+    assert list(found.devices) == [PHONE]
+    assert list(found.addresses) == [DIGESTS.of("chess", "carl@example.com")]
+    assert list(found.places.values()) == ["/destinations/Carl@example.com"]
+
+
+def test_a_list_of_customers_and_addresses() -> None:
+    found = check([ADA, "carl@example.com", BERT, ADA, " CARL@example.com"])
+    assert list(found.customers) == [ADA, BERT]
+    assert list(found.addresses) == [DIGESTS.of("chess", "carl@example.com")]
+    assert found.places == {
+        ADA: "/destinations/0",
+        DIGESTS.of("chess", "carl@example.com"): "/destinations/1",
+        BERT: "/destinations/2",
+    }
+
+
+@pytest.mark.parametrize(
+    ("destinations", "code", "pointer"),
+    [
+        (None, "wrong_type", "/destinations"),
+        ("ada@example.com", "wrong_type", "/destinations"),
+        ([], "empty", "/destinations"),
+        ({}, "empty", "/destinations"),
+        ([1], "wrong_type", "/destinations/0"),
+        ([ADA, None], "wrong_type", "/destinations/1"),
+        ([ADA, [ADA]], "wrong_type", "/destinations/1"),
+        ([PHONE], "invalid_customer", "/destinations/0"),
+        (["all"], "invalid_customer", "/destinations/0"),
+        ([ADA, ELSEWHERE], "invalid_customer", "/destinations/1"),
+        ({ELSEWHERE: []}, "invalid_customer", f"/destinations/{ELSEWHERE}"),
+        ({BERT: [PHONE]}, "invalid_device", f"/destinations/{BERT}/0"),
+        (["a@b@c"], "invalid_address", "/destinations/0"),
+        ({"a/b@": []}, "invalid_address", "/destinations/a~1b@"),
+        ({"ada@example.com": [PHONE]}, "not_allowed", "/destinations/ada@example.com/0"),
+        ({"ada@example.com": None}, "wrong_type", "/destinations/ada@example.com"),
+        ([f"{n}@example.com" for n in range(50_001)], "too_many", "/destinations"),
+        ({ADA: [PHONE] * 50_001}, "too_many", "/destinations"),
+    ],
+)
+def test_what_is_wrong_is_named_at_its_place(destinations: Any, code: str, pointer: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        check(destinations)
+    assert [(fault.code, fault.pointer) for fault in caught.value.faults] == [(code, pointer)]
+    assert "example.com" not in caught.value.detail + caught.value.faults[0].detail
+
+
+def test_a_large_request_lets_others_run_in_between() -> None:
+    wanted = check_destinations([f"{n}@example.com" for n in range(2000)])
+    found = DestinationCheck(IDENTIFIERS, DIGESTS, "chess", wanted)
+    assert len(list(found.slices(500))) == 4
+
+
+def test_a_thousand_faults_are_named_and_the_rest_is_counted() -> None:
+    with pytest.raises(Invalid) as caught:
+        check([ELSEWHERE] * 1500)
+    faults = caught.value.faults
+    assert len(faults) == 1001
+    assert (faults[-1].code, faults[-1].detail[:4]) == ("too_many", "1500")

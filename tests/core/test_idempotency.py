@@ -1,0 +1,87 @@
+"""Idempotency-Key: which forms of it are the same key, and which are none."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+from cryptography.exceptions import InvalidTag
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.core.idempotency import IdempotencyDigests, IdempotencyKey
+from relay.errors import MalformedRequest
+
+TOKEN, OTHER_TOKEN = UUID(int=1), UUID(int=2)
+DIGESTS = IdempotencyDigests("a key of this test, long enough for it")
+printable = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=255)
+
+
+def key(value: str, token: UUID = TOKEN, body: bytes = b"{}") -> IdempotencyKey:
+    return DIGESTS.of([value], token, body)
+
+
+def test_quotes_may_be_left_out() -> None:
+    for text in ("8e03978e-40d5-43dd-bc93-6894a57f9324", "k", "order:1/2+3=", "x" * 255):
+        assert key(text) == key(f'"{text}"') == key(f'  "{text}"\t')
+
+
+def test_a_key_belongs_to_its_token() -> None:
+    assert key("k").digest != key("k", OTHER_TOKEN).digest
+    assert key("k").digest != key("K").digest
+
+
+def test_a_body_is_known_again() -> None:
+    assert key("k", body=b"{}") == key("k", body=b"{}")
+    assert key("k", body=b"{ }").digest == key("k").digest
+    assert key("k", body=b"{ }").fingerprint != key("k").fingerprint
+
+
+def test_what_is_kept_can_only_be_read_by_the_same_request_to_the_same_relay() -> None:
+    body, answer, made = b'{"destinations": {"ada@example.com": []}}', b"about ada@example.com", UUID(int=3)
+    ours, theirs = key("k", body=body), IdempotencyDigests("another").of(["k"], TOKEN, body)
+    assert {ours.digest, ours.fingerprint}.isdisjoint({theirs.digest, theirs.fingerprint})
+    sealed = ours.seal(answer, made)
+    assert b"ada" not in sealed
+    assert key("k", body=body).open(sealed, made) == answer
+    for other in (theirs, key("K", body=body), key("k", body=body + b" "), key("k", OTHER_TOKEN, body)):
+        with pytest.raises(InvalidTag):
+            other.open(sealed, made)
+
+
+@given(printable, printable)
+def test_every_printable_text_can_be_quoted_and_no_two_are_the_same(text: str, other: str) -> None:
+    def quoted(plain: str) -> IdempotencyKey:
+        return key('"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"')
+
+    assert (quoted(text) == quoted(other)) is (text == other)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        '""',
+        '"',
+        '"a',
+        'a"',
+        "a b",
+        "a,b",
+        "a;b",
+        "a\\b",
+        '"a\\b"',
+        '"a";x=1',
+        "é",
+        '"é"',
+        "x" * 256,
+        '"\x00"',
+    ],
+)
+def test_what_is_no_key_is_refused(value: str) -> None:
+    with pytest.raises(MalformedRequest):
+        DIGESTS.of([value], TOKEN, b"{}")
+
+
+def test_two_keys_are_refused() -> None:
+    with pytest.raises(MalformedRequest):
+        DIGESTS.of(["a", "a"], TOKEN, b"{}")

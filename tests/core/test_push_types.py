@@ -1,0 +1,95 @@
+"""Which device token a push goes to, and how long one of its type may be kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.api.fields import token_kind_in_query
+from relay.core.accepting import Lifetimes, SendBody, check_headers, check_token_kind
+from relay.core.push_types import PUSH_TYPES
+from relay.errors import Invalid
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+EPOCH = int(NOW.timestamp())
+
+
+def body(payload: Any = None, **fields: Any) -> SendBody:
+    return SendBody(app_id="app", payload=payload or {"aps": {}}, destinations={}, **fields)
+
+
+def faults(check: Callable[[], object]) -> list[str]:
+    """The pointers of what is wrong."""
+    try:
+        check()
+    except Invalid as error:
+        return [fault.pointer for fault in error.faults]
+    return []
+
+
+@pytest.mark.parametrize("push_type", PUSH_TYPES)
+def test_a_push_type_has_its_kind(push_type: str) -> None:
+    kind = check_token_kind(body(push_type=push_type))
+    assert kind == PUSH_TYPES[push_type].token_kind
+    assert token_kind_in_query(kind) == kind, "the SDK can register it"
+
+
+@pytest.mark.parametrize(
+    ("event", "activity", "kind"),
+    [
+        ("start", None, "liveactivity-start"),
+        ("update", None, "liveactivity"),
+        ("end", None, "liveactivity"),
+        ("update", "game-1", "liveactivity:game-1"),
+        ("end", "A.b_c-9", "liveactivity:A.b_c-9"),
+        (["start"], "x", "liveactivity:x"),
+    ],
+)
+def test_the_event_of_a_live_activity_chooses_the_kind(event: Any, activity: str | None, kind: str) -> None:
+    payload = {"aps": {"event": event}}
+    assert check_token_kind(body(payload, push_type="liveactivity", activity=activity)) == kind
+    assert token_kind_in_query(kind) == kind
+
+
+@given(st.text(max_size=70))
+def test_an_activity_is_what_the_sdk_can_register(activity: str) -> None:
+    request = body(push_type="liveactivity", activity=activity)
+    if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", activity) is None:
+        assert faults(lambda: check_token_kind(request)) == ["/activity"]
+    else:
+        assert token_kind_in_query(check_token_kind(request)) == f"liveactivity:{activity}"
+
+
+@pytest.mark.parametrize("payload", [[], None, "x", {"aps": []}, {"aps": None}])
+def test_a_payload_that_is_none_is_no_reason_to_fail(payload: Any) -> None:
+    assert (
+        check_token_kind(SendBody(app_id="app", payload=payload, destinations={}, push_type="liveactivity"))
+        == "liveactivity"
+    )
+
+
+@pytest.mark.parametrize(
+    ("push_type", "fields", "wrong"),
+    [
+        ("voip", {}, []),
+        ("voip", {"ttl": 0}, []),
+        ("voip", {"ttl": 30}, []),
+        ("voip", {"ttl": 31}, ["/ttl"]),
+        ("voip", {"expiration": 0}, []),
+        ("voip", {"expiration": EPOCH + 30}, []),
+        ("voip", {"expiration": EPOCH + 31}, ["/expiration"]),
+        ("pushtotalk", {"ttl": 0}, []),
+        ("pushtotalk", {"ttl": 1}, ["/ttl"]),
+        ("pushtotalk", {"expiration": EPOCH + 1}, ["/expiration"]),
+        ("alert", {"ttl": 31_536_000}, []),
+    ],
+)
+def test_calls_are_kept_for_seconds(push_type: str, fields: dict[str, int], wrong: list[str]) -> None:
+    request = body(push_type=push_type, **fields)
+    assert faults(lambda: check_headers(request, NOW, Lifetimes(86_400, 10))) == wrong
