@@ -17,12 +17,22 @@ TOKEN_BYTES = 32
 _NIL = UUID(int=0)
 
 _OF_APP = """
-SELECT token_id, label, test_only, created_at, expires_at, last_used_at FROM api_token
+SELECT token_id, label, test_only, broadcast, created_at, expires_at, last_used_at FROM api_token
 WHERE app_id = $1 AND kind = 'push' AND revoked_at IS NULL AND token_id > $2 ORDER BY token_id LIMIT $3
 """
 _OF_DIGEST = """
-SELECT token_id, kind, publisher_id, app_id, label, test_only, created_at, expires_at, revoked_at, last_used_at
+SELECT token_id, kind, publisher_id, app_id, label, test_only, broadcast, created_at, expires_at, revoked_at,
+       last_used_at
 FROM api_token WHERE digest = $1
+"""
+_EVERYTHING = """
+SELECT token_id, kind, publisher_id, app_id, label, test_only, broadcast, created_at, expires_at, revoked_at,
+       last_used_at
+FROM api_token
+WHERE token_id > $1 AND ($3::text IS NULL OR kind = $3) AND ($4::uuid IS NULL OR publisher_id = $4)
+  AND ($5::text IS NULL OR app_id = $5) AND ($6 OR revoked_at IS NULL)
+  AND ($7::timestamptz IS NULL OR greatest(created_at, last_used_at) < $7)
+ORDER BY token_id LIMIT $2
 """
 _REVOKE = "UPDATE api_token SET revoked_at = $2 WHERE token_id = $1 AND revoked_at IS NULL"
 _REVOKED = " RETURNING kind, publisher_id, app_id, label"
@@ -37,6 +47,7 @@ class TokenDescription:
     token_id: UUID
     label: str
     test_only: bool
+    broadcast: bool
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
@@ -44,7 +55,7 @@ class TokenDescription:
 
 @dataclass(frozen=True, slots=True)
 class RecognisedToken:
-    """What is known of a token that somebody found: all but the token."""
+    """What the operator is told of a token of any kind: all but the token."""
 
     token_id: UUID
     kind: str
@@ -52,10 +63,22 @@ class RecognisedToken:
     app_id: str | None
     label: str
     test_only: bool
+    broadcast: bool
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which tokens are listed: all that are not revoked, or fewer. `unused_since`: made before, and not used since."""
+
+    kind: str | None = None
+    publisher_id: UUID | None = None
+    app_id: str | None = None
+    revoked: bool = False
+    unused_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -93,6 +116,21 @@ class TokenIssuer:
         async with self._database.connection() as connection:
             rows = await connection.fetch(_OF_APP, app_id, after or _NIL, limit)
             return [TokenDescription(**row) for row in rows]
+
+    async def everything(self, wanted: Wanted, after: UUID | None, limit: int) -> list[RecognisedToken]:
+        """Up to `limit` tokens of all kinds that follow `after`, oldest first. For the operator."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                _EVERYTHING,
+                after or _NIL,
+                limit,
+                wanted.kind,
+                wanted.publisher_id,
+                wanted.app_id,
+                wanted.revoked,
+                wanted.unused_since,
+            )
+        return [RecognisedToken(**row) for row in rows]
 
     async def revoke(self, app_id: str, token_id: UUID, actor: Actor) -> bool:
         """Revoke a push token of that app. False if there is none, or none any more."""

@@ -19,6 +19,8 @@ import asyncpg
 from relay.store.database import Connection, Database
 
 _LAST = 2**63 - 1
+_LOOKED_THROUGH = 20_000
+"""So many entries at most one search reads."""
 
 _WRITE = """
 INSERT INTO audit (at, actor, token_id, action, subject, publisher_id, detail)
@@ -29,6 +31,20 @@ _COLUMNS = "audit_id, at, actor, token_id, publisher_id, action, subject, detail
 _ALL = f"SELECT {_COLUMNS} FROM audit WHERE audit_id < $1 ORDER BY audit_id DESC LIMIT $2"  # noqa: S608 - ours
 _OF_PUBLISHER = f"""
 SELECT {_COLUMNS} FROM audit WHERE publisher_id = $3 AND audit_id < $1 ORDER BY audit_id DESC LIMIT $2
+"""  # noqa: S608 - the columns are ours
+# Only so many entries are looked through: what is rare would else be searched for in all of the log.
+_SEARCH = f"""
+WITH looked AS MATERIALIZED (
+    SELECT {_COLUMNS} FROM audit WHERE audit_id < $1 ORDER BY audit_id DESC LIMIT $2
+), found AS (
+    SELECT * FROM looked
+    WHERE ($4::text IS NULL OR action = $4) AND ($5::text IS NULL OR actor = $5) AND ($6::text IS NULL OR subject = $6)
+      AND ($7::uuid IS NULL OR publisher_id = $7)
+    ORDER BY audit_id DESC LIMIT $3
+)
+SELECT searched_to, f.*
+FROM (SELECT CASE WHEN count(*) = $2 THEN min(audit_id) END AS searched_to FROM looked) s LEFT JOIN found f ON true
+ORDER BY audit_id DESC
 """  # noqa: S608 - the columns are ours
 _DROP = """
 DELETE FROM audit WHERE audit_id = ANY (ARRAY(SELECT audit_id FROM audit WHERE at < $1 ORDER BY at LIMIT $2))
@@ -54,8 +70,20 @@ class Action(StrEnum):
     CREDENTIAL_RESUMED = "credential.resumed"
     CREDENTIAL_REMOVED = "credential.removed"
     CREDENTIAL_REENCRYPTED = "credential.reencrypted"
+    CHANNEL_CREATED = "channel.created"
+    CHANNEL_DELETED = "channel.deleted"
     INSTALLATIONS_ENROLLED = "installations.enrolled"
     INSTALLATION_RETIRED = "installation.retired"
+    APP_CHANGED = "app.changed"
+    PUSH_SENT_FROM_CONSOLE = "push.sent_from_console"
+    PUSH_CANCELLED = "push.cancelled"
+    ALIAS_ATTACHED = "alias.attached"
+    ALIAS_REMOVED = "alias.removed"
+    WEBHOOK_CREATED = "webhook.created"
+    WEBHOOK_REMOVED = "webhook.removed"
+    WEBHOOK_DISABLED = "webhook.disabled"
+    WEBHOOK_ENABLED = "webhook.enabled"
+    WEBHOOK_REENCRYPTED = "webhook.reencrypted"
 
 
 class Actor(NamedTuple):
@@ -68,7 +96,7 @@ class Actor(NamedTuple):
 COMMAND_LINE = Actor("operator", None)
 """Who has the relay's settings and its database needs no token."""
 RELAY = Actor("relay", None)
-"""The relay by itself, because of what Apple answered."""
+"""The relay by itself, because of what Apple answered, or a webhook's receiver."""
 
 
 class Entry(NamedTuple):
@@ -92,6 +120,23 @@ class LoggedEntry:
     action: str
     subject: str
     detail: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditFilter:
+    """Which entries are wanted: those that are like all that is not None."""
+
+    action: str | None = None
+    actor: str | None = None
+    subject: str | None = None
+    publisher_id: UUID | None = None
+
+
+class AuditPage(NamedTuple):
+    """Entries that were found, newest first, and where to go on (`before`); None where the log ends."""
+
+    entries: list[LoggedEntry]
+    older: int | None
 
 
 async def write(connection: Connection, actor: Actor, now: datetime, *entries: Entry) -> None:
@@ -124,11 +169,41 @@ class AuditLog:
         async with self._database.connection() as connection:
             return _read(await connection.fetch(_OF_PUBLISHER, before or _LAST, limit, publisher_id))
 
-    async def drop_before(self, moment: datetime, at_most: int = 10_000) -> None:
-        """Drop what is older, the oldest first, up to `at_most` entries: the rest has its turn in the next round."""
+    async def search(self, wanted: AuditFilter, before: int | None, limit: int) -> AuditPage:
+        """Up to `limit` entries older than the one with the id `before`; None: the newest.
+
+        Looks through 20,000 entries at most, so there may be fewer, or none, though older ones would be found.
+        """
+        filters = wanted.action, wanted.actor, wanted.subject, wanted.publisher_id
         async with self._database.connection() as connection:
-            await connection.execute(_DROP, moment, at_most)
+            rows = await connection.fetch(_SEARCH, before or _LAST, _LOOKED_THROUGH, limit + 1, *filters)
+        found = [row for row in rows if row["audit_id"] is not None]
+        if len(found) > limit:
+            return AuditPage(_read(found[:limit]), found[limit - 1]["audit_id"])
+        return AuditPage(_read(found), rows[0]["searched_to"])
+
+    async def drop_before(self, moment: datetime, at_most: int = 10_000) -> int:
+        """Drop what is older, the oldest first, up to `at_most` entries: the rest has its turn in the next round.
+
+        Returns how many went.
+        """
+        async with self._database.connection() as connection:
+            done = await connection.execute(_DROP, moment, at_most)
+        return int(done.rpartition(" ")[2])
 
 
 def _read(rows: Sequence[asyncpg.Record]) -> list[LoggedEntry]:
-    return [LoggedEntry(**{**row, "detail": json.loads(row["detail"])}) for row in rows]
+    return [_entry(row) for row in rows]
+
+
+def _entry(row: asyncpg.Record) -> LoggedEntry:
+    return LoggedEntry(
+        row["audit_id"],
+        row["at"],
+        row["actor"],
+        row["token_id"],
+        row["publisher_id"],
+        row["action"],
+        row["subject"],
+        json.loads(row["detail"]),
+    )

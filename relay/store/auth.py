@@ -25,13 +25,17 @@ KINDS = ("push", "manage", "operator")
 
 @dataclass(frozen=True, slots=True)
 class ApiToken:
-    """Who is calling. `app_id` is set for a push token, `publisher_id` for push and manage tokens."""
+    """Who is calling. `app_id` is set for a push token, `publisher_id` for push and manage tokens.
+
+    `broadcast`: it may push to every customer of its app at once.
+    """
 
     token_id: UUID
     kind: str
     publisher_id: UUID | None
     app_id: str | None
     test_only: bool
+    broadcast: bool
     expires_at: datetime | None
 
     @property
@@ -63,12 +67,13 @@ def digest(text: str) -> bytes:
 
 
 _LOOK_UP = """
-SELECT token_id, kind, publisher_id, app_id, test_only, expires_at
+SELECT token_id, kind, publisher_id, app_id, test_only, broadcast, expires_at
 FROM api_token WHERE digest = $1 AND revoked_at IS NULL
 """
 _INSERT = """
-INSERT INTO api_token (digest, token_id, kind, publisher_id, app_id, label, test_only, created_at, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+INSERT INTO api_token (digest, token_id, kind, publisher_id, app_id, label, test_only, broadcast, created_at,
+                       expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 """
 # Locked in one order, so that two nodes never wait for each other.
 _WRITE_LAST_USED = """
@@ -163,6 +168,7 @@ class NewToken:
     app_id: str | None = None
     label: str = ""
     test_only: bool = False
+    broadcast: bool = False
     expires_at: datetime | None = None
 
 
@@ -179,6 +185,7 @@ async def insert_token(
         new.app_id,
         new.label,
         new.test_only,
+        new.broadcast,
         now,
         new.expires_at,
     )

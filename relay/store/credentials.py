@@ -7,44 +7,49 @@ is resumed, replaced or removed.
 
 from __future__ import annotations
 
-import base64
-import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
 
 import asyncpg
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from relay.core.sending import Credential, Environment
-from relay.errors import Conflict
 from relay.store import audit
 from relay.store.audit import RELAY, Action, Actor, Entry
 from relay.store.database import Connection, Database
+from relay.store.key_rotation import Rotation, sealed_anew
+from relay.store.sealing import Seal, Unopened
+from relay.telemetry.logs import get_logger
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
+BY_OPERATOR = "SuspendedByOperator"
+"""The reason of a credential that Apple did not refuse: an operator suspended it."""
 NO_CREDENTIAL = 0
 """`held_by` of batches that wait for a credential that does not exist yet."""
 
 _LOAD = """
 SELECT credential_id, version, team_id, environment, bundle_id, kind, key_id, secret, state FROM credential
 """
-_PUT = """ INSERT INTO credential AS c (team_id, environment, bundle_id, kind, key_id, secret, state_since,
-created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT (team_id, environment, bundle_id) DO UPDATE
-SET kind = excluded.kind, key_id = excluded.key_id, secret = excluded.secret, version = c.version + 1, state =
-'active', state_reason = '', state_since = excluded.state_since RETURNING credential_id, team_id, environment,
-bundle_id, kind, key_id, version, state, state_reason, state_since, created_at
+_PUT = """
+INSERT INTO credential AS c (team_id, environment, bundle_id, kind, key_id, secret, state_since, created_at,
+                             secret_since)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $7)
+ON CONFLICT (team_id, environment, bundle_id) DO UPDATE SET
+    kind = excluded.kind, key_id = excluded.key_id, secret = excluded.secret, version = c.version + 1,
+    state = 'active', state_reason = '', state_since = excluded.state_since, secret_since = excluded.secret_since
+RETURNING credential_id, team_id, environment, bundle_id, kind, key_id, version, state, state_reason, state_since,
+          created_at, secret_since
 """
-_PAGE = """ SELECT credential_id, team_id, environment, bundle_id, kind, key_id, version, state, state_reason,
-state_since, created_at FROM credential WHERE credential_id > $1 ORDER BY credential_id LIMIT $2
+_PAGE = """
+SELECT credential_id, team_id, environment, bundle_id, kind, key_id, version, state, state_reason, state_since,
+       created_at, coalesce(secret_since, created_at) AS secret_since
+FROM credential WHERE credential_id > $1 ORDER BY credential_id LIMIT $2
 """
 _LOGGED = "credential_id, team_id, environment, bundle_id, kind, key_id, version"
 _SUSPEND = f"""
 UPDATE credential SET state = 'suspended', state_reason = $2, state_since = $3
 WHERE credential_id = $1 AND state = 'active' AND ($4::integer IS NULL OR version = $4)
+  AND ($5::timestamptz IS NULL OR state_since <= $5)
 RETURNING {_LOGGED}
 """  # noqa: S608 - the columns are ours
 _RESUME = f"""
@@ -62,18 +67,21 @@ FROM unnest($1::bigint[], $2::bytea[]) AS n (credential_id, secret) WHERE c.cred
 """
 # Also what another credential of the team holds, and what waits for one that did not exist (0): the new one
 # may be the one that serves those topics now.
-_RELEASE_TEAM = """ SELECT array_append(array_agg(credential_id), 0::bigint) FROM credential WHERE team_id =
-$1 AND environment = $2
+_RELEASE_TEAM = """
+SELECT array_append(array_agg(credential_id), 0::bigint) FROM credential WHERE team_id = $1 AND environment = $2
 """
-# Locked in the order of the primary key, so that two releases cannot wait for one another.
+# A row that is locked is being claimed: it is held again, or sent. `last_reason` says why a batch was held before;
+# without it, a node that has not heard yet of what happened to the credential holds the batch for a short while only.
 _RELEASE = """
 WITH held AS (
-    SELECT app_id, push_id, batch_id FROM batch WHERE held_by = ANY($1::bigint[])
-    ORDER BY app_id, push_id, batch_id FOR UPDATE
+    SELECT app_id, push_id, batch_id FROM batch WHERE held_by = ANY($1::bigint[]) LIMIT $3 FOR UPDATE SKIP LOCKED
 )
-UPDATE batch b SET due_at = $2, held_by = NULL FROM held h
+UPDATE batch b SET due_at = $2, held_by = NULL, last_reason = '' FROM held h
 WHERE b.app_id = h.app_id AND b.push_id = h.push_id AND b.batch_id = h.batch_id
 """
+_BY_STATE = "SELECT state, count(*) FROM credential GROUP BY state"
+_PIECE = 5000
+"""So many batches are released in one transaction: a credential may hold more than one statement has the time for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -90,7 +98,7 @@ class NewCredential:
 
 @dataclass(frozen=True, slots=True)
 class CredentialDescription:
-    """What is told of a credential: all but its secret."""
+    """What is told of a credential: all but its secret, which it has had since `secret_since`."""
 
     credential_id: int
     team_id: str
@@ -103,13 +111,7 @@ class CredentialDescription:
     state_reason: str
     state_since: datetime
     created_at: datetime
-
-
-class Rotation(NamedTuple):
-    """How many credentials are stored, and how many of them were encrypted anew."""
-
-    stored: int
-    anew: int
+    secret_since: datetime
 
 
 class CredentialBook:
@@ -148,9 +150,7 @@ class Credentials:
 
     def __init__(self, database: Database, secret_keys: tuple[str, ...]) -> None:
         self._database = database
-        fernets = [Fernet(_derive(key)) for key in reversed(secret_keys)]
-        self._newest = fernets[0]
-        self._fernet = MultiFernet(fernets)
+        self._seal = Seal(secret_keys, "credentials")
         self._known: dict[tuple[int, int], Credential] = {}
         """By id and version: what `load` decrypted the last time."""
 
@@ -165,9 +165,11 @@ class Credentials:
                 credentials.append(known)
                 continue
             try:
-                secret = self._fernet.decrypt(row["secret"]).decode()
-            except InvalidToken:
-                _log.error("no key in keys.credentials decrypts credential %d", row["credential_id"])
+                secret = self._seal.open(row["secret"])
+            except Unopened:
+                _log.error(
+                    "no key in keys.credentials decrypts a credential", credential_id=row["credential_id"]
+                )
                 continue
             credentials.append(
                 Credential(
@@ -196,13 +198,13 @@ class Credentials:
                 new.bundle_id,
                 new.kind,
                 new.key_id,
-                self._fernet.encrypt(new.secret.encode()),
+                self._seal.close(new.secret),
                 now,
             )
             assert row is not None  # an upsert returns its row
             await audit.write(connection, actor, now, _entry(Action.CREDENTIAL_PUT, row))
             team = await connection.fetchval(_RELEASE_TEAM, new.team_id, new.environment.value)
-            await _release(connection, [*team, NO_CREDENTIAL], now)
+        await self._release([*team, NO_CREDENTIAL], now)
         return CredentialDescription(**row)
 
     async def page(self, after: int, limit: int) -> list[CredentialDescription]:
@@ -211,18 +213,34 @@ class Credentials:
             return [CredentialDescription(**row) for row in await connection.fetch(_PAGE, after, limit)]
 
     async def suspend(
-        self, credential_id: int, reason: str, now: datetime, *, version: int | None = None
+        self,
+        credential_id: int,
+        reason: str,
+        now: datetime,
+        *,
+        version: int | None = None,
+        sent_at: datetime | None = None,
+        actor: Actor = RELAY,
     ) -> bool:
-        """Suspend a credential that Apple refused. False if it is suspended already, or gone.
+        """Suspend a credential that Apple refused, or that `actor` wants to rest. False if it is suspended, or gone.
 
-        With `version`, only that secret is meant: one that replaced it meanwhile stays active.
+        With `version`, only that secret is meant: one that replaced it meanwhile stays active. So does one that was
+        resumed after `sent_at`, when what Apple refused had been sent.
         """
         async with self._database.transaction() as connection:
-            row = await connection.fetchrow(_SUSPEND, credential_id, reason, now, version)
+            row = await connection.fetchrow(_SUSPEND, credential_id, reason, now, version, sent_at)
             if row is not None:
                 entry = _entry(Action.CREDENTIAL_SUSPENDED, row, reason=reason)
-                await audit.write(connection, RELAY, now, entry)
+                await audit.write(connection, actor, now, entry)
             return row is not None
+
+    async def exists(self, credential_id: int) -> bool:
+        """Whether there is such a credential."""
+        async with self._database.connection() as connection:
+            found = await connection.fetchval(
+                "SELECT true FROM credential WHERE credential_id = $1", credential_id
+            )
+        return bool(found)
 
     async def resume(self, credential_id: int, now: datetime, actor: Actor) -> bool:
         """Make a credential active and what it held due. False if there is no such credential."""
@@ -230,11 +248,8 @@ class Credentials:
             row = await connection.fetchrow(_RESUME, credential_id, now)
             if row is not None:
                 await audit.write(connection, actor, now, _entry(Action.CREDENTIAL_RESUMED, row))
-            found = await connection.fetchval(
-                "SELECT true FROM credential WHERE credential_id = $1", credential_id
-            )
-            await _release(connection, [credential_id], now)
-            return bool(found)
+        await self._release([credential_id], now)
+        return await self.exists(credential_id)
 
     async def remove(self, credential_id: int, now: datetime, actor: Actor) -> bool:
         """Remove a credential. What it held becomes due, to end without one. False if there is none."""
@@ -242,50 +257,40 @@ class Credentials:
             row = await connection.fetchrow(_REMOVE, credential_id)
             if row is not None:
                 await audit.write(connection, actor, now, _entry(Action.CREDENTIAL_REMOVED, row))
-            await _release(connection, [credential_id], now)
-            return row is not None
+        await self._release([credential_id], now)
+        return row is not None
 
-    async def rotate_key(self, now: datetime, actor: Actor) -> Rotation:
+    async def _release(self, credential_ids: list[int], now: datetime) -> None:
+        """Make due what these hold. If it breaks off, the rest is looked at by itself, later."""
+        released = _PIECE
+        while released == _PIECE:
+            async with self._database.connection() as connection:
+                done = await connection.execute(_RELEASE, credential_ids, now, _PIECE)
+            released = int(done.rpartition(" ")[2])
+
+    async def rotate_key(self, connection: Connection, now: datetime, actor: Actor) -> Rotation:
         """Encrypt anew, with the newest key, every secret that another one encrypted.
 
         The versions stay, so running relays keep what they decrypted, and their connections. Raises Conflict if there
-        is a secret that none of the keys opens: nothing is changed then.
+        is a secret that none of the keys opens.
         """
-        async with self._database.transaction() as connection:
-            rows = await connection.fetch(_LOCK)
-            old = [row for row in rows if not _opens(self._newest, row["secret"])]
-            if lost := [row["credential_id"] for row in old if not _opens(self._fernet, row["secret"])]:
-                ids = ", ".join(map(str, lost))
-                raise Conflict(f"No key in keys.credentials decrypts credential {ids}. Nothing was changed.")
-            await connection.execute(
-                _REENCRYPT,
-                [row["credential_id"] for row in old],
-                [self._fernet.rotate(row["secret"]) for row in old],
-            )
-            entries = [_entry(Action.CREDENTIAL_REENCRYPTED, row) for row in old]
-            await audit.write(connection, actor, now, *entries)
-        return Rotation(len(rows), len(old))
+        rows = await connection.fetch(_LOCK)
+        names = [f"credential {row['credential_id']}" for row in rows]
+        anew = sealed_anew(self._seal, [row["secret"] for row in rows], names)
+        ids = [rows[index]["credential_id"] for index in anew]
+        await connection.execute(_REENCRYPT, ids, list(anew.values()))
+        entries = [_entry(Action.CREDENTIAL_REENCRYPTED, rows[index]) for index in anew]
+        await audit.write(connection, actor, now, *entries)
+        return Rotation(len(rows), len(anew))
 
 
-async def _release(connection: Connection, credential_ids: list[int], now: datetime) -> None:
-    await connection.execute(_RELEASE, credential_ids, now)
+async def count_by_state(database: Database) -> dict[str, int]:
+    """How many credentials are "active" and "suspended". Raises Unavailable."""
+    async with database.connection() as connection:
+        return {row[0]: row[1] for row in await connection.fetch(_BY_STATE)}
 
 
 def _entry(action: Action, row: asyncpg.Record, **more: str) -> Entry:
     """The audit entry of a credential: in the operator's log alone, because its team may serve many publishers."""
     shown = {name: row[name] for name in ("team_id", "environment", "bundle_id", "kind", "key_id", "version")}
     return Entry(action, str(row["credential_id"]), detail=shown | more)
-
-
-def _opens(fernet: Fernet | MultiFernet, secret: bytes) -> bool:
-    try:
-        fernet.decrypt(secret)
-    except InvalidToken:
-        return False
-    return True
-
-
-def _derive(key: str) -> bytes:
-    """The Fernet key of a configured one, by HKDF (RFC 5869)."""
-    kdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"push-relay.credentials")
-    return base64.urlsafe_b64encode(kdf.derive(key.encode()))

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from contextvars import Context
 from datetime import UTC, datetime, timedelta
 from importlib import resources
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from relay.core.ids import push_id_floor
 from relay.errors import Unavailable
+from relay.telemetry.metrics import DATABASE_WAIT_SECONDS
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 
@@ -21,7 +23,12 @@ _MIGRATION_LOCK = 0x70757368
 """Key of the advisory lock ("push"): one node migrates, the others wait."""
 _MIGRATION_PATIENCE = 3600.0
 """Seconds for one migration, and for waiting while another node migrates."""
-_PARTITIONED = ("push", "delivery", "trace")
+_TABLE_PATIENCE = "300ms"
+"""What changing a table waits for those who use it. Meanwhile nobody else gets at it."""
+PARTITIONED = ("push", "delivery", "trace")
+"""The tables that have a partition for each day."""
+_BY_PUSH = ("batch", "broadcast", "channel_push", "channel_delivery")
+"""What goes together with the partitions of its time."""
 _LOST = (
     OSError,
     TimeoutError,
@@ -39,15 +46,21 @@ _CLASH = "40"
 _FULL = 5.0
 """Seconds for which a disk counts as full after a statement found it so: what reads still works, and says nothing."""
 _PATIENCE = 5.0
-"""Seconds to wait for a new connection, and for a statement that was given up."""
-_COMMAND_PATIENCE = 15.0
-"""Seconds for a statement; they take a fraction of one."""
+"""Seconds for a statement that was given up, and for the question whether a server answers again."""
 _PAUSE = 1.0
 """Seconds before a server that did not answer is asked again."""
 
 
 class Clash(Unavailable):
     """A transaction lost against another: a deadlock, or not serializable. Run again, it may go well at once."""
+
+
+class PoolUsage(NamedTuple):
+    """Connections of a pool: in use, idle, and how many there may be."""
+
+    in_use: int
+    idle: int
+    limit: int
 
 
 class Database:
@@ -64,17 +77,20 @@ class Database:
         self._full_at: float | None = None
 
     @classmethod
-    async def connect(cls, url: str, connections: int) -> Database:
+    async def connect(
+        cls, url: str, connections: int, *, connect_timeout: float = 5.0, statement_timeout: float = 15.0
+    ) -> Database:
         """A pool of up to `connections`. The server may be away: that is noticed when a connection is used.
 
-        Raises Unavailable if the URL cannot be read.
+        Seconds: a new connection has `connect_timeout`, and a statement `statement_timeout`; usual ones take a
+        fraction of one. Raises Unavailable if the URL cannot be read.
         """
         pool = await asyncpg.create_pool(
             url,
             min_size=0,
             max_size=connections,
-            timeout=_PATIENCE,
-            command_timeout=_COMMAND_PATIENCE,
+            timeout=connect_timeout,
+            command_timeout=statement_timeout,
             init=_init,
             reset=_reset,
         )
@@ -91,8 +107,11 @@ class Database:
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection for a few statements. Raises Unavailable when the database is away."""
         self._check_answers()
+        clock = asyncio.get_running_loop().time
         try:
+            asked_at = clock()
             connection = await self._pool.acquire()
+            DATABASE_WAIT_SECONDS.observe(clock() - asked_at)
             try:
                 self._check_answers()  # others may have found out meanwhile
                 yield connection
@@ -100,10 +119,16 @@ class Database:
                 await self._pool.release(connection, timeout=_PATIENCE)
         except (*_LOST, asyncpg.PostgresError) as error:
             if isinstance(error, TimeoutError) and self._asking is None:
-                self._asking = asyncio.create_task(self._ask())
+                self._asking = asyncio.create_task(self._ask(), context=Context())
             if isinstance(error, asyncpg.DiskFullError):
-                self._full_at = asyncio.get_running_loop().time()
+                self._full_at = clock()
             raise _translated(error) from None
+
+    @property
+    def usage(self) -> PoolUsage:
+        """What the pool has under way."""
+        size, idle = self._pool.get_size(), self._pool.get_idle_size()
+        return PoolUsage(size - idle, idle, self._pool.get_max_size())
 
     def _check_answers(self) -> None:
         if self._asking is not None:
@@ -114,16 +139,22 @@ class Database:
         try:
             while True:
                 try:
-                    connection = await asyncpg.connect(self._url, timeout=_PATIENCE)
-                    try:
+                    async with self._alone() as connection:
                         await connection.execute("SELECT 1", timeout=_PATIENCE)
-                    finally:
-                        connection.terminate()
                     return
                 except (*_LOST, asyncpg.PostgresError):
                     await asyncio.sleep(_PAUSE)
         finally:
             self._asking = None
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+        """A connection beside the pool. It is not closed in order: its server may hang."""
+        connection = await asyncpg.connect(self._url, timeout=_PATIENCE)
+        try:
+            yield connection
+        finally:
+            connection.terminate()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -143,6 +174,12 @@ class Database:
         if self._full_at is not None and asyncio.get_running_loop().time() - self._full_at < _FULL:
             raise Unavailable("The disk of the database is full.")
 
+    async def now(self) -> datetime:
+        """What time it is by the database's clock. Raises Unavailable."""
+        async with self.connection() as connection:
+            moment: datetime = await connection.fetchval("SELECT clock_timestamp()")
+            return moment
+
     async def listen(self, channel: str, hear: Callable[[str], None]) -> None:
         """Call `hear` with each notice on a channel, until cancelled. Raises Unavailable when the connection ends.
 
@@ -150,14 +187,11 @@ class Database:
         """
         ended = asyncio.Event()
         try:
-            connection = await asyncpg.connect(self._url, timeout=_PATIENCE)
-            try:
+            async with self._alone() as connection:
                 connection.add_termination_listener(lambda *_: ended.set())
                 await connection.add_listener(channel, lambda *notice: hear(str(notice[-1])))
                 hear("")
                 await ended.wait()
-            finally:
-                connection.terminate()
         except (*_LOST, asyncpg.PostgresError) as error:
             raise _translated(error) from None
         raise Unavailable("The connection that listens has ended.")
@@ -174,7 +208,8 @@ class Database:
 
     async def migrate(self) -> None:
         """Apply the migrations that this database lacks, in order, each in a transaction, under a lock."""
-        async with self._locked() as connection:
+        async with self._locked(wait=True) as connection:
+            assert connection is not None
             await connection.execute(
                 "CREATE TABLE IF NOT EXISTS migration (name text PRIMARY KEY, applied_at timestamptz NOT NULL)"
             )
@@ -186,10 +221,15 @@ class Database:
                         await connection.execute("INSERT INTO migration VALUES ($1, now())", name)
 
     async def keep_partitions(self, now: datetime, retention: timedelta, ahead: int = 7) -> None:
-        """Make the daily partitions from today on, `ahead` days, and drop those older than `retention`."""
+        """Make the daily partitions from today on, `ahead` days, and drop those older than `retention`.
+
+        Nothing happens if another node is at it. Raises Unavailable, also for a table that somebody reads for long.
+        """
         today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        async with self._locked() as connection:
-            for table in _PARTITIONED:
+        async with self._locked(wait=False) as connection:
+            if connection is None:
+                return
+            for table in PARTITIONED:
                 for day in (today + timedelta(days=n) for n in range(ahead)):
                     try:
                         await connection.execute(_partition_sql(table, day))
@@ -199,15 +239,24 @@ class Database:
                 await _drop_before(connection, today - retention)
 
     @asynccontextmanager
-    async def _locked(self) -> AsyncIterator[Connection]:
-        """A connection that holds the lock of the schema. If it cannot be unlocked, the connection ends, and so does
-        the lock."""
+    async def _locked(self, *, wait: bool) -> AsyncIterator[Connection | None]:
+        """A connection that holds the lock of the schema; None if another has it and is not to be waited for.
+
+        A table that is read, by a backup for example, is not waited for either: whoever waits for a table holds up all
+        others. If the lock cannot be given back, the connection ends, and so does the lock.
+        """
         async with self.connection() as connection:
             try:
-                await connection.execute(
-                    "SELECT pg_advisory_lock($1)", _MIGRATION_LOCK, timeout=_MIGRATION_PATIENCE
-                )
+                if wait:
+                    await connection.execute(
+                        "SELECT pg_advisory_lock($1)", _MIGRATION_LOCK, timeout=_MIGRATION_PATIENCE
+                    )
+                elif not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _MIGRATION_LOCK):
+                    yield None
+                    return
+                await connection.execute(f"SET lock_timeout = '{_TABLE_PATIENCE}'")
                 yield connection
+                await connection.execute("RESET lock_timeout")
                 await connection.execute("SELECT pg_advisory_unlock($1)", _MIGRATION_LOCK)
             except BaseException:
                 connection.terminate()
@@ -249,13 +298,13 @@ async def _drop_before(connection: Connection, day: datetime) -> None:
     """Drop what is older than that day. Batches whose push is gone would be claimed for ever, so they go too."""
     old = [
         name
-        for table in _PARTITIONED
+        for table in PARTITIONED
         for name in await _partitions(connection, table)
         if name < f"{table}_{day:%Y%m%d}" and name.removeprefix(f"{table}_").isdigit()
     ]
     if not old:
         return
-    for table in (*(f"{table}_default" for table in _PARTITIONED), "batch", "broadcast"):
+    for table in (*(f"{table}_default" for table in PARTITIONED), *_BY_PUSH):
         await connection.execute(f"DELETE FROM {table} WHERE push_id < $1", push_id_floor(day))  # noqa: S608
     for name in old:
         await connection.execute(f'DROP TABLE "{name}"')
@@ -272,7 +321,12 @@ async def _partitions(connection: Connection, table: str) -> list[str]:
 
 async def _init(connection: Connection) -> None:
     # A plan with literals would be made anew for each call of a statement that runs thousands of times a second.
-    await connection.execute("SET plan_cache_mode = force_generic_plan; SET jit = off; SET work_mem = '32MB'")
+    # A machine that vanishes in the middle of a transaction must not keep its rows locked until TCP gives up.
+    await connection.execute(
+        "SET plan_cache_mode = force_generic_plan; SET jit = off; SET work_mem = '32MB';"
+        "SET idle_in_transaction_session_timeout = '15s';"
+        "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
+    )
 
 
 async def _reset(connection: Connection) -> None:

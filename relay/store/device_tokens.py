@@ -1,12 +1,13 @@
 """Device tokens: registered by the copies themselves, one of each kind.
 
-Registering the token that is there already writes nothing: apps do it at every launch. A token that is active
-at another copy of the app leaves that one: APNs gives a token to one copy at a time.
+Registering the token that is there already writes nothing but, at most every ten minutes, that the copy was seen:
+apps do it at every launch. A token that is active at another copy of the app leaves that one: APNs gives a token to one
+copy at a time.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import asyncpg
 
@@ -15,11 +16,22 @@ from relay.store.database import Clash, Connection, Database
 
 MOST_KINDS = 100
 """Kinds of tokens one copy may have: each Live Activity is one."""
+_LONGEST_ACTIVITY = timedelta(days=1)
+"""Apple ends a Live Activity after eight hours, and takes it off the screen four hours later."""
 _ATTEMPTS = 4
 
-_IS_ACTIVE = """
-SELECT true FROM device_token
-WHERE app_id = $1 AND installation_id = $2 AND kind = $3 AND token = $4 AND retired_at IS NULL
+SIGHTING = timedelta(minutes=10)
+"""How exactly it is known when a copy was seen last: each step is a row written. A 410 that is older than the last time
+its token was registered retires nothing, so this is also how wrong that can go."""
+
+_WAS_SEEN = """
+SELECT greatest(t.registered_at, s.seen_at) > $5
+FROM device_token t LEFT JOIN sighting s ON s.app_id = t.app_id AND s.installation_id = t.installation_id
+WHERE t.app_id = $1 AND t.installation_id = $2 AND t.kind = $3 AND t.token = $4 AND t.retired_at IS NULL
+"""
+_SEE = """
+INSERT INTO sighting (app_id, installation_id, seen_at) VALUES ($1, $2, $3)
+ON CONFLICT (app_id, installation_id) DO UPDATE SET seen_at = excluded.seen_at
 """
 # Until the token is stored the copy must not be retired: whoever does waits, and then sees the token.
 _HOLD = """
@@ -54,7 +66,8 @@ WHERE app_id = $1 AND installation_id = $2 AND kind = $3 AND retired_at IS NULL
 """
 _FORGET_ACTIVITIES = """
 DELETE FROM device_token
-WHERE app_id = $1 AND installation_id = $2 AND kind LIKE 'liveactivity:%' AND retired_at IS NOT NULL
+WHERE app_id = $1 AND installation_id = $2 AND kind LIKE 'liveactivity:%'
+      AND (retired_at IS NOT NULL OR registered_at < $3)
 """
 
 
@@ -76,7 +89,12 @@ class DeviceTokens:
         Raises TooManyKinds.
         """
         async with self._database.connection() as connection:
-            if await connection.fetchval(_IS_ACTIVE, app_id, installation_id, kind, token):
+            was_seen = await connection.fetchval(
+                _WAS_SEEN, app_id, installation_id, kind, token, now - SIGHTING
+            )
+            if was_seen is False:
+                await connection.execute(_SEE, app_id, installation_id, now)
+            if was_seen is not None:  # that is its active token
                 return True
         for _ in range(_ATTEMPTS):
             try:
@@ -102,7 +120,8 @@ async def _store(
     await connection.execute(_LOCK, *copy)
     await connection.execute(_LEAVE, *copy, now)
     if kind.startswith("liveactivity:"):
-        # Every activity is a kind of its own and ends within hours: their rows would pile up.
-        await connection.execute(_FORGET_ACTIVITIES, app_id, installation_id)
+        # Every activity is a kind of its own and ends within hours: their rows would pile up. Nobody may ever tell that
+        # one has ended, and it must not take the place of another.
+        await connection.execute(_FORGET_ACTIVITIES, app_id, installation_id, now - _LONGEST_ACTIVITY)
     if await connection.execute(_PUT, *copy, now, MOST_KINDS) == "INSERT 0 0":
         raise TooManyKinds

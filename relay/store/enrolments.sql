@@ -146,6 +146,15 @@ FROM tokens
 WHERE t.app_id = tokens.app_id AND t.installation_id = tokens.installation_id AND t.kind = tokens.kind
 
 -- :retire
-UPDATE installation SET retired_at = $4, serial = nextval('installation_serial')
-WHERE app_id = $1 AND installation_id = $2 AND installation_uuid = $3 AND retired_at IS NULL
-RETURNING installation_id
+-- Locked in the order in which enrolments lock them.
+WITH held AS MATERIALIZED (
+    SELECT i.app_id, i.installation_id
+    FROM unnest($2::bigint[], $3::uuid[]) AS given (installation_id, installation_uuid)
+    JOIN installation i ON i.app_id = $1 AND i.installation_id = given.installation_id
+        AND i.installation_uuid = given.installation_uuid
+    WHERE i.retired_at IS NULL
+    ORDER BY i.installation_id FOR NO KEY UPDATE OF i
+)
+UPDATE installation i SET retired_at = $4, serial = nextval('installation_serial')
+FROM held h WHERE i.app_id = h.app_id AND i.installation_id = h.installation_id
+RETURNING i.installation_id, i.installation_uuid

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from relay.store import audit, named_sql
 from relay.store.audit import Action, Actor, Entry
-from relay.store.database import Database
+from relay.store.database import Connection, Database
 from relay.store.enrolments import retire_tokens
 
 _RETIRE = named_sql.load("enrolments.sql")["retire"]
@@ -62,10 +63,22 @@ class Installations:
             )
             if held is None:
                 return False
-            app_id, installation_id = held["app_id"], held["installation_id"]
-            if await connection.fetchval(_RETIRE, app_id, installation_id, installation_uuid, now):
-                await retire_tokens(connection, [(app_id, installation_id, "removed")], now)
-                detail = {"app_id": app_id}
-                entry = Entry(Action.INSTALLATION_RETIRED, str(installation_uuid), detail=detail)
-                await audit.write(connection, actor, now, entry)
+            copy = held["installation_id"], installation_uuid
+            await retire_copies(connection, held["app_id"], [copy], now, actor)
         return True
+
+
+async def retire_copies(
+    connection: Connection, app_id: str, copies: Sequence[tuple[int, UUID]], now: datetime, actor: Actor
+) -> int:
+    """Retire copies of an app, given as (installation_id, installation_uuid), with their device tokens and install_
+    tokens. Returns how many were not retired before."""
+    numbers, uuids = [number for number, _ in copies], [uuid for _, uuid in copies]
+    retired = await connection.fetch(_RETIRE, app_id, numbers, uuids, now)
+    await retire_tokens(connection, [(app_id, row["installation_id"], "removed") for row in retired], now)
+    detail = {"app_id": app_id}
+    entries = [
+        Entry(Action.INSTALLATION_RETIRED, str(row["installation_uuid"]), detail=detail) for row in retired
+    ]
+    await audit.write(connection, actor, now, *entries)
+    return len(retired)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import logging
 from collections.abc import Callable, Mapping
+from contextvars import Context
 from uuid import UUID
 
 from relay.errors import RelayError, describe
 from relay.store.database import Database
+from relay.telemetry.logs import get_logger
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _CHANNEL = "push_relay"
 _TELL = "SELECT pg_notify($1, topic || ' ' || $2) FROM unnest($3::text[]) AS topic"
 _GATHER = 0.02
@@ -31,6 +32,8 @@ class Topic(enum.StrEnum):
     """The queue may hold something that is due."""
     TOKENS = "tokens"
     """An API token was revoked."""
+    CHANNELS = "channels"
+    """A push to a channel, or one to be deleted at Apple, may be due."""
 
 
 class Notices:
@@ -49,14 +52,14 @@ class Notices:
             try:
                 await self._database.listen(_CHANNEL, self._hear)
             except RelayError as error:
-                _log.debug("nothing is heard of other nodes: %s", describe(error))
+                _log.debug("nothing is heard of other nodes", error=describe(error))
             await asyncio.sleep(_PAUSE)
 
     def tell(self, topic: Topic) -> None:
         """Tell the other nodes in a moment. Nobody waits for it, and it may fail."""
         self._untold.add(topic)
         if self._telling is None:
-            self._telling = asyncio.create_task(self._tell())
+            self._telling = asyncio.create_task(self._tell(), context=Context())
 
     async def aclose(self) -> None:
         """Returns when everything has been told."""
@@ -71,7 +74,7 @@ class Notices:
                     await connection.execute(_TELL, _CHANNEL, self._node, topics)
                 await asyncio.sleep(_GATHER)
         except RelayError as error:
-            _log.debug("the other nodes could not be told: %s", describe(error))
+            _log.debug("the other nodes could not be told", error=describe(error))
         finally:
             self._telling = None
 

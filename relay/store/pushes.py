@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 import asyncpg
 
-from relay.core.accepting import PushRequest
+from relay.core import routing
+from relay.core.accepting import Accepted, PushRequest
+from relay.core.destinations import Name
+from relay.core.push_types import PUSH_TYPES
 from relay.core.routing import ClaimedBatch, Copy, Reach, Route
 from relay.core.sending import Environment
+from relay.errors import Invalid
 from relay.store.database import Connection
 
-# A destination is a customer or a device; both lead to the copies that have a device token of the wanted kind.
-# One statement serves all requests that arrived together: `request` says which one a destination belongs to.
+# A destination is a customer, a device, or an address that customers have as an alias; all lead to the copies that have
+# a device token of the wanted kind. One statement serves all requests that arrived together: `request` says which one
+# a destination belongs to.
 _REACH = """
 WITH wanted AS (
-    SELECT w.request, w.destination, s.app_id, s.kind, s.subject, ($4::text[])[w.request] AS token_kind
-    FROM unnest($1::int[], $2::text[]) AS w(request, destination)
-    JOIN scoped_identifier s ON s.app_id = ($3::text[])[w.request] AND s.value = w.destination
+    {wanted}
 ), reached AS (
     SELECT w.request, w.destination, w.token_kind, i.*
     FROM wanted w JOIN installation i ON w.kind = 'c' AND i.app_id = w.app_id AND i.customer_id = w.subject
@@ -36,27 +39,58 @@ FROM reached r
 JOIN device_token t ON t.app_id = r.app_id AND t.installation_id = r.installation_id AND t.kind = r.token_kind
 WHERE t.retired_at IS NULL
 """
+_WANTED = """
+    SELECT w.request, w.destination, s.app_id, s.kind, s.subject, ($4::text[])[w.request] AS token_kind
+    FROM unnest($1::int[], $2::text[]) AS w(request, destination)
+    JOIN scoped_identifier s ON s.app_id = ($3::text[])[w.request] AND s.value = w.destination
+"""
+_WANTED_BY_ADDRESS = """
+    SELECT w.request, w.destination, a.app_id, 'c' AS kind, a.customer_id AS subject,
+           ($4::text[])[w.request] AS token_kind
+    FROM unnest($1::int[], $2::bytea[]) AS w(request, destination)
+    JOIN alias a ON a.app_id = ($3::text[])[w.request] AND a.digest = w.destination
+"""
 _LISTED = """EXISTS (
     SELECT FROM app a JOIN test_device l ON l.publisher_id = a.publisher_id JOIN device d USING (udid_digest)
     WHERE a.app_id = r.app_id AND d.device_id = r.device_id
 )"""
-_REACH_ALL = _REACH.format(listed="false")
-_REACH_LISTED = _REACH.format(listed=_LISTED)
+_STATEMENTS = {
+    (by_address, debug): _REACH.format(
+        wanted=_WANTED_BY_ADDRESS if by_address else _WANTED, listed=_LISTED if debug else "false"
+    )
+    for by_address in (False, True)
+    for debug in (False, True)
+}
+"""By whether the destinations are addresses, and whether it matters which devices are listed."""
 
-# Pushes and their batches in one statement: it is one round trip and one commit, whatever their number.
-_INSERT = """
-WITH pushes AS (
+# Pushes and their batches in one statement: it is one round trip and one commit, whatever their number. Where some have
+# an Idempotency-Key, their keys are taken first, in one order, so that two groups never wait for each other; whose key
+# is taken already, perhaps by a group that is being committed and is waited for, is not stored.
+_TAKE_KEYS = """
+taken AS (
+    INSERT INTO idempotency_key (app_id, digest, fingerprint, push_id, answer, created_at)
+    SELECT * FROM unnest($5::idempotency_key_row[]) ORDER BY app_id, digest
+    ON CONFLICT DO NOTHING RETURNING push_id
+), repeated AS MATERIALIZED (
+    SELECT push_id FROM unnest($5::idempotency_key_row[]) EXCEPT SELECT push_id FROM taken
+), """
+_NEW = "WHERE push_id NOT IN (SELECT push_id FROM repeated)"
+_STORE = """
+WITH {keys}pushes AS (
     INSERT INTO push (app_id, push_id, token_id, created_at, expires_at, push_type, priority, expiration, collapse_id,
-                      payload, debug, targets, skipped)
-    SELECT * FROM unnest($1::push_row[])
+                      payload, debug, targets, skipped, token_kind)
+    SELECT * FROM unnest($1::push_row_with_kind[]) {new}
 ), broadcasts AS (
     INSERT INTO broadcast (app_id, push_id, token_kind, listed_only)
-    SELECT app_id, push_id, token_kind, listed_only FROM unnest($4::broadcast_row[])
+    SELECT app_id, push_id, token_kind, listed_only FROM unnest($4::broadcast_row[]) {new}
+), batches AS (
+    INSERT INTO batch (app_id, push_id, batch_id, bulk, attempt, due_at, lease_owner, installations)
+    SELECT app_id, push_id, batch_id, cardinality(installations) > $3, attempt, due_at, lease_owner, installations
+    FROM unnest($2::batch_row[]) {new}
 )
-INSERT INTO batch (app_id, push_id, batch_id, bulk, attempt, due_at, lease_owner, installations)
-SELECT app_id, push_id, batch_id, cardinality(installations) > $3, attempt, due_at, lease_owner, installations
-FROM unnest($2::batch_row[])
 """
+_INSERT = _STORE.format(keys="", new="") + "SELECT 1"
+_INSERT_WITH_KEYS = _STORE.format(keys=_TAKE_KEYS, new=_NEW) + "SELECT push_id FROM repeated"  # noqa: S608  ours
 ENVIRONMENTS: dict[str | None, Environment | None] = {
     None: None,
     "production": Environment.PRODUCTION,
@@ -69,12 +103,14 @@ BULK = 100
 async def reach(connection: Connection, requests: Sequence[PushRequest]) -> list[list[Reach]]:
     """For each request, the copies its destinations reach."""
     reached: list[list[Reach]] = [[] for _ in requests]
-    for debug, statement in ((False, _REACH_ALL), (True, _REACH_LISTED)):
+    for (by_address, debug), statement in _STATEMENTS.items():
         numbers: list[int] = []
-        destinations: list[str] = []
+        destinations: list[Name] = []
         for number, request in enumerate(requests, start=1):
             if request.debug is debug:
-                names = (*request.customers, *request.devices)
+                names: Sequence[Name] = (
+                    request.addresses if by_address else (*request.customers, *request.devices)
+                )
                 numbers.extend([number] * len(names))
                 destinations.extend(names)
         if numbers:
@@ -89,6 +125,28 @@ async def reach(connection: Connection, requests: Sequence[PushRequest]) -> list
                 copy = Copy(installation_id, bundle_id, team_id, ENVIRONMENTS[environment], token)
                 reached[number - 1].append(Reach(destination, listed, copy))
     return reached
+
+
+async def routes(connection: Connection, requests: Sequence[PushRequest]) -> list[Route | Invalid]:
+    """For each request, where it goes and what of it reaches nothing; Invalid if it has no recipients."""
+    reached = await reach(connection, requests)
+    return [_route(request, copies) for request, copies in zip(requests, reached, strict=True)]
+
+
+def _route(request: PushRequest, reached: Sequence[Reach]) -> Route | Invalid:
+    made = routing.route(
+        request.customers,
+        request.devices,
+        reached,
+        listed_only=request.debug,
+        addresses=request.addresses,
+        places=request.places,
+    )
+    try:
+        routing.check_recipients(request, made)
+    except Invalid as error:
+        return error
+    return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +164,17 @@ async def insert(
     leases: Sequence[Lease | None],
     batch_size: int,
     batch_id: Callable[[], int],
-) -> list[list[ClaimedBatch]]:
-    """Store pushes with their batches; `routes` and `leases` go by index. Durable when this returns.
+    answers: Sequence[Accepted] = (),
+) -> list[list[ClaimedBatch] | None]:
+    """Store pushes with their batches; `routes`, `leases` and `answers` go by index. Durable when this returns.
 
-    Returns the batches of each push. Those of a push with a lease are that node's to send at once.
+    Returns the batches of each push, or None if its key was used before: then nothing of it is stored. Batches of a
+    push with a lease are that node's to send at once. `answers` are kept where there is a key.
     """
     pushes = []
     batches = []
     broadcasts = []
-    made: list[list[ClaimedBatch]] = []
+    made: list[list[ClaimedBatch] | None] = []
     for request, route, lease in zip(requests, routes, leases, strict=True):
         headers, installations = request.headers, list(route.copies)
         pushes.append(
@@ -132,6 +192,7 @@ async def insert(
                 request.debug,
                 len(installations),
                 route.skipped,
+                _stored_kind(request),
             )
         )
         if request.everyone:
@@ -149,6 +210,7 @@ async def insert(
                 headers,
                 request.accepted_at,
                 request.expires_at,
+                token_kind=request.token_kind,
             )
             own.append(batch)
             batches.append(
@@ -166,16 +228,45 @@ async def insert(
                 )
             )
         made.append(own)
-    await connection.execute(_INSERT, pushes, batches, BULK, broadcasts)
-    return made
+    keys = []
+    for request, accepted in zip(requests, answers, strict=False):
+        if (key := request.key) is not None:
+            answer = key.seal(accepted.answer, request.push_id)
+            keys.append(
+                (
+                    request.app_id,
+                    key.digest,
+                    key.fingerprint,
+                    request.push_id,
+                    answer,
+                    request.accepted_at,
+                )
+            )
+    if not keys:
+        await connection.execute(_INSERT, pushes, batches, BULK, broadcasts)
+        return made
+    rows = await connection.fetch(_INSERT_WITH_KEYS, pushes, batches, BULK, broadcasts, keys)
+    repeated = {row[0] for row in rows}
+    return [None if request.push_id in repeated else own for request, own in zip(requests, made, strict=True)]
+
+
+def _stored_kind(request: PushRequest) -> str | None:
+    """The kind of device token where the push type alone does not say it; nodes of former versions write none."""
+    usual = PUSH_TYPES[request.headers.push_type].token_kind
+    return request.token_kind if request.token_kind != usual else None
 
 
 # --- reading back ---
 
 _PUSH = """
 SELECT app_id, push_id, created_at, expires_at, push_type, priority, expiration, collapse_id, debug, targets, skipped,
-       EXISTS (SELECT FROM broadcast b WHERE b.app_id = p.app_id AND b.push_id = p.push_id) AS growing
+       cancelled_at, EXISTS (SELECT FROM broadcast b WHERE b.app_id = p.app_id AND b.push_id = p.push_id) AS growing
 FROM push p WHERE app_id = ANY($1::text[]) AND push_id = $2
+"""
+_ENDED = """
+SELECT w.push_id FROM unnest($1::text[], $2::uuid[]) AS w(app_id, push_id)
+WHERE NOT EXISTS (SELECT FROM batch b WHERE b.app_id = w.app_id AND b.push_id = w.push_id)
+  AND NOT EXISTS (SELECT FROM broadcast c WHERE c.app_id = w.app_id AND c.push_id = w.push_id)
 """
 _COUNTS = """
 SELECT outcome, reason, sum(cardinality(installations))::bigint AS count
@@ -212,6 +303,12 @@ ORDER BY t.installation_id, t.attempt LIMIT 1000
 async def find(connection: Connection, app_ids: Sequence[str], push_id: UUID) -> asyncpg.Record | None:
     """The push of that id, if it belongs to one of these apps."""
     return await connection.fetchrow(_PUSH, app_ids, push_id)
+
+
+async def ended(connection: Connection, pushes: Mapping[UUID, str]) -> set[UUID]:
+    """Which of these pushes, each with its app_id, have an outcome everywhere: nothing of them waits any more."""
+    rows = await connection.fetch(_ENDED, list(pushes.values()), list(pushes))
+    return {row[0] for row in rows}
 
 
 async def counts(connection: Connection, app_id: str, push_id: UUID) -> list[tuple[str, str, int]]:

@@ -10,38 +10,47 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
 
+from relay.core.push_types import PUSH_TYPES
 from relay.core.routing import ClaimedBatch, Group, ListedDevice
 from relay.core.sending import PushHeaders
+from relay.store import outbox
 from relay.store.database import Connection
 from relay.store.pushes import BULK, ENVIRONMENTS
 
 # Fair between apps: each app with work gives the same number of batches, small ones and bulk ones apart. The apps
-# are found by jumping through the index (a loose index scan), not by reading the queue.
+# are found by jumping through the index (a loose index scan), not by reading the queue; those whose batches are all
+# held or leased take nobody's turn. OFFSET 0 keeps that a look at the index for each app, and no join with the queue.
 _CLAIM = """
 WITH RECURSIVE apps AS (
     (SELECT app_id FROM batch ORDER BY app_id LIMIT 1)
     UNION ALL
     SELECT (SELECT b.app_id FROM batch b WHERE b.app_id > a.app_id ORDER BY b.app_id LIMIT 1)
     FROM apps a WHERE a.app_id IS NOT NULL
-), chosen AS (
-    SELECT app_id, count(*) OVER () AS apps FROM apps WHERE app_id IS NOT NULL ORDER BY random() LIMIT $4
+), with_small AS (
+    SELECT app_id, count(*) OVER () AS apps FROM apps a
+    WHERE EXISTS (SELECT FROM batch b WHERE b.app_id = a.app_id AND NOT b.bulk AND b.due_at <= $1 OFFSET 0)
+    ORDER BY random() LIMIT $4
+), with_bulk AS (
+    SELECT app_id, count(*) OVER () AS apps FROM apps a
+    WHERE $5 > 0 AND EXISTS (SELECT FROM batch b WHERE b.app_id = a.app_id AND b.bulk AND b.due_at <= $1 OFFSET 0)
+    ORDER BY random() LIMIT $5
 ), small AS (
-    SELECT b.app_id, b.push_id, b.batch_id FROM chosen c CROSS JOIN LATERAL (
+    SELECT b.app_id, b.push_id, b.batch_id FROM with_small c CROSS JOIN LATERAL (
         SELECT app_id, push_id, batch_id FROM batch
         WHERE app_id = c.app_id AND NOT bulk AND due_at <= $1
         ORDER BY due_at LIMIT greatest(1, $4 / c.apps) FOR UPDATE SKIP LOCKED
     ) b
 ), bulk AS (
-    SELECT b.app_id, b.push_id, b.batch_id FROM chosen c CROSS JOIN LATERAL (
+    SELECT b.app_id, b.push_id, b.batch_id FROM with_bulk c CROSS JOIN LATERAL (
         SELECT app_id, push_id, batch_id FROM batch
         WHERE app_id = c.app_id AND bulk AND due_at <= $1
         ORDER BY due_at LIMIT greatest(1, $5 / c.apps) FOR UPDATE SKIP LOCKED
     ) b
-    LIMIT $5
 ), claimed AS (
     UPDATE batch b SET due_at = $2, lease_owner = $3, held_by = NULL
     FROM (SELECT * FROM small UNION ALL SELECT * FROM bulk) k
@@ -49,7 +58,8 @@ WITH RECURSIVE apps AS (
     RETURNING b.app_id, b.push_id, b.batch_id, b.attempt, b.installations, b.last_reason, b.dense
 )
 SELECT c.app_id, c.push_id, c.batch_id, c.attempt, c.installations, p.payload, p.push_type, p.priority,
-       p.expiration, p.collapse_id, p.created_at, p.expires_at, c.last_reason, c.dense
+       p.expiration, p.collapse_id, p.created_at, p.expires_at, c.last_reason, c.dense, p.cancelled_at IS NOT NULL,
+       p.token_kind
 FROM claimed c JOIN push p ON p.app_id = c.app_id AND p.push_id = c.push_id
 """
 
@@ -82,39 +92,46 @@ CROSS JOIN LATERAL (
 GROUP BY u.batch, n.team_id, n.environment
 """
 
-_TEST_DEVICES = """
+# A row without an installation: the app has a webhook. So that is known without a query of its own.
+_ABOUT_APPS = """
 SELECT i.app_id, i.installation_id, l.label, l.failure_domain
 FROM app a
 JOIN test_device l ON l.publisher_id = a.publisher_id
 JOIN device d ON d.udid_digest = l.udid_digest
 JOIN installation i ON i.app_id = a.app_id AND i.device_id = d.device_id
 WHERE a.app_id = ANY($1::text[])
+UNION ALL
+SELECT app_id, NULL, NULL, NULL FROM webhook WHERE app_id = ANY($1::text[]) AND disabled_at IS NULL
 """
 
 # One statement settles everything that ended together. `owned` is the gate: a batch whose lease was lost is not in
 # it, and nothing of it is written, because its new holder will write it. Nor is a settlement that was written already,
 # when it is repeated because the answer was lost: then its ended batches are gone and the others have shrunk.
+# What would be tried again of a batch that was cancelled meanwhile ends instead.
 _SETTLE = """
 WITH ended AS (
     DELETE FROM batch b USING unnest($2::batch_key[]) e
     WHERE b.app_id = e.app_id AND b.push_id = e.push_id AND b.batch_id = e.batch_id AND b.lease_owner = $1
-    RETURNING b.batch_id
+    RETURNING b.batch_id, b.cancelled
 ), shrunk AS (
     UPDATE batch b SET installations = s.installations, due_at = s.due_at FROM unnest($3::batch_row[]) s
     WHERE b.app_id = s.app_id AND b.push_id = s.push_id AND b.batch_id = s.batch_id AND b.lease_owner = $1
       AND cardinality(b.installations) > cardinality(s.installations)
-    RETURNING b.batch_id
+    RETURNING b.batch_id, b.cancelled
 ), owned AS (
-    SELECT batch_id FROM ended UNION ALL SELECT batch_id FROM shrunk
+    SELECT batch_id, cancelled FROM ended UNION ALL SELECT batch_id, cancelled FROM shrunk
 ), delivered AS (
     INSERT INTO delivery (app_id, push_id, batch_id, attempt, settled_at, outcome, status, reason, installations)
-    SELECT app_id, push_id, batch_id, attempt, $6, outcome, status, reason, installations
+    SELECT app_id, push_id, batch_id, attempt, $6::timestamptz, outcome, status, reason, installations
     FROM unnest($4::outcome_row[]) WHERE batch_id IN (SELECT batch_id FROM owned)
+    UNION ALL
+    SELECT app_id, push_id, parent_id, attempt, $6, 'cancelled', 0::smallint, 'Cancelled', installations
+    FROM unnest($5::batch_row[]) WHERE parent_id IN (SELECT batch_id FROM owned WHERE cancelled)
 ), again AS (
     INSERT INTO batch (app_id, push_id, batch_id, bulk, attempt, due_at, held_by, last_reason, installations)
     SELECT app_id, push_id, batch_id, cardinality(installations) > $7, attempt, due_at, held_by, last_reason,
            installations
-    FROM unnest($5::batch_row[]) WHERE parent_id IN (SELECT batch_id FROM owned)
+    FROM unnest($5::batch_row[]) WHERE parent_id IN (SELECT batch_id FROM owned WHERE NOT cancelled)
 )
 SELECT batch_id FROM owned
 """
@@ -123,7 +140,8 @@ _RETIRE = """
 WITH dead AS (
     SELECT t.app_id, t.installation_id, t.kind, r.reason FROM unnest($2::retirement_row[]) r
     JOIN device_token t ON t.app_id = r.app_id AND t.installation_id = r.installation_id AND t.token = r.token
-    WHERE t.retired_at IS NULL AND t.registered_at <= r.evidence
+    LEFT JOIN sighting s ON s.app_id = t.app_id AND s.installation_id = t.installation_id
+    WHERE t.retired_at IS NULL AND greatest(t.registered_at, s.seen_at) <= r.evidence
     ORDER BY t.app_id, t.installation_id, t.kind FOR UPDATE OF t
 )
 UPDATE device_token t SET retired_at = $1, retired_reason = d.reason FROM dead d
@@ -140,9 +158,11 @@ WITH held AS (
 UPDATE batch b SET due_at = $2 FROM held h
 WHERE b.app_id = h.app_id AND b.push_id = h.push_id AND b.batch_id = h.batch_id
 """
-# Up to a limit only: how far beyond it does not matter, and reading that would take long.
+# Up to a limit only: how far beyond it does not matter, and reading that would take long. A broadcast that has not been
+# cut to its end counts as one.
 _WAITING = """
 SELECT a.app_id, (SELECT count(*) FROM (SELECT FROM batch b WHERE b.app_id = a.app_id LIMIT $2) n)
+       + (SELECT count(*) FROM (SELECT FROM broadcast c WHERE c.app_id = a.app_id LIMIT $2) n)
 FROM unnest($1::text[]) AS a(app_id)
 """
 _RELEASE = "UPDATE batch SET due_at = $2, lease_owner = NULL WHERE lease_owner = $1"
@@ -166,16 +186,17 @@ async def claim(
             expires_at=row[11],
             last_reason=row[12],
             dense=row[13],
+            cancelled=row[14],
+            token_kind=row[15] or PUSH_TYPES[row[6]].token_kind,
         )
         for row in rows
     ]
 
 
-async def resolve(
-    connection: Connection, batches: Sequence[ClaimedBatch], token_kinds: Sequence[str]
-) -> list[list[Group]]:
+async def resolve(connection: Connection, batches: Sequence[ClaimedBatch]) -> list[list[Group]]:
     """For each claimed batch, its copies that have an active device token of the batch's kind."""
     app_ids = [batch.app_id for batch in batches]
+    token_kinds = [batch.token_kind for batch in batches]
     groups: list[list[Group]] = [[] for _ in batches]
     numbers: list[int] = []
     ids: list[int] = []
@@ -202,12 +223,22 @@ def _group(row: asyncpg.Record) -> Group:
     return Group(row[1], ENVIRONMENTS[row[2]], row[3], row[4], row[5])
 
 
-async def test_devices(connection: Connection, app_ids: Sequence[str]) -> dict[str, dict[int, ListedDevice]]:
-    """The listed copies of these apps, by app_id and installation id."""
-    listed: dict[str, dict[int, ListedDevice]] = defaultdict(dict)
-    for app_id, installation_id, label, failure_domain in await connection.fetch(_TEST_DEVICES, app_ids):
-        listed[app_id][installation_id] = ListedDevice(label, failure_domain)
-    return listed
+class AboutApps(NamedTuple):
+    """What dispatch must know of apps: their listed copies, by app_id and installation id; and which have a webhook."""
+
+    listed: dict[str, dict[int, ListedDevice]]
+    told: set[str]
+
+
+async def about_apps(connection: Connection, app_ids: Sequence[str]) -> AboutApps:
+    """What dispatch must know of these apps."""
+    about = AboutApps(defaultdict(dict), set())
+    for app_id, installation_id, label, failure_domain in await connection.fetch(_ABOUT_APPS, app_ids):
+        if installation_id is None:
+            about.told.add(app_id)
+        else:
+            about.listed[app_id][installation_id] = ListedDevice(label, failure_domain)
+    return about
 
 
 @dataclass(slots=True)
@@ -276,6 +307,11 @@ class Settlement:
             self.ended or self.remaining or self.outcomes or self.again or self.retirements or self.traces
         )
 
+    @property
+    def is_told(self) -> bool:
+        """Whether a publisher may want to know of it."""
+        return any(one.batch.told for one in self.outcomes) or any(one.batch.told for one in self.again)
+
 
 async def settle(
     connection: Connection,
@@ -288,12 +324,15 @@ async def settle(
     """Write a settlement in one transaction. Returns the ids of the batches whose lease we still had.
 
     Of a batch whose lease was lost no outcome is written: whoever holds it now writes them. Retirements and traces
-    are true in any case.
+    are true in any case. What publishers are to be told is written with the outcomes.
     """
-    if not (settlement.retirements or settlement.traces):
+    told = settlement.is_told
+    if not (settlement.retirements or settlement.traces or told):
         return await _settle(connection, owner, settlement, now, lease_end, batch_id)
     async with connection.transaction():
         owned = await _settle(connection, owner, settlement, now, lease_end, batch_id)
+        if told:
+            await _tell(connection, settlement, owned, now)
         if settlement.retirements:
             retired = [
                 (one.app_id, one.installation_id, one.token, one.reason, one.evidence)
@@ -309,6 +348,21 @@ async def settle(
                 ],
             )
     return owned
+
+
+async def _tell(connection: Connection, settlement: Settlement, owned: set[int], now: datetime) -> None:
+    told = [one for one in settlement.outcomes if one.batch.told and one.batch.batch_id in owned]
+    # What would be tried again may have been cancelled, and was the last of its push.
+    again = [one.batch for one in settlement.again if one.batch.told and one.batch.batch_id in owned]
+    ended = (
+        outbox.Ended(
+            one.batch.app_id, one.batch.push_id, one.outcome, one.status, one.reason, one.installations
+        )
+        for one in told
+    )
+    await outbox.tell_ended(connection, ended, now)
+    pushes = [(batch.app_id, batch.push_id) for batch in (*(one.batch for one in told), *again)]
+    await outbox.tell_completed(connection, pushes, now)
 
 
 async def _settle(
@@ -382,7 +436,7 @@ async def extend(
 
 
 async def waiting(connection: Connection, app_ids: Sequence[str], limit: int) -> dict[str, int]:
-    """How many batches of each app are in the queue, counted up to `limit`."""
+    """How many batches and broadcasts of each app are in the queue, each counted up to `limit`."""
     return {row[0]: row[1] for row in await connection.fetch(_WAITING, app_ids, limit)}
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -21,10 +22,19 @@ ON CONFLICT DO NOTHING
 _PUBLISHERS = """
 SELECT publisher_id, name, created_at FROM publisher WHERE publisher_id > $1 ORDER BY publisher_id LIMIT $2
 """
+_APP_COUNTS = (
+    "SELECT publisher_id, count(*) FROM app WHERE publisher_id = ANY($1::uuid[]) GROUP BY publisher_id"
+)
 _APPS = """
-SELECT app_id, publisher_id, name, created_at FROM app
+SELECT app_id, publisher_id, name, created_at, installations_attach_aliases FROM app
 WHERE app_id > $1 AND ($3::uuid IS NULL OR publisher_id = $3) ORDER BY app_id LIMIT $2
 """
+_APP = """
+SELECT app_id, publisher_id, name, created_at, installations_attach_aliases FROM app
+WHERE app_id = $1 AND publisher_id = $2
+"""
+_LOCK_APP = _APP + "FOR NO KEY UPDATE"
+_CHANGE_APP = "UPDATE app SET installations_attach_aliases = $2 WHERE app_id = $1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +48,16 @@ class Publisher:
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """An app of a publisher; `app_id` is the scope of its customer and device identifiers."""
+    """An app of a publisher; `app_id` is the scope of its customer and device identifiers.
+
+    `installations_attach_aliases`: its copies may say which addresses their customer has.
+    """
 
     app_id: str
     publisher_id: UUID
     name: str
     created_at: datetime
+    installations_attach_aliases: bool = False
 
 
 class Registry:
@@ -80,6 +94,19 @@ class Registry:
         async with self._database.connection() as connection:
             return [Publisher(**row) for row in await connection.fetch(_PUBLISHERS, after or _NIL, limit)]
 
+    async def publisher(self, publisher_id: UUID) -> Publisher | None:
+        """One publisher, or None."""
+        sql = "SELECT publisher_id, name, created_at FROM publisher WHERE publisher_id = $1"
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(sql, publisher_id)
+        return Publisher(**row) if row else None
+
+    async def app_counts(self, publisher_ids: Sequence[UUID]) -> dict[UUID, int]:
+        """How many apps each of these publishers has; who has none is not in it."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_APP_COUNTS, publisher_ids)
+        return {row["publisher_id"]: row["count"] for row in rows}
+
     async def has_publisher(self, publisher_id: UUID) -> bool:
         """Whether there is such a publisher."""
         async with self._database.connection() as connection:
@@ -103,6 +130,28 @@ class Registry:
         """Up to `limit` apps that follow `after`, in the order of app_id; of one publisher if it is given."""
         async with self._database.connection() as connection:
             return [App(**row) for row in await connection.fetch(_APPS, after, limit, publisher_id)]
+
+    async def app(self, publisher_id: UUID, app_id: str) -> App | None:
+        """That app. None if the publisher has no such app."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(_APP, app_id, publisher_id)
+        return App(**row) if row else None
+
+    async def change_app(
+        self, publisher_id: UUID, app_id: str, attach_aliases: bool | None, now: datetime, actor: Actor
+    ) -> App | None:
+        """Change what is not None. None if the publisher has no such app."""
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(_LOCK_APP, app_id, publisher_id)
+            if row is None:
+                return None
+            before = App(**row)
+            if attach_aliases is None or attach_aliases == before.installations_attach_aliases:
+                return before
+            await connection.execute(_CHANGE_APP, app_id, attach_aliases)
+            detail = {"installations_attach_aliases": str(attach_aliases).lower()}
+            await audit.write(connection, actor, now, Entry(Action.APP_CHANGED, app_id, publisher_id, detail))
+            return replace(before, installations_attach_aliases=attach_aliases)
 
     async def owns(self, publisher_id: UUID, app_id: str) -> bool:
         """Whether that app is the publisher's."""

@@ -23,6 +23,22 @@ _PAGE = f"""
 SELECT {_COLUMNS} FROM test_device
 WHERE publisher_id = $1 AND test_device_id > $2 ORDER BY test_device_id LIMIT $3
 """  # noqa: S608 - the columns are ours
+# Of all owners that a listed device ever had, those who have a copy of the app on it now: that is one.
+_IN_APP = """
+SELECT l.test_device_id, l.label, l.failure_domain, c.value AS customer, d.value AS device, count(*) AS copies,
+       count(*) FILTER (WHERE EXISTS (
+           SELECT FROM device_token t
+           WHERE t.app_id = i.app_id AND t.installation_id = i.installation_id AND t.retired_at IS NULL
+       )) AS reachable
+FROM test_device l
+JOIN device v USING (udid_digest)
+JOIN installation i ON i.app_id = $2 AND i.device_id = v.device_id AND i.retired_at IS NULL
+JOIN scoped_identifier c ON c.app_id = i.app_id AND c.kind = 'c' AND c.subject = i.customer_id
+JOIN scoped_identifier d ON d.app_id = i.app_id AND d.kind = 'd' AND d.subject = i.device_id
+WHERE l.publisher_id = $1
+GROUP BY l.test_device_id, l.label, l.failure_domain, c.value, d.value
+ORDER BY l.test_device_id, d.value
+"""
 _LOCK = f"""
 SELECT {_COLUMNS} FROM test_device WHERE publisher_id = $1 AND test_device_id = $2 FOR UPDATE
 """  # noqa: S608 - the columns are ours
@@ -47,6 +63,24 @@ class TestDevice:
     label: str
     failure_domain: str
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TestDeviceInApp:
+    """A listed device that has an app: by whom and as what the publisher knows it there, and with how many copies.
+
+    `reachable`: copies with an active device token, of whatever kind.
+    """
+
+    __test__ = False
+
+    test_device_id: UUID
+    label: str
+    failure_domain: str
+    customer: str
+    device: str
+    copies: int
+    reachable: int
 
 
 class TestDevices:
@@ -81,6 +115,12 @@ class TestDevices:
         async with self._database.connection() as connection:
             rows = await connection.fetch(_PAGE, publisher_id, after or _NIL, limit)
             return [TestDevice(**row) for row in rows]
+
+    async def in_app(self, publisher_id: UUID, app_id: str) -> list[TestDeviceInApp]:
+        """The publisher's test devices that have a copy of that app, oldest first: `MOST` at most."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_IN_APP, publisher_id, app_id)
+            return [TestDeviceInApp(**row) for row in rows]
 
     async def change(
         self,

@@ -12,8 +12,9 @@ import pytest
 from relay.core.sending import Environment
 from relay.errors import Conflict
 from relay.store.audit import Actor, AuditLog
-from relay.store.credentials import CredentialDescription, Credentials, NewCredential, Rotation
+from relay.store.credentials import CredentialDescription, Credentials, NewCredential
 from relay.store.database import Database
+from relay.store.key_rotation import Rotation, rotate_keys
 
 OLD, NEW = "an old key of thirty-two characters..", "a new key of thirty-two characters.."
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -91,14 +92,14 @@ async def test_after_a_rotation_the_old_key_can_go(database: Database) -> None:
     await new.put(key("known", environment=SANDBOX), NOW, OPERATOR)
     running = Credentials(database, (OLD, NEW))
     before = {one.credential_id: one for one in await running.load()}
-    assert await running.rotate_key(LATER, OPERATOR) == Rotation(stored=3, anew=2)
+    assert await rotate_keys(database, [running], LATER, OPERATOR) == [Rotation(stored=3, anew=2)]
 
     after = {one.credential_id: one for one in await new.load()}
     assert {one.secret for one in after.values()} == {"of ", "of com.example.chess", "known"}
     assert after == before, "the same versions: connections stay"
     assert all(one is before[one.credential_id] for one in await running.load()), "nothing is read anew"
     assert len(await old.load()) == 0
-    assert await running.rotate_key(LATER, OPERATOR) == Rotation(stored=3, anew=0)
+    assert await rotate_keys(database, [running], LATER, OPERATOR) == [Rotation(stored=3, anew=0)]
     entries = await AuditLog(database).everything(None, 10)
     assert sorted(entry.subject for entry in entries if entry.action == "credential.reencrypted") == sorted(
         str(one.credential_id) for one in before.values() if one.secret != "known"
@@ -111,7 +112,7 @@ async def test_a_rotation_that_lacks_a_key_changes_nothing(database: Database) -
         key(environment=SANDBOX), NOW, OPERATOR
     )
     with pytest.raises(Conflict, match=rf"decrypts credential {lost.credential_id}\. Nothing was changed"):
-        await Credentials(database, (OLD, NEW)).rotate_key(LATER, OPERATOR)
+        await rotate_keys(database, [Credentials(database, (OLD, NEW))], LATER, OPERATOR)
     assert [one.secret for one in await Credentials(database, (OLD,)).load()] == ["the secret"]
 
 
@@ -134,11 +135,12 @@ async def test_a_rotation_leaves_what_another_node_does_meanwhile(database: Data
             else "UPDATE credential SET secret = $2, version = version + 1 WHERE credential_id = $1",
             *([made.credential_id] if gone else [made.credential_id, secret]),
         )
-        rotating = asyncio.create_task(Credentials(database, (OLD, NEW)).rotate_key(LATER, OPERATOR))
+        both = Credentials(database, (OLD, NEW))
+        rotating = asyncio.create_task(rotate_keys(database, [both], LATER, OPERATOR))
         while not await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
             await asyncio.sleep(0.01)
         await transaction.commit()
-    assert await rotating == Rotation(stored=1 if gone else 2, anew=0)
+    assert await rotating == [Rotation(stored=1 if gone else 2, anew=0)]
     book = {one.credential_id: (one.secret, one.version) for one in await elsewhere.load()}
     kept = {other.credential_id: ("another's", 1)}
     assert book == (kept if gone else kept | {made.credential_id: ("another's", 2)})
@@ -152,7 +154,7 @@ async def test_one_that_no_key_opens_does_not_hide_the_others(
     await known.put(key("known", environment=SANDBOX), NOW, OPERATOR)
     with caplog.at_level(logging.ERROR):
         assert [one.secret for one in await known.load()] == ["known"]
-    assert f"credential {lost.credential_id}" in caplog.text
+    assert f"'credential_id': {lost.credential_id}" in caplog.text
 
 
 async def test_suspended_until_resumed(database: Database, credentials: Credentials) -> None:
@@ -195,6 +197,30 @@ async def test_a_topics_own_credential_frees_what_waited_for_the_teams(
         await hold(database, held_by)
     await credentials.put(key(bundle_id="com.example.chess"), NOW, OPERATOR)
     assert await due(database) == [(NOW, None), (LATER, other.credential_id)]
+
+
+async def test_a_late_refusal_does_not_suspend_what_was_resumed_since(credentials: Credentials) -> None:
+    made = await credentials.put(key(), NOW, OPERATOR)
+    for sent_at, suspended in ((NOW, True), (LATER - timedelta(seconds=1), False), (LATER, True)):
+        moment = LATER + timedelta(seconds=1)
+        assert await credentials.suspend(made.credential_id, "x", moment, sent_at=sent_at) is suspended
+        if suspended and sent_at == NOW:
+            await credentials.resume(made.credential_id, LATER, OPERATOR)
+
+
+async def test_however_much_waited_all_of_it_is_freed(
+    database: Database, credentials: Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.store.credentials._PIECE", 2)
+    made = await credentials.put(key(), NOW, OPERATOR)
+    for _ in range(5):
+        await hold(database, made.credential_id)
+    async with database.connection() as connection:
+        await connection.execute("UPDATE batch SET last_reason = 'CredentialSuspended'")
+    await credentials.resume(made.credential_id, NOW, OPERATOR)
+    assert await due(database) == [(NOW, None)] * 5
+    async with database.connection() as connection:  # a node with old news holds them for a short while only
+        assert await connection.fetchval("SELECT count(*) FROM batch WHERE last_reason = ''") == 5
 
 
 async def test_removing_frees_what_waited(database: Database, credentials: Credentials) -> None:

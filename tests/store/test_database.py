@@ -91,6 +91,33 @@ async def test_what_is_too_old_goes_with_its_batches(database: Database) -> None
         assert list(await places(database, table)) == [kept], table
 
 
+async def test_a_backup_holds_up_the_partitions_and_nobody_else(database: Database) -> None:
+    await store_push(database, at(NOW))
+    async with database.transaction() as backup:
+        await backup.execute("LOCK TABLE push, push_default, delivery_default IN ACCESS SHARE MODE")
+        keeping = asyncio.create_task(database.keep_partitions(NOW, MONTH))
+        async with asyncio.timeout(10), database.connection() as connection:
+            while not keeping.done():  # others read and write all the time
+                await connection.fetchval("SELECT count(*) FROM push")
+                await asyncio.sleep(0.01)
+        with pytest.raises(Unavailable):
+            await keeping
+    await database.keep_partitions(NOW, MONTH)
+    assert await places(database, "push") == {at(NOW): "push_20260301"}
+
+
+async def test_partitions_that_another_node_keeps_are_left_to_it(database: Database) -> None:
+    async with database._locked(wait=True), asyncio.timeout(10):
+        await database.keep_partitions(NOW, MONTH)
+    assert len(await places(database, "push")) == 0
+    await database.keep_partitions(NOW, MONTH)
+
+
+async def test_a_transaction_that_nobody_goes_on_with_ends(database: Database) -> None:
+    async with database.connection() as connection:
+        assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") == "15s"
+
+
 @pytest.mark.parametrize(
     ("state", "kind"),
     [

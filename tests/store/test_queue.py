@@ -176,6 +176,26 @@ async def test_a_broadcast_does_not_stand_before_a_single_send(line: Queue) -> N
     assert len(claimed) == 2
 
 
+async def test_apps_whose_pushes_are_held_take_nobodys_turn(line: Queue) -> None:
+    async with line.database.connection() as connection:
+        await connection.execute(
+            "INSERT INTO batch (app_id, push_id, batch_id, bulk, attempt, due_at, held_by, installations) "
+            "SELECT 'held' || n, gen_random_uuid(), n, n % 2 = 0, 0, $1, 7, '{1}' FROM generate_series(1, 2000) n",
+            NOW + timedelta(days=1),
+        )
+    single = await line.put(1, "quiet")
+    large = await line.put(200, "quiet")
+    assert {batch.push_id for batch in await line.claim(small=4, bulk=2)} == {single, large}
+
+
+async def test_apps_with_large_pushes_only_leave_the_places_of_small_ones(line: Queue) -> None:
+    for number in range(20):
+        await line.put(200, f"large{number}")
+    singles = {await line.put(1, f"quiet{number}") for number in range(4)}
+    assert {batch.push_id for batch in await line.claim(small=4, bulk=0)} == singles
+    assert len(await line.claim(small=4, bulk=3)) == 3
+
+
 async def test_held_batches_carry_what_they_wait_for(line: Queue) -> None:
     await line.put(2)
     [batch] = await line.claim()
