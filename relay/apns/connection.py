@@ -8,7 +8,6 @@ sends uses `submit`: one future for any number of batches. The connection never 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,8 +20,9 @@ from relay.apns.provider_token import ProviderToken
 from relay.apns.streams import Event, Flight, GoingAway, Opened, TokenHeld, Wedged
 from relay.apns.wire import Phase, Wire
 from relay.core.sending import SendBatch
+from relay.telemetry.logs import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 CHUNK: Final = 256 * 1024
 """Octets handed to the transport in one write, about: bounds memory, and how long others wait."""
@@ -114,6 +114,16 @@ class ApnsConnection(APNsTLSClientProtocol):
         return self._wire.queued + self._wire.in_flight
 
     @property
+    def streams(self) -> int:
+        """Pushes that wait for their answer."""
+        return self._wire.in_flight
+
+    @property
+    def granted(self) -> int | None:
+        """Streams at once that the server's SETTINGS name; None if they name no number."""
+        return self._wire.granted
+
+    @property
     def is_busy(self) -> bool:
         """It is not usable, or has as many pushes as the server takes at once."""
         return not self.usable or self.load >= self._wire.capacity
@@ -192,7 +202,7 @@ class ApnsConnection(APNsTLSClientProtocol):
         try:
             self._wire.receive(data)
         except ProtocolError as error:
-            logger.warning("APNs broke HTTP/2: %s", error)
+            logger.warning("APNs broke HTTP/2", error=str(error))
             self._fail("ProtocolError", error.code)
             return
         self._after()
@@ -258,10 +268,10 @@ class ApnsConnection(APNsTLSClientProtocol):
                 if not self._opened.done():
                     self._opened.set_result(None)
             elif isinstance(event, GoingAway):
-                logger.info("APNs says GOAWAY, code %d, reason %r", event.code, event.reason)
+                logger.info("APNs says GOAWAY", code=event.code, reason=event.reason)
             elif isinstance(event, Wedged):
                 if self.usable:  # the answers that are still to come may say the same
-                    logger.info("APNs connection of no more use: %s", event.reason)
+                    logger.info("an APNs connection is of no more use", reason=event.reason)
                 if event.reason == "ExpiredProviderToken" and isinstance(self.auth_provider, ProviderToken):
                     self.auth_provider.invalidate(event.authorization.decode())
                 self._wire.drain(event.reason)

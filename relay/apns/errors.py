@@ -12,9 +12,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 class CannotSendError(Exception):
     """No push can leave with that credential now. `reason` becomes the `Answer.reason` of NOT_SENT.
 
-    Reasons: BadCredential (the secret can't be used), ProviderTokenExpired (see `provider_token`),
-    ConnectFailed, ConnectTimeout, TlsFailed (certificate, or no common protocol), NoHttp2 (the server didn't
-    choose h2), Closed (the credential was forgotten meanwhile).
+    Reasons: BadCredential (the secret can't be used), NoFile (this machine can't write the file that a certificate has
+    to be), ProviderTokenExpired (see `provider_token`), ConnectFailed, ConnectTimeout, TlsFailed (certificate, or no
+    common protocol), NoHttp2 (the server didn't choose h2), Closed (the credential was forgotten meanwhile).
     """
 
     def __init__(self, reason: str) -> None:
@@ -39,9 +39,12 @@ def connect_errors() -> Iterator[None]:
 def credential_errors() -> Iterator[None]:
     """What can go wrong with a key or certificate, as CannotSendError "BadCredential".
 
-    The cause is dropped: its message could quote the secret.
+    The cause is dropped: its message could quote the secret. That this machine can't write a file is no fault of the
+    credential: "NoFile".
     """
     try:
         yield
-    except (ValueError, TypeError, UnsupportedAlgorithm, OSError):
+    except (ValueError, TypeError, UnsupportedAlgorithm, ssl.SSLError):
         raise CannotSendError("BadCredential") from None
+    except OSError:
+        raise CannotSendError("NoFile") from None

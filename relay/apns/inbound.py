@@ -16,6 +16,7 @@ it (8.1).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -35,6 +36,8 @@ WEDGED_REASONS: Final = frozenset(
 )
 """Reasons after which Apple wants a new connection (with status 421: any reason)."""
 _MISDIRECTED: Final = 421
+_UNIQUE_ID: Final = re.compile(rb"[A-Za-z0-9-]{1,64}")
+"""It is stored as it is, so it is not just anything: PostgreSQL's JSON takes no NUL."""
 
 
 class Inbound:
@@ -204,5 +207,5 @@ def _status(fields: list[tuple[bytes, bytes]]) -> int:
 def _unique_id(fields: list[tuple[bytes, bytes]]) -> str | None:
     for name, value in fields:
         if name == b"apns-unique-id":
-            return value[:64].decode("ascii", "replace")
+            return value.decode() if _UNIQUE_ID.fullmatch(value) else None
     return None

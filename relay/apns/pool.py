@@ -9,7 +9,6 @@ as NOT_SENT.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import ssl
 import tempfile
@@ -30,8 +29,10 @@ from relay.apns.errors import CannotSendError, connect_errors, credential_errors
 from relay.apns.provider_token import ProviderToken
 from relay.apns.streams import not_sent
 from relay.core.sending import Credential, SendBatch
+from relay.telemetry.logs import get_logger
+from relay.telemetry.metrics import APNS_CONNECTS
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 BACKOFF_FIRST: Final = 0.5
 BACKOFF_MAX: Final = 15.0
@@ -55,6 +56,12 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
     return context
 
 
+def protocol_class(endpoint: Endpoint, timing: Timing) -> type[ApnsConnection]:
+    """What connections to that endpoint are made of: aioapns keeps host and port in the class."""
+    places = {"APNS_SERVER": endpoint.host, "APNS_PORT": endpoint.port, "timing": timing}
+    return type("ApnsConnection", (ApnsConnection,), places)
+
+
 class _Pool(APNsBaseConnectionPool):
     """What both kinds of pool have of ours; a mixin in front of aioapns's class."""
 
@@ -65,11 +72,7 @@ class _Pool(APNsBaseConnectionPool):
 
     def adopt(self, endpoint: Endpoint, timing: Timing) -> None:
         """Take our protocol class; aioapns's constructor has run."""
-        self.protocol_class = type(
-            "ApnsConnection",
-            (ApnsConnection,),
-            {"APNS_SERVER": endpoint.host, "APNS_PORT": endpoint.port, "timing": timing},
-        )
+        self.protocol_class = protocol_class(endpoint, timing)
         self.timing = timing
         self.closed = False
         self._connecting: asyncio.Task[ApnsConnection] | None = None
@@ -156,7 +159,7 @@ class _Pool(APNsBaseConnectionPool):
                         port=self.protocol_class.APNS_PORT,
                         ssl=self.ssl_context,
                     )
-                    _check_http2(transport)
+                    check_http2(transport)
                     await connection.opened()
         except BaseException:
             if connection is not None:
@@ -190,11 +193,13 @@ class _Pool(APNsBaseConnectionPool):
         try:
             connection = await self.create_connection()
         except CannotSendError as error:
+            APNS_CONNECTS.labels("failed").inc()
             self._failed_reason = error.reason
             self._retry_at = self.loop.time() + min(BACKOFF_FIRST * 2**self._failures, BACKOFF_MAX)
             self._failures = min(self._failures + 1, 10)
-            logger.warning("no connection to %s: %s", self.protocol_class.APNS_SERVER, error.reason)
+            logger.warning("no connection to APNs", host=self.protocol_class.APNS_SERVER, reason=error.reason)
             raise
+        APNS_CONNECTS.labels("opened").inc()
         self._failures = 0
         if self.closed:
             connection.close()
@@ -252,10 +257,7 @@ class CertificatePool(_Pool, APNsCertConnectionPool):
         timing: Timing,
         max_connections: int,
     ) -> None:
-        # OpenSSL would ask for a passphrase on the terminal.
-        if "ENCRYPTED" in credential.secret:
-            raise CannotSendError("BadCredential")
-        with credential_errors(), _private_file(credential.secret) as path:
+        with certificate_file(credential) as path:
             APNsCertConnectionPool.__init__(
                 self,
                 cert_file=path,
@@ -267,13 +269,20 @@ class CertificatePool(_Pool, APNsCertConnectionPool):
 
 
 @contextmanager
-def _private_file(text: str) -> Iterator[str]:
-    """A file only we can read, for as long as it takes: OpenSSL loads certificates from files alone."""
-    handle, path = tempfile.mkstemp(suffix=".pem")  # 0600
+def certificate_file(credential: Credential) -> Iterator[str]:
+    """A file only we can read, for as long as it takes: OpenSSL loads certificates from files alone.
+
+    Raises CannotSendError "BadCredential", also for what OpenSSL says of it.
+    """
+    if "ENCRYPTED" in credential.secret:  # OpenSSL would ask for a passphrase on the terminal
+        raise CannotSendError("BadCredential")
+    with credential_errors():
+        handle, path = tempfile.mkstemp(suffix=".pem")  # 0600
     try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-        yield path
+        with credential_errors():
+            with os.fdopen(handle, "w") as file:
+                file.write(credential.secret)
+            yield path
     finally:
         os.unlink(path)
 
@@ -285,8 +294,8 @@ def refuse(batches: Sequence[SendBatch], reason: str) -> None:
         batch.answers[:] = [answer] * len(batch)
 
 
-def _check_http2(transport: asyncio.BaseTransport) -> None:
-    """RFC 9113, 3.3: over TLS, HTTP/2 is what ALPN chose, or it is not spoken."""
+def check_http2(transport: asyncio.BaseTransport) -> None:
+    """RFC 9113, 3.3: over TLS, HTTP/2 is what ALPN chose, or it is not spoken. Raises CannotSendError."""
     tls = transport.get_extra_info("ssl_object")
     if tls is None or tls.selected_alpn_protocol() != "h2":
         raise CannotSendError("NoHttp2")

@@ -23,11 +23,14 @@ from jwt.algorithms import ECAlgorithm
 from jwt.utils import der_to_raw_signature
 
 from relay.apns.errors import CannotSendError, credential_errors
+from relay.telemetry.metrics import JWT_RENEWALS
 
 RENEW_AFTER: Final = 45 * 60
 """Seconds of age at which a token is replaced."""
 RENEW_AT_SOONEST: Final = 20 * 60
 """Seconds between two tokens of a key, at least."""
+_GRID: Final = 5 * 60
+"""Out of step, tokens are issued at multiples of this: nodes that renew one at about the same time make the same."""
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
 """Seconds without sending after a young token was called expired: the first time, doubling, and at most."""
@@ -66,18 +69,18 @@ class ProviderToken(AuthorizationHeaderProvider):
         """
         now = self._clock()
         age = now - self._issued_at
+        step = now - now % RENEW_AFTER
         if not self._header or age < 0:  # the clock was set back: nothing can be said about the age
-            self._issue(now - now % RENEW_AFTER)
+            self._issue(step)
         elif self._expired:
             if age >= RENEW_AT_SOONEST and now >= self._held_until:
-                self._issue(now)
+                self._issue(now - now % _GRID)
             elif now < self._pause_ends:
                 raise CannotSendError("ProviderTokenExpired")
             else:
                 self._expired = False
         elif age >= RENEW_AFTER and now >= self._held_until:
-            step = now - now % RENEW_AFTER
-            self._issue(step if step - self._issued_at >= RENEW_AT_SOONEST else now)
+            self._issue(step if step - self._issued_at >= RENEW_AT_SOONEST else now - now % _GRID)
         return self._header
 
     def invalidate(self, header: str) -> None:
@@ -99,6 +102,7 @@ class ProviderToken(AuthorizationHeaderProvider):
         self._issued_at = int(issued_at)
         claims = msgspec.json.encode({"iss": self._team_id, "iat": self._issued_at})
         token = _jws.encode(claims, self._key, algorithm="ES256", headers={"kid": self._key_id})
+        JWT_RENEWALS.inc()
         self._header = f"bearer {token}"
         self._expired = False
 

@@ -1,9 +1,10 @@
 """From a batch to the octets of its requests (RFC 7541; Apple, "Sending notification requests to APNs").
 
-All pushes of a batch share payload and headers; only `:path`, `apns-id` and perhaps the topic differ. So the
-HEADERS and DATA frames of a push are a `Shape`, made once per length of token and topic, with holes:
+All pushes of a batch share payload and headers; only `:path`, topic and `apns-id` differ. A store that signs each
+copy anew has nearly as many topics as copies. So the HEADERS and DATA frames of a push are a `Shape`, made once per
+length of token and topic, with holes:
 
-    head | stream id | before | token | between | apns-id | DATA head | stream id | payload
+    head | stream id | before | token | middle | topic | after | apns-id | DATA head | stream id | payload
 
 Every field is a literal: "never indexed" for what is secret (path with the device token, authorization),
 "without indexing" for the rest, static names only, no Huffman coding. We keep no dynamic table: the very
@@ -52,7 +53,12 @@ def indexed_name(pattern: int, index: int, value: bytes) -> bytes:
 
 def literal(name: bytes, value: bytes) -> bytes:
     """A literal field without indexing, name and value as they are (RFC 7541, 6.2.2)."""
-    return bytes((_PLAIN,)) + integer(len(name), 7) + name + integer(len(value), 7) + value
+    return _until_value(name, len(value)) + value
+
+
+def _until_value(name: bytes, size: int) -> bytes:
+    """A literal field without indexing, up to its value of `size` octets, which is left out."""
+    return bytes((_PLAIN,)) + integer(len(name), 7) + name + integer(size, 7)
 
 
 class Shape(NamedTuple):
@@ -60,13 +66,14 @@ class Shape(NamedTuple):
 
     head: bytes
     before: bytes
-    between: bytes
+    middle: bytes
+    after: bytes
     oversize: bool
     """The block is longer than a frame: `head` is of no use, CONTINUATION is needed."""
 
-    def block(self, token: bytes, apns_id: bytes) -> bytes:
+    def block(self, token: bytes, topic: bytes, apns_id: bytes) -> bytes:
         """The header block of one push."""
-        return self.before + token + self.between + apns_id
+        return self.before + token + self.middle + topic + self.after + apns_id
 
 
 class RequestEncoder:
@@ -77,14 +84,14 @@ class RequestEncoder:
 
     def __init__(self, authority: str) -> None:
         self._start = _POST_HTTPS + indexed_name(_PLAIN, _AUTHORITY, authority.encode("ascii"))
-        self._shapes: dict[tuple[PushHeaders, bytes, str, int, int], Shape] = {}
+        self._shapes: dict[tuple[PushHeaders, bytes, int, int, int], Shape] = {}
 
     def shape(
-        self, headers: PushHeaders, authorization: bytes, topic: str, token_size: int, apns_id_size: int
+        self, headers: PushHeaders, authorization: bytes, token_size: int, topic_size: int, apns_id_size: int
     ) -> Shape:
-        """The shape for device tokens and apns-ids of these lengths. `authorization` is b"" with a
+        """The shape for device tokens, topics and apns-ids of these lengths (bytes). `authorization` is b"" with a
         certificate."""
-        key = (headers, authorization, topic, token_size, apns_id_size)
+        key = (headers, authorization, token_size, topic_size, apns_id_size)
         found = self._shapes.get(key)
         if found is None:
             if len(self._shapes) >= _SHAPES_MAX:  # expirations and JWTs change: old shapes are of no use
@@ -93,25 +100,23 @@ class RequestEncoder:
         return found
 
     def _make(
-        self, headers: PushHeaders, authorization: bytes, topic: str, token_size: int, apns_id_size: int
+        self, headers: PushHeaders, authorization: bytes, token_size: int, topic_size: int, apns_id_size: int
     ) -> Shape:
         before = self._start + integer(_PATH, 4, _NEVER) + integer(len(_PREFIX) + token_size, 7) + _PREFIX
+        middle = indexed_name(_NEVER, _AUTHORIZATION, authorization) if authorization else b""
+        middle += _until_value(b"apns-topic", topic_size)
         fields = [
-            literal(b"apns-topic", topic.encode()),
             literal(b"apns-push-type", headers.push_type.encode()),
             literal(b"apns-priority", b"%d" % headers.priority),
         ]
-        if authorization:
-            fields.insert(0, indexed_name(_NEVER, _AUTHORIZATION, authorization))
         if headers.expiration is not None:
             fields.append(literal(b"apns-expiration", b"%d" % headers.expiration))
         if headers.collapse_id is not None:
             fields.append(literal(b"apns-collapse-id", headers.collapse_id.encode()))
-        fields.append(bytes((_PLAIN,)) + integer(7, 7) + b"apns-id" + integer(apns_id_size, 7))
-        between = b"".join(fields)
-        size = len(before) + token_size + len(between) + apns_id_size
+        after = b"".join(fields) + _until_value(b"apns-id", apns_id_size)
+        size = len(before) + token_size + len(middle) + topic_size + len(after) + apns_id_size
         head = size.to_bytes(3, "big")[-3:] + bytes((frames.HEADERS, frames.END_HEADERS))
-        return Shape(head, before, between, size > frames.FRAME_MAX)
+        return Shape(head, before, middle, after, size > frames.FRAME_MAX)
 
 
 def encode(
@@ -126,25 +131,24 @@ def encode(
     payload, headers = batch.payload, batch.headers
     data_head = len(payload).to_bytes(3, "big") + bytes((frames.DATA, frames.END_STREAM))
     out = []
-    topic, token_size, apns_id_size = None, -1, -1
-    oversize, head, before, between = False, b"", b"", b""
-    known: dict[tuple[str, int, int], Shape] = {}  # the encoder's, without what is the same for all of these
+    token_size, topic_size, apns_id_size = -1, -1, -1
+    oversize, head, before, middle, after = False, b"", b"", b"", b""
     for at in range(start, stop):
         token = tokens[at].encode()
+        topic = topics[at].encode()
         apns_id = apns_ids[at].encode()
-        if topics[at] != topic or len(token) != token_size or len(apns_id) != apns_id_size:
-            key = topic, token_size, apns_id_size = topics[at], len(token), len(apns_id)
-            shape = known.get(key)
-            if shape is None:
-                shape = known[key] = encoder.shape(headers, authorization, *key)
-            head, before, between, oversize = shape
+        if len(topic) != topic_size or len(token) != token_size or len(apns_id) != apns_id_size:
+            token_size, topic_size, apns_id_size = len(token), len(topic), len(apns_id)
+            shape = encoder.shape(headers, authorization, token_size, topic_size, apns_id_size)
+            head, before, middle, after, oversize = shape
         sid = stream_id.to_bytes(4, "big")
         if oversize:
-            block = before + token + between + apns_id
+            block = before + token + middle + topic + after + apns_id
             out.append(frames.headers(stream_id, block) + data_head + sid + payload)
         else:
             out.append(
-                b"%b%b%b%b%b%b%b%b%b" % (head, sid, before, token, between, apns_id, data_head, sid, payload)
+                b"%b%b%b%b%b%b%b%b%b%b%b"
+                % (head, sid, before, token, middle, topic, after, apns_id, data_head, sid, payload)
             )
         stream_id += 2
     return out
@@ -153,6 +157,7 @@ def encode(
 def encode_block(encoder: RequestEncoder, batch: SendBatch, authorization: bytes, index: int) -> bytes:
     """The header block of one push."""
     token = batch.device_tokens[index].encode()
+    topic = batch.topics[index].encode()
     apns_id = batch.apns_ids[index].encode()
-    shape = encoder.shape(batch.headers, authorization, batch.topics[index], len(token), len(apns_id))
-    return shape.block(token, apns_id)
+    shape = encoder.shape(batch.headers, authorization, len(token), len(topic), len(apns_id))
+    return shape.block(token, topic, apns_id)

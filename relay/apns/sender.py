@@ -11,6 +11,7 @@ from typing import Final
 from relay.apns.connection import Timing
 from relay.apns.errors import CannotSendError
 from relay.apns.pool import CertificatePool, Endpoint, KeyPool, refuse, tls_context
+from relay.apns.provider_token import ProviderToken
 from relay.core.sending import Credential, Environment, SendBatch
 
 APPLE: Final[Mapping[Environment, Endpoint]] = {
@@ -63,6 +64,19 @@ class ApnsSender:
         found = self._pools.pop(credential_id, None)
         if found is not None:
             await found[1].aclose("CredentialForgotten")
+
+    def provider(self, credential: Credential) -> ProviderToken | None:
+        """What makes the JWTs of that credential; None for a certificate. Raises CannotSendError.
+
+        Whoever else talks to Apple with it shares this one: Apple wants one JWT of a key at a time.
+        """
+        return self._pool(credential).provider
+
+    @property
+    def usage(self) -> tuple[int, int]:
+        """(connections, streams): those that are open."""
+        connections = [one for _, pool in self._pools.values() for one in pool.connections]
+        return len(connections), sum(one.streams for one in connections)
 
     async def aclose(self) -> None:
         """Close all connections in order; pushes submitted from now on end as NOT_SENT."""

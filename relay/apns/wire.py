@@ -130,6 +130,11 @@ class Wire:
         return len(self._streams.open)
 
     @property
+    def granted(self) -> int | None:
+        """Streams at once that the server's SETTINGS name; None if they name no number."""
+        return self._granted
+
+    @property
     def capacity(self) -> int:
         """Streams allowed at once, now."""
         if self._granted is not None:

@@ -14,7 +14,7 @@ from relay.store import queue
 from relay.store.database import Database
 
 _AGE, _AGE_FULL = 5.0, 1.0
-"""Seconds for which a count is good, and that of an app which is full: to be told again when it is not."""
+"""Seconds for which a count is good, and that of an app which is full: then one push is let in, and counted with."""
 
 
 @dataclass(slots=True)
@@ -35,10 +35,13 @@ class Backlog:
     def check(self, app_id: str, now: float) -> None:
         """Raises Unavailable if the queue of that app is full."""
         app = self._apps.get(app_id)
-        if app is not None and app.counted + app.since >= self._limit and now - app.counted_at < _AGE_FULL:
+        if app is None or app.counted + app.since < self._limit:
+            return
+        if now - app.counted_at < _AGE_FULL:
             raise Unavailable(
                 "Too many pushes of this app wait to be sent; nothing was stored.", retry_after=5
             )
+        app.counted_at = now  # the others are refused until this one's commit has counted
 
     def stored(self, batches: Mapping[str, int], now: float) -> list[str]:
         """Note how many batches of each app were stored a moment ago. Returns the apps to be counted anew."""

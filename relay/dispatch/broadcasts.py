@@ -4,26 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from relay.core.clock import Clock
 from relay.dispatch.turns import Turns
-from relay.store import broadcasts
+from relay.store import broadcasts, outbox
 from relay.store.database import Database
+from relay.telemetry import counts
 
 _PIECE = 20
-"""So many batches are cut in one transaction."""
+"""So many batches are cut in one transaction, at most."""
+_DUE = 200
+"""While so many batches of an app are due, no more are cut: what waits beyond them is one row a broadcast. To work them
+off takes longer than `poll`, so dispatch does not wait for the next look."""
 
 
 class Broadcaster:
     """Cuts broadcasts into batches for whoever dispatches them. `on_cut` is called after each piece.
 
-    Broadcasts take turns, piece by piece; several nodes cut different ones. What a node was cutting when it died is
-    rolled back, and the next one begins that piece again.
+    Apps take turns, piece by piece, each with its oldest broadcast; several nodes cut different ones. What a node was
+    cutting when it died is rolled back, and the next one begins that piece again. `queue_limit`: batches of one app
+    that may wait.
     """
 
     def __init__(
-        self, database: Database, *, batch_size: int, poll: float, on_cut: Callable[[], None]
+        self,
+        database: Database,
+        clock: Clock,
+        *,
+        batch_size: int,
+        queue_limit: int,
+        poll: float,
+        on_cut: Callable[[], None],
     ) -> None:
         self._database = database
+        self._clock = clock
         self._batch_size = batch_size
+        self._queue_limit = queue_limit
+        self._last_app = ""
         self._on_cut = on_cut
         self._turns = Turns("the broadcasts cannot be read", self._cut, poll)
 
@@ -36,8 +52,20 @@ class Broadcaster:
         await self._turns.run()
 
     async def _cut(self) -> bool:
-        async with self._database.connection() as connection:
-            found = await broadcasts.cut(connection, _PIECE * self._batch_size, self._batch_size)
-        if found is not None:
+        async with self._database.transaction() as connection:
+            piece = await broadcasts.cut(
+                connection,
+                _PIECE * self._batch_size,
+                self._batch_size,
+                self._clock.now(),
+                after_app=self._last_app,
+                due_limit=_DUE,
+                queue_limit=self._queue_limit,
+            )
+            if piece is not None and piece.last:  # perhaps all of it has been sent
+                await outbox.tell_completed(connection, [(piece.app_id, piece.push_id)], self._clock.now())
+        if piece is not None:
+            self._last_app = piece.app_id
+            counts.targets(piece.targets)
             self._on_cut()
-        return found is not None
+        return piece is not None

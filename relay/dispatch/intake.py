@@ -1,7 +1,8 @@
 """Group commit: requests that arrive together are routed by one query and stored by one statement.
 
 Each caller gets its answer only after that commit. While one group commits, the next gathers; up to `groups` are on
-their way at once, because most of a commit is waiting for the disk.
+their way at once, because most of a commit is waiting for the disk. Requests to many destinations take long, so they
+wait in a line of their own, and one group of them at most is on its way: the others are for everybody else.
 """
 
 from __future__ import annotations
@@ -9,23 +10,66 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
+from contextvars import Context
 from typing import Protocol
 
-from relay.core.accepting import Accepted, PushRequest
-from relay.core.routing import ClaimedBatch, Group, Route, group, route
+from relay.core.accepting import Accepted, PushRequest, accepted
+from relay.core.routing import ClaimedBatch, Group, Route, group
+from relay.dispatch import following
 from relay.dispatch.backlog import Backlog
-from relay.errors import RelayError, Unavailable
-from relay.store import pushes
-from relay.store.database import Database
+from relay.errors import Invalid, RelayError, Unavailable, describe
+from relay.store import audit, outbox, pushes
+from relay.store.audit import Action, Actor, Entry
+from relay.store.database import Connection, Database
+from relay.telemetry import counts
+from relay.telemetry.logs import get_logger
+from relay.telemetry.metrics import GROUP_SIZE
+from relay.telemetry.traces import NO_TRACES, Traces
 
+_log = get_logger(__name__)
+_NO_SPAN = contextlib.nullcontext()
 _MAX_GROUP = 500
 _MAX_HANDED_OVER = pushes.BULK
 """A push to more installations than this goes through the queue; its copies are not kept in memory."""
 _MAX_DESTINATIONS = 50_000
+_LARGE = 2000
+"""A request to more destinations than this waits in the other line."""
 _MAX_WAITING = 10_000
-_MAX_WAITING_DESTINATIONS = 500_000
-"""What may wait for a commit. It is in memory only, and whoever is refused can ask again."""
+_MAX_WAITING_DESTINATIONS = 250_000
+"""What may wait for a commit, in each line. It is in memory only, and whoever is refused can ask again."""
+_GROUP_SIZE = GROUP_SIZE.labels("intake")
+
+
+class _Line:
+    """Requests that wait for a commit, first come, first served."""
+
+    def __init__(self) -> None:
+        self._requests: deque[tuple[PushRequest, asyncio.Future[Accepted | None]]] = deque()
+        self._destinations = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._requests)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._requests) >= _MAX_WAITING or self._destinations >= _MAX_WAITING_DESTINATIONS
+
+    def append(
+        self, request: PushRequest, future: asyncio.Future[Accepted | None], destinations: int
+    ) -> None:
+        self._requests.append((request, future))
+        self._destinations += destinations
+
+    def take(self) -> list[tuple[PushRequest, asyncio.Future[Accepted | None]]]:
+        """As many as go into one commit, from the front."""
+        group: list[tuple[PushRequest, asyncio.Future[Accepted | None]]] = []
+        destinations = 0
+        while self._requests and len(group) < _MAX_GROUP and destinations < _MAX_DESTINATIONS:
+            group.append(self._requests.popleft())
+            destinations += _destinations(group[-1][0])
+        self._destinations -= destinations
+        return group
 
 
 class Outlet(Protocol):
@@ -43,6 +87,7 @@ class Intake:
 
     The hand-over saves a claim and a query. The batch is in the queue all the same, under the node's lease, so if
     the node dies another sends it. `on_queued` is called after something was stored that was not handed over.
+    `groups`: commits at once, two at least.
     """
 
     def __init__(
@@ -55,6 +100,7 @@ class Intake:
         *,
         batch_size: int,
         groups: int = 2,
+        traces: Traces = NO_TRACES,
     ) -> None:
         self._database = database
         self._outlet = outlet
@@ -63,24 +109,34 @@ class Intake:
         self._backlog = backlog
         self._batch_size = batch_size
         self._groups = groups
-        self._waiting: deque[tuple[PushRequest, asyncio.Future[Accepted]]] = deque()
-        self._waiting_destinations = 0
+        self._traces = traces
+        self._usual, self._large = _Line(), _Line()
         self._committing: set[asyncio.Task[None]] = set()
+        self._committing_large: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def accept(self, request: PushRequest) -> Accepted:
-        """Store one push with others that arrive now. Raises Unavailable if it could not be stored."""
+    async def accept(self, request: PushRequest) -> Accepted | None:
+        """Store one push with others that arrive now.
+
+        None: its Idempotency-Key was used before, and nothing was stored. Raises Unavailable if it could not be
+        stored, and Invalid if it has no recipients.
+        """
         if self._closed:
             raise Unavailable("The relay is shutting down.")
         loop = asyncio.get_running_loop()
         self._backlog.check(request.app_id, loop.time())
-        if len(self._waiting) >= _MAX_WAITING or self._waiting_destinations >= _MAX_WAITING_DESTINATIONS:
+        destinations = _destinations(request)
+        line = self._large if destinations > _LARGE else self._usual
+        if line.is_full:
             raise Unavailable("The relay is busy; nothing was stored.")
-        future: asyncio.Future[Accepted] = loop.create_future()
-        self._waiting.append((request, future))
-        self._waiting_destinations += _destinations(request)
+        future: asyncio.Future[Accepted | None] = loop.create_future()
+        line.append(request, future, destinations)
         self._start_groups()
-        return await future
+        with self._traces.push(request.push_id) if self._traces.on else _NO_SPAN:
+            accepted = await future
+        if accepted is not None and following.is_followed():
+            following.accepted(request)
+        return accepted
 
     async def aclose(self) -> None:
         """Accept nothing more; return when everything accepted is committed."""
@@ -89,19 +145,38 @@ class Intake:
             await asyncio.wait(self._committing)
 
     def _start_groups(self) -> None:
-        if self._waiting and len(self._committing) < self._groups:
-            task = asyncio.create_task(self._commit_group())
-            self._committing.add(task)
-            task.add_done_callback(self._group_done)
+        if len(self._committing) >= self._groups:
+            return
+        if self._large and self._committing_large is None:
+            self._committing_large = self._start_group(self._large)
+        elif self._usual:
+            self._start_group(self._usual)
+
+    def _start_group(self, line: _Line) -> asyncio.Task[None]:
+        # In a context of its own: what is done for many belongs to no request, nor what comes of it.
+        task = asyncio.create_task(self._commit_group(line), context=Context())
+        self._committing.add(task)
+        task.add_done_callback(self._group_done)
+        return task
 
     def _group_done(self, task: asyncio.Task[None]) -> None:
         self._committing.discard(task)
+        if task is self._committing_large:
+            self._committing_large = None
         self._start_groups()
 
-    async def _commit_group(self) -> None:
-        group = self._take()
+    async def _commit_group(self, line: _Line) -> None:
+        group = line.take()
+        if not group:  # another that began in the same moment has them
+            return
         try:
-            answers = await self._commit([request for request, _ in group])
+            requests = [request for request, _ in group]
+            with (
+                self._traces.work("store pushes", (one.push_id for one in requests))
+                if self._traces.on
+                else _NO_SPAN
+            ):
+                ends, batches = await self._commit(requests)
         except RelayError as error:
             for _, future in group:
                 if not future.done():
@@ -112,52 +187,84 @@ class Intake:
                     future.set_exception(Unavailable("The push could not be stored."))
             if not isinstance(error, Exception):
                 raise
+            _log.error("pushes could not be stored", pushes=len(group), error=describe(error))
         else:
-            for (_, future), accepted in zip(group, answers, strict=True):
-                if not future.done():  # the caller may have gone away; its push is stored all the same
-                    future.set_result(accepted)
-            await self._note(request.app_id for request, _ in group)
+            for (_, future), end in zip(group, ends, strict=True):
+                if future.done():  # the caller has gone away; its push is stored all the same
+                    continue
+                if isinstance(end, Invalid):
+                    future.set_exception(end)
+                else:
+                    future.set_result(end)
+            await self._note(batches)
 
-    def _take(self) -> list[tuple[PushRequest, asyncio.Future[Accepted]]]:
-        group: list[tuple[PushRequest, asyncio.Future[Accepted]]] = []
-        destinations = 0
-        while self._waiting and len(group) < _MAX_GROUP and destinations < _MAX_DESTINATIONS:
-            group.append(self._waiting.popleft())
-            destinations += _destinations(group[-1][0])
-        self._waiting_destinations -= destinations
-        return group
-
-    async def _note(self, app_ids: Iterable[str]) -> None:
+    async def _note(self, batches: Mapping[str, int]) -> None:
         """Nobody waits for this, and if it fails the next commit does it."""
         now = asyncio.get_running_loop().time()
-        stale = self._backlog.stored(Counter(app_ids), now)
+        stale = self._backlog.stored(batches, now)
         if stale:
             with contextlib.suppress(RelayError):
                 await self._backlog.count(self._database, stale, now)
 
-    async def _commit(self, requests: list[PushRequest]) -> list[Accepted]:
+    async def _commit(
+        self, requests: list[PushRequest]
+    ) -> tuple[list[Accepted | Invalid | None], Counter[str]]:
+        """What becomes of each: None where the key was used before, and nothing is stored.
+
+        Also how many batches were stored by app_id; a broadcast, which is cut later, counts as one.
+        """
         async with self._database.connection() as connection:
-            reached = await pushes.reach(connection, requests)
-            routes = [
-                route(request.customers, request.devices, copies, listed_only=request.debug)
-                for request, copies in zip(requests, reached, strict=True)
+            found = await pushes.routes(connection, requests)
+            routes = [made for made in found if isinstance(made, Route)]
+            routed = [
+                request for request, made in zip(requests, found, strict=True) if isinstance(made, Route)
             ]
+            answers = [_accepted(request, made) for request, made in zip(routed, routes, strict=True)]
             leases = self._leases(routes)
-            batches = await pushes.insert(
-                connection, requests, routes, leases, self._batch_size, self._batch_id
-            )
-        handed_over = self._hand_over(routes, leases, batches)
-        if handed_over < sum(map(len, batches)) or any(request.everyone for request in requests):
+            stored = await self._insert(connection, routed, routes, leases, answers)
+        if following.is_followed():
+            following.stored(routed, routes, stored)
+        handed_over = self._hand_over(routes, leases, stored)
+        if handed_over < sum(map(len, filter(None, stored))) or any(request.everyone for request in routed):
             self._on_queued()
-        return [
-            Accepted(
-                request.push_id,
-                None if request.everyone else len(made.copies),
-                None if request.everyone else made.skipped,
-                [*request.warnings, *made.warnings],
-            )
+        batches: Counter[str] = Counter()
+        for request, own in zip(routed, stored, strict=True):
+            if own is not None:
+                batches[request.app_id] += len(own) or 1
+        _count(routed, routes, stored)
+        ends = iter([None if own is None else answer for answer, own in zip(answers, stored, strict=True)])
+        return [made if isinstance(made, Invalid) else next(ends) for made in found], batches
+
+    async def _insert(
+        self,
+        connection: Connection,
+        requests: list[PushRequest],
+        routes: list[Route],
+        leases: list[pushes.Lease | None],
+        answers: list[Accepted],
+    ) -> list[list[ClaimedBatch] | None]:
+        """Store pushes. Those that reach nobody are completed with that, and who wants to know is told with it."""
+        completed = {
+            request.app_id
             for request, made in zip(requests, routes, strict=True)
-        ]
+            if not (made.copies or request.everyone)
+        }
+        told = await outbox.told_apps(connection, completed) if completed else set()
+        by_hand = any(request.sent_by for request in requests)
+        async with connection.transaction() if told or by_hand else contextlib.nullcontext():
+            stored = await pushes.insert(
+                connection, requests, routes, leases, self._batch_size, self._batch_id, answers
+            )
+            if told:
+                ended = [
+                    (request.app_id, request.push_id)
+                    for request, own in zip(requests, stored, strict=True)
+                    if request.app_id in told and own is not None and not (own or request.everyone)
+                ]
+                await outbox.tell_completed(connection, ended, requests[0].accepted_at)
+            if by_hand:
+                await _log_sent(connection, requests, stored)
+        return stored
 
     def _leases(self, routes: list[Route]) -> list[pushes.Lease | None]:
         """For the pushes that are handed over, as far as there is room for all of them together."""
@@ -172,13 +279,16 @@ class Intake:
         return leases
 
     def _hand_over(
-        self, routes: list[Route], leases: list[pushes.Lease | None], stored: list[list[ClaimedBatch]]
+        self,
+        routes: list[Route],
+        leases: list[pushes.Lease | None],
+        stored: list[list[ClaimedBatch] | None],
     ) -> int:
         """Returns the number of batches that the outlet took."""
         batches: list[ClaimedBatch] = []
         groups: list[list[Group]] = []
         for made, lease, own in zip(routes, leases, stored, strict=True):
-            if lease is not None:
+            if lease is not None and own is not None:
                 batches += own
                 groups.extend(group(made.copies[number] for number in batch.installations) for batch in own)
         if batches:
@@ -186,5 +296,43 @@ class Intake:
         return len(batches)
 
 
+def _count(requests: list[PushRequest], routes: list[Route], stored: list[list[ClaimedBatch] | None]) -> None:
+    """What a commit stored. Targets of broadcasts are counted when these are cut."""
+    broadcasts = pushes = targets = 0
+    for request, made, own in zip(requests, routes, stored, strict=True):
+        if own is None:
+            continue
+        if request.everyone:
+            broadcasts += 1
+        else:
+            pushes += 1
+            targets += len(made.copies)
+    _GROUP_SIZE.observe(len(requests))
+    counts.accepted(pushes, "push")
+    counts.targets(targets)
+    if broadcasts:
+        counts.accepted(broadcasts, "broadcast")
+
+
+async def _log_sent(
+    connection: Connection, requests: list[PushRequest], stored: list[list[ClaimedBatch] | None]
+) -> None:
+    """The audit entries of what was sent from the console. These are few: somebody pressed a button for each."""
+    for request, own in zip(requests, stored, strict=True):
+        if request.sent_by is not None and own is not None:
+            detail = {"app_id": request.app_id, "everyone": str(request.everyone).lower()}
+            entry = Entry(Action.PUSH_SENT_FROM_CONSOLE, str(request.push_id), request.sent_by, detail)
+            await audit.write(connection, Actor("publisher", request.token_id), request.accepted_at, entry)
+
+
+def _accepted(request: PushRequest, made: Route) -> Accepted:
+    return accepted(
+        request.push_id,
+        None if request.everyone else len(made.copies),
+        None if request.everyone else made.skipped,
+        [*request.warnings, *made.warnings],
+    )
+
+
 def _destinations(request: PushRequest) -> int:
-    return len(request.customers) + len(request.devices)
+    return len(request.customers) + len(request.devices) + len(request.addresses)

@@ -1,7 +1,9 @@
 """Lanes: what is on its way with each credential. One that is slow or stuck holds up no other.
 
-A lane that moves may hold nearly everything that can be in flight: it makes room again in a moment. One from which no
-answer has come for a while gets a quarter of that; what does not fit goes back to the queue and waits there.
+A lane that moves may hold three quarters of what can be in flight: it makes room again in a moment. One from which no
+answer has come for a while gets a quarter of that. And no lane grows beyond three times what all of them leave free
+(dynamic thresholds, Choudhury and Hahne 1998), so several that are stuck leave room as well. What does not fit goes
+back to the queue and waits there.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from relay.core.routing import Leg
 
 STUCK = timedelta(seconds=2)
 """Without an answer for so long, a lane counts as stuck."""
+_SHARE = 3
+_PAUSE, _LONGEST_PAUSE = timedelta(seconds=1), timedelta(seconds=5)
 
 
 @dataclass(slots=True)
@@ -24,14 +28,19 @@ class _Lane:
 
 
 class Lanes:
-    """Counts installations by credential id. `limit`: how many a lane that moves may hold."""
+    """Counts installations by credential id, of which `room` may be in flight."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._limit = room // 4 * 3
+        self._total = 0
         self._lanes: dict[int, _Lane] = defaultdict(_Lane)
 
     def admit(self, credential_id: int, legs: Sequence[Leg], now: datetime) -> tuple[list[Leg], list[Leg]]:
-        """The legs that may leave now, which are counted as of now, and those that have to wait."""
+        """The legs that may leave now, which are counted as of now, and those that have to wait.
+
+        A lane that is empty takes a leg of any size.
+        """
         lane = self._lanes[credential_id]
         if not lane.size or lane.moved_at is None:
             lane.moved_at = now
@@ -39,12 +48,18 @@ class Lanes:
         admitted: list[Leg] = []
         waiting: list[Leg] = []
         for leg in legs:
-            if not lane.size or lane.size + len(leg) <= limit:
-                lane.size += len(leg)
+            size, total = lane.size + len(leg), self._total + len(leg)
+            if not lane.size or size <= min(limit, _SHARE * (self._room - total)):
+                lane.size, self._total = size, total
                 admitted.append(leg)
             else:
                 waiting.append(leg)
         return admitted, waiting
+
+    def pause(self, credential_id: int, now: datetime) -> timedelta:
+        """How long what has to wait should wait: the longer a lane is stuck, the longer."""
+        moved_at = self._lanes[credential_id].moved_at or now
+        return min(max(_PAUSE, (now - moved_at) / 2), _LONGEST_PAUSE)
 
     def moved(self, credential_id: int, now: datetime) -> None:
         """Answers have come."""
@@ -54,5 +69,6 @@ class Lanes:
         """So many installations have ended, in whatever way."""
         lane = self._lanes[credential_id]
         lane.size -= size
+        self._total -= size
         if not lane.size:
             del self._lanes[credential_id]

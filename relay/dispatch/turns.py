@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 
 from relay.errors import describe
+from relay.telemetry.logs import get_logger
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class Turns:
@@ -44,7 +44,7 @@ class Turns:
                 try:
                     found = await self._turn()
                 except Exception as error:
-                    _log.warning("%s: %s", self._what, describe(error))
+                    _log.warning(self._what, error=describe(error))
                     await asyncio.sleep(self._poll)
                     continue
                 if not found:

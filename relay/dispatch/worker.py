@@ -7,7 +7,7 @@ refused holds up no other. What a lane has finished is settled while the rest of
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,58 +15,82 @@ from uuid import UUID
 
 from relay.config import Dispatch
 from relay.core.clock import Clock
-from relay.core.push_types import PUSH_TYPES
 from relay.core.retry import Backoff
 from relay.core.routing import ClaimedBatch, Group, Leg, Plan, plan
 from relay.core.sending import Credential, Environment, SendBatch, Sender
+from relay.dispatch import following
+from relay.dispatch.book import FreshBook
 from relay.dispatch.judging import Judge, Judged
 from relay.dispatch.lanes import Lanes
 from relay.dispatch.settling import Settler
 from relay.dispatch.simulation import simulate
 from relay.dispatch.turns import Turns
 from relay.errors import RelayError, Unavailable, describe
-from relay.store import queue
-from relay.store.credentials import NO_CREDENTIAL, CredentialBook, Credentials
+from relay.store import outbox, queue
+from relay.store.credentials import NO_CREDENTIAL, CredentialBook
 from relay.store.database import Database
 from relay.store.pushes import Lease
 from relay.store.queue import Again, Outcome
+from relay.telemetry.logs import get_logger
+from relay.telemetry.metrics import APNS_SECONDS
+from relay.telemetry.traces import NO_TRACES, Traces
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _CLAIM_SMALL = 500
 _INTERNAL = "InternalError"
 """The reason of an outcome that a fault of ours prevented."""
-_BOOK_AGE = timedelta(seconds=1)
-_HOLD_PAUSE = timedelta(seconds=1)
+_FEW = 100
+_SMALL_SEND, _BULK_SEND = APNS_SECONDS.labels("small"), APNS_SECONDS.labels("bulk")
+"""How long sends take: those of up to `_FEW` pushes, and larger ones."""
+_PAUSE = timedelta(seconds=1)
+"""How long what could not be resolved waits."""
 
 
 class Dispatcher:
-    """Works off the queue with this node's lease `owner`. `spread` gives random numbers from 0 to 1."""
+    """Works off the queue with this node's lease `owner`. `spread` gives random numbers from 0 to 1.
+
+    `on_ended` is called with batches that have ended, when that is written; `on_told` after something was written that
+    a publisher may want to know of.
+    """
 
     def __init__(
         self,
         database: Database,
-        credentials: Credentials,
+        book: FreshBook,
         sender: Sender,
         clock: Clock,
         settings: Dispatch,
         owner: UUID,
         batch_id: Callable[[], int],
         spread: Callable[[], float],
+        on_ended: Callable[[Sequence[ClaimedBatch]], None],
+        on_told: Callable[[], None],
+        traces: Traces = NO_TRACES,
     ) -> None:
         self._database = database
-        self._credentials = credentials
+        self._book = book
         self._sender = sender
         self._clock = clock
         self._settings = settings
         self._owner = owner
         self._judge = Judge(Backoff(settings.retry_first, settings.retry_longest), spread)
-        self._settler = Settler(database, owner, clock, batch_id, lease=settings.lease, wake_at=self._wake_at)
+        self._settler = Settler(
+            database,
+            owner,
+            clock,
+            batch_id,
+            lease=settings.lease,
+            wake_at=self._wake_at,
+            on_ended=on_ended,
+            on_told=on_told,
+            traces=traces,
+        )
+        self._traces = traces
         self._turns = Turns("the queue cannot be read", self._claim, settings.poll)
-        self._book = CredentialBook((), ())
-        self._book_read: datetime | None = None
+        self._known = CredentialBook((), ())
         self._bulk_limit = settings.in_flight // 4 * 3
         """Bulk batches are claimed up to here; the rest of `in_flight` is for small ones."""
-        self._lanes = Lanes(self._bulk_limit)
+        self._lanes = Lanes(settings.in_flight)
         self._tasks: set[asyncio.Task[None]] = set()
         self._full = False
         """Whether there was no room for the last claim."""
@@ -84,6 +108,11 @@ class Dispatcher:
     def wake(self) -> None:
         """There may be work."""
         self._turns.wake()
+
+    @property
+    def in_flight(self) -> int:
+        """Pushes whose outcome is not written yet."""
+        return self._settler.in_flight
 
     async def aclose(self, patience: float) -> None:
         """Claim nothing more, let what is in flight end, hand back the rest: within `patience` seconds."""
@@ -118,7 +147,7 @@ class Dispatcher:
             try:
                 await self._settler.keep_leases()
             except Exception as error:  # there is time for another try before they end
-                _log.warning("the leases could not be extended: %s", describe(error))
+                _log.warning("the leases could not be extended", error=describe(error))
 
     # --- what the intake of this node hands over ---
 
@@ -129,7 +158,12 @@ class Dispatcher:
         return Lease(self._owner, self._clock.now() + timedelta(seconds=self._settings.lease))
 
     def take(self, batches: list[ClaimedBatch], groups: list[list[Group]]) -> None:
-        """Send batches that were stored under this node's lease; `groups` are their copies."""
+        """Send batches that were stored under this node's lease; `groups` are their copies.
+
+        At the end nobody would write what became of them: then they are handed back, or due when the lease ends.
+        """
+        if not self._turns.running:
+            return
         self._settler.open(batches)  # all are new: they were stored a moment ago
         self._start(self._dispatch(batches, groups), batches)
 
@@ -164,43 +198,63 @@ class Dispatcher:
         try:
             await work
         except Exception as error:
-            _log.error("%d batches come back when their lease ends: %s", len(batches), describe(error))
+            _log.error("batches come back when their lease ends", batches=len(batches), error=describe(error))
             self._settler.abandon(batches)
 
     async def _dispatch(self, batches: list[ClaimedBatch], groups: list[list[Group]] | None) -> None:
         now = self._clock.now()
-        if groups is None and any(batch.expires_at <= now for batch in batches):
-            self._settle_expired([batch for batch in batches if batch.expires_at <= now])
-            batches = [batch for batch in batches if batch.expires_at > now]
         try:
+            if groups is None:
+                batches = await self._end_unsent(batches, now)
             made = await self._resolve(batches, groups)
+            simulated = [simulate(leg, self._judge, now) for leg in made.simulated]
         except Unavailable:  # written when the database is back: sooner than when the leases end
-            self._put_back(((batch, batch.installations) for batch in batches), now)
+            for batch in batches:
+                # Who wants to know is not known now; and if it was cancelled meanwhile, that ends it.
+                batch.told = True
+            self._put_back(((batch, batch.installations) for batch in batches), now + _PAUSE)
+            return
+        except Exception as error:
+            if len(batches) == 1:
+                raise
+            _log.error("batches are sent one by one", batches=len(batches), error=describe(error))
+            for number, batch in enumerate(batches):  # perhaps one is of a newer node, which knows more
+                await self._guard(self._dispatch([batch], groups and [groups[number]]), [batch])
             return
         for batch, ids in made.tokenless:
             self._settler.add(Judged([Outcome(batch, "unregistered", 0, "NoDeviceToken", ids)]))
         for batch, credential_id, ids in made.held:
             self._settler.add(Judged(again=[self._judge.hold(batch, credential_id, ids, now)]))
-        for leg in made.simulated:
-            self._settler.add(simulate(leg, self._judge, now))
+        for judged in simulated:
+            self._settler.add(judged)
         for credential_id, legs in made.lanes.items():
             credential = legs[0].credential
             assert credential is not None  # plan() puts a leg into a lane for its credential
             admitted, waiting = self._lanes.admit(credential_id, legs, now)
-            self._put_back(((leg.batch, leg.installations) for leg in waiting), now)
+            if waiting:
+                due = now + self._lanes.pause(credential_id, now)
+                self._put_back(((leg.batch, leg.installations) for leg in waiting), due)
             if admitted:
                 self._start(self._send(credential, admitted), [leg.batch for leg in admitted])
 
-    def _settle_expired(self, batches: list[ClaimedBatch]) -> None:
-        for batch in batches:
-            self._settler.add(
-                Judged([Outcome(batch, "expired", 0, batch.last_reason or "Expired", batch.installations)])
-            )
+    async def _end_unsent(self, batches: list[ClaimedBatch], now: datetime) -> list[ClaimedBatch]:
+        """Settle what was cancelled and what has expired; returns what is to be sent. Raises Unavailable."""
+        ended = [batch for batch in batches if batch.cancelled or batch.expires_at <= now]
+        if not ended:
+            return batches
+        async with self._database.connection() as connection:
+            _note_told(ended, await outbox.told_apps(connection, {batch.app_id for batch in ended}))
+        for batch in ended:
+            outcome, reason = "expired", batch.last_reason or "Expired"
+            if batch.cancelled:
+                outcome, reason = "cancelled", "Cancelled"
+            self._settler.add(Judged([Outcome(batch, outcome, 0, reason, batch.installations)]))
+        return [batch for batch in batches if not (batch.cancelled or batch.expires_at <= now)]
 
-    def _put_back(self, parts: Iterable[tuple[ClaimedBatch, Sequence[int]]], now: datetime) -> None:
+    def _put_back(self, parts: Iterable[tuple[ClaimedBatch, Sequence[int]]], due: datetime) -> None:
         """Back to the queue, as if nothing had been tried: these installations of these batches."""
         for batch, installations in parts:
-            again = Again(batch, batch.attempt, now + _HOLD_PAUSE, None, batch.last_reason, installations)
+            again = Again(batch, batch.attempt, due, None, batch.last_reason, installations)
             self._settler.add(Judged(again=[again]))
 
     async def _resolve(self, batches: list[ClaimedBatch], groups: list[list[Group]] | None) -> Plan:
@@ -209,41 +263,46 @@ class Dispatcher:
         await self._read_book()
         async with self._database.connection() as connection:
             if groups is None:
-                kinds = [PUSH_TYPES[batch.headers.push_type].token_kind for batch in batches]
-                groups = await queue.resolve(connection, batches, kinds)
-            listed = await queue.test_devices(connection, list({batch.app_id for batch in batches}))
-        return plan(batches, groups, self._find_credential, listed)
+                groups = await queue.resolve(connection, batches)
+            about = await queue.about_apps(connection, list({batch.app_id for batch in batches}))
+        if about.told:
+            _note_told(batches, about.told)
+        return plan(batches, groups, self._find_credential, about.listed)
 
     async def _read_book(self) -> None:
-        now = self._clock.now()
-        if self._book_read is None or now - self._book_read > _BOOK_AGE:
-            book = await self._credentials.load()
+        book = await self._book.read()
+        if book is not self._known:
             # Suspended or removed, perhaps by another node:
-            for credential_id in self._book.active - book.active:
+            for credential_id in self._known.active - book.active:
                 self._start(self._sender.forget(credential_id), [])
-            self._book, self._book_read = book, now
+            self._known = book
 
     def _find_credential(
         self, team_id: str, environment: Environment, bundle_id: str
     ) -> tuple[Credential | None, int]:
-        credential = self._book.find(team_id, environment, bundle_id)
+        credential = self._known.find(team_id, environment, bundle_id)
         if credential is None:
             return None, NO_CREDENTIAL
-        if self._book.is_suspended(credential.credential_id):
+        if self._known.is_suspended(credential.credential_id):
             return None, credential.credential_id
         return credential, 0
 
     # --- send and judge ---
 
     async def _send(self, credential: Credential, legs: list[Leg]) -> None:
-        sent_at = self._clock.now()
+        clock = asyncio.get_running_loop().time
+        sent_at, began = self._clock.now(), clock()
         batches: list[SendBatch] = [leg.send for leg in legs]
         sending = asyncio.ensure_future(self._sender.send(credential, batches))
         taken: dict[int, set[int]] = {}
+        spans = following.begun(self._traces, legs) if self._traces.on else []
+        if following.is_followed():
+            following.sent(legs)
         try:
             while not (await asyncio.wait({sending}, timeout=self._settings.settle_interval))[0]:
                 await self._settle_parts(credential, legs, taken, sent_at)
             sending.result()
+            (_SMALL_SEND if sum(map(len, legs)) <= _FEW else _BULK_SEND).observe(clock() - began)
             await self._settle_parts(credential, legs, taken, sent_at, everything=True)
         except asyncio.CancelledError:
             sending.cancel()
@@ -251,7 +310,10 @@ class Dispatcher:
             await self._settle_parts(credential, legs, taken, sent_at)
             raise
         finally:
-            self._lanes.leave(credential.credential_id, sum(map(len, legs)))
+            if spans:
+                following.ended(spans, legs)
+            left = sum(map(len, legs)) - sum(map(len, taken.values()))
+            self._lanes.leave(credential.credential_id, left)
 
     async def _settle_parts(
         self,
@@ -268,34 +330,30 @@ class Dispatcher:
         for number, leg in enumerate(legs):
             part = _answered(leg, taken.setdefault(number, set()), everything)
             if part is not None:
+                self._lanes.moved(credential.credential_id, now)
+                self._lanes.leave(credential.credential_id, len(part))
+                if following.is_followed():
+                    following.answered(part)
                 judged = self._judge_part(part, sent_at, now)
                 self._settler.add(judged)
-                self._lanes.moved(credential.credential_id, now)
                 suspend = suspend or judged.suspend
         if suspend:
-            await self._suspend(credential, suspend, now)
+            await self._book.suspend(credential, suspend, sent_at)
+            with contextlib.suppress(RelayError):  # else it is noticed when the next batch is sent
+                await self._read_book()
 
     def _judge_part(self, part: Leg, sent_at: datetime, now: datetime) -> Judged:
         """A fault of ours in judging ends that part only: as a retry it would be sent again and again."""
         try:
             return self._judge.judge(part, sent_at, now)
         except Exception as error:
-            _log.error("answers could not be judged: %s", describe(error))
+            _log.error("answers could not be judged", error=describe(error))
             return Judged([Outcome(part.batch, "failed", 0, _INTERNAL, part.installations)])
 
-    async def _suspend(self, credential: Credential, reason: str, now: datetime) -> None:
-        _log.error(
-            "credential %d of team %s is suspended: APNs says %s. Its pushes are kept; replace or resume it.",
-            credential.credential_id,
-            credential.team_id,
-            reason,
-        )
-        self._book_read = None
-        try:
-            await self._credentials.suspend(credential.credential_id, reason, now, version=credential.version)
-            await self._read_book()
-        except RelayError:
-            _log.warning("the suspension could not be stored; the next answer brings it again")
+
+def _note_told(batches: list[ClaimedBatch], told: set[str]) -> None:
+    for batch in batches:
+        batch.told = batch.app_id in told
 
 
 def _answered(leg: Leg, taken: set[int], everything: bool) -> Leg | None:

@@ -165,9 +165,12 @@ async def test_error_bodies_without_end(start: Start, connect: Connect) -> None:
 
 
 async def test_cancelled_push_harms_nobody(start: Start, connect: Connect) -> None:
+    both_came, given_up = asyncio.Event(), asyncio.Event()
+
     async def script(peer: Peer) -> None:
         first, second = await peer.request(), await peer.request()
-        await asyncio.sleep(0.15)
+        both_came.set()
+        await given_up.wait()
         peer.answer(first)
         peer.answer(second)
         await peer.serve()
@@ -175,11 +178,13 @@ async def test_cancelled_push_harms_nobody(start: Start, connect: Connect) -> No
     server = await start(script)
     client = connect(server)
     async with within():
-        impatient = asyncio.ensure_future(asyncio.wait_for(client.push(), 0.1))
-        await asyncio.sleep(0.02)
+        impatient = asyncio.ensure_future(client.push())
         patient = asyncio.ensure_future(client.push())
-        with pytest.raises(TimeoutError):
+        await both_came.wait()
+        impatient.cancel()
+        with pytest.raises(asyncio.CancelledError):
             await impatient
+        given_up.set()
         assert await patient == [OK]
         assert await client.push() == [OK]
     assert len(server.peers) == 1

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from relay.apns.errors import CannotSendError
+from relay.apns.errors import CannotSendError, credential_errors
 from relay.apns.provider_token import ProviderToken
 from tests.apns.clients import new_key
 
@@ -92,6 +92,17 @@ def test_expired_after_20_minutes_is_renewed_once() -> None:
     assert second != first
     provider.invalidate(first)  # a late answer to the former token
     assert provider.get_header() == second
+
+
+def test_nodes_that_renew_out_of_step_make_the_same_token() -> None:
+    made, key = set(), new_key()
+    for seconds in (0, 7, 61):
+        clock = Clock()
+        provider = make(clock, key)
+        provider.invalidate(provider.get_header())
+        clock.now += 25 * MINUTE + seconds
+        made.add(provider.get_header())
+    assert len(made) == 1
 
 
 def test_a_young_token_called_expired_is_tried_again_after_a_pause_that_grows() -> None:
@@ -181,3 +192,9 @@ def test_repr_has_no_secret() -> None:
     provider = make(Clock())
     provider.get_header()
     assert repr(provider) == "<ProviderToken of key KEY0000000>"
+
+
+def test_a_machine_without_room_for_a_file_is_no_fault_of_the_credential() -> None:
+    with pytest.raises(CannotSendError) as caught, credential_errors():
+        raise OSError(28, "No space left on device")
+    assert caught.value.reason == "NoFile"

@@ -16,7 +16,7 @@ import pytest
 import trustme
 
 from relay.apns.connection import ApnsConnection, Timing
-from relay.apns.pool import Endpoint
+from relay.apns.pool import Endpoint, certificate_file
 from relay.apns.sender import APPLE, ApnsSender
 from relay.core.sending import DELIVERED, Credential, Environment, Sender
 from tests.apns.clients import FAST, OK, Ours, Outcome, credential, make_batch, new_key, outcomes
@@ -489,9 +489,7 @@ async def test_nothing_is_left_behind(start: Start, connect: Connect) -> None:
 
 
 def test_private_file_is_private(monkeypatch: pytest.MonkeyPatch) -> None:
-    from relay.apns.pool import _private_file
-
-    with _private_file("secret") as path:
+    with certificate_file(credential("secret")) as path:
         assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
         assert Path(path).read_text() == "secret"
     assert not os.path.exists(path)

@@ -459,6 +459,16 @@ def test_traced() -> None:
     assert [answer and answer.unique_id for answer in batch.answers] == ["u-1", "u-2"]
 
 
+@pytest.mark.parametrize("value", ["", "\0", "a b", "x" * 65, '"', "é"])
+def test_what_is_no_unique_id_is_none(value: str) -> None:
+    """It is stored as it came."""
+    talk = Dialogue({})
+    batch = talk.submit(1, traced=True)
+    talk.sent()
+    talk.headers(1, (":status", "200"), ("apns-unique-id", value))
+    assert batch.answers == [DELIVERED]
+
+
 @pytest.mark.parametrize(
     "fields",
     [

@@ -21,7 +21,7 @@ def leg(size: int) -> Leg:
 
 
 def test_a_lane_that_moves_may_be_filled_leg_by_leg() -> None:
-    lanes = Lanes(100)
+    lanes = Lanes(140)
     admitted, waiting = lanes.admit(1, [leg(40), leg(40), leg(40), leg(20)], NOW)
     assert ([len(one) for one in admitted], [len(one) for one in waiting]) == (
         [40, 40, 20],
@@ -32,7 +32,7 @@ def test_a_lane_that_moves_may_be_filled_leg_by_leg() -> None:
 
 
 def test_a_lane_without_answers_gets_a_quarter() -> None:
-    lanes = Lanes(100)
+    lanes = Lanes(140)
     later = NOW + STUCK
     assert lanes.admit(1, [leg(20)], NOW)[1] == []
     assert lanes.admit(1, [leg(20)], later)[0] == []
@@ -42,7 +42,29 @@ def test_a_lane_without_answers_gets_a_quarter() -> None:
 
 
 def test_an_empty_lane_takes_a_leg_of_any_size() -> None:
-    lanes = Lanes(100)
+    lanes = Lanes(140)
     assert lanes.admit(1, [leg(1000)], NOW)[1] == []
     lanes.leave(1, 1000)
     assert lanes.admit(1, [leg(50), leg(50)], NOW + timedelta(hours=1))[1] == []
+
+
+def test_several_lanes_that_are_stuck_leave_room() -> None:
+    lanes = Lanes(1000)
+    free = 1000
+    for credential_id in range(4):
+        admitted, waiting = lanes.admit(credential_id, [leg(1)] * 1000, NOW)
+        assert admitted
+        assert waiting
+        assert len(admitted) <= free * 3 // 4, "each leaves a quarter of what there was"
+        free -= len(admitted)
+    lanes.leave(0, 700)
+    assert len(lanes.admit(4, [leg(1)] * 1000, NOW)[0]) > 500, "what is free again is for whoever moves"
+
+
+def test_what_waits_for_a_stuck_lane_waits_longer_and_longer_but_not_for_long() -> None:
+    lanes = Lanes(140)
+    lanes.admit(1, [leg(100)], NOW)
+    waits = [lanes.pause(1, NOW + timedelta(seconds=seconds)).total_seconds() for seconds in (0, 2, 6, 600)]
+    assert waits == [1, 1, 3, 5]
+    lanes.moved(1, NOW + timedelta(seconds=600))
+    assert lanes.pause(1, NOW + timedelta(seconds=600)).total_seconds() == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from uuid import UUID, uuid4
@@ -18,7 +19,7 @@ from relay.dispatch.judging import Judge, Judged
 from relay.dispatch.settling import Settler
 from relay.store import pushes, queue
 from relay.store.database import Database
-from relay.store.queue import Outcome
+from relay.store.queue import Again, Outcome, Settlement, Trace
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HERE, THERE = uuid4(), uuid4()
@@ -27,12 +28,20 @@ HERE, THERE = uuid4(), uuid4()
 class Node:
     """A settler with its clock, and a push of three installations to settle."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self, database: Database, on_ended: Callable[[Sequence[ClaimedBatch]], None] = lambda batches: None
+    ) -> None:
         self._database = database
         self._ids = count(1)
         self.time = NOW
         self.settler = Settler(
-            database, HERE, self, lambda: next(self._ids), lease=30, wake_at=lambda again: None
+            database,
+            HERE,
+            self,
+            lambda: next(self._ids),
+            lease=30,
+            wake_at=lambda again: None,
+            on_ended=on_ended,
         )
 
     def now(self) -> datetime:
@@ -113,6 +122,84 @@ async def test_what_has_ended_is_ours_until_that_is_written(node: Node) -> None:
     assert node.settler.open(claimed) == []
     await node.settled()
     assert node.settler.open(claimed) == claimed
+
+
+def unwritable(made: UUID) -> Trace:
+    """PostgreSQL's JSON takes no NUL."""
+    return Trace("app", made, 9, 0, '{"answer": {"apns_unique_id": "\\u0000"}}')
+
+
+async def test_what_cannot_be_written_harms_no_other(node: Node, database: Database) -> None:
+    made = await node.put()
+    [batch] = node.settler.open(await node.claim())
+    later = NOW + timedelta(seconds=5)
+    again = Again(batch, 1, later, None, "ServiceUnavailable", [0])
+    node.settler.add(Judged(again=[again], traces=[unwritable(made), Trace("app", made, 9, 1, "{}")]))
+    await asyncio.sleep(0)  # it is being written; the rest of the batch goes with the next
+    node.settler.add(delivered(batch, 1, 2))
+    await node.settled()
+    assert await node.outcomes(made) == [("delivered", "", 2)]
+    assert node.settler.in_flight == 0
+    async with database.connection() as connection:
+        waiting = await connection.fetch("SELECT installations, last_reason FROM batch")
+        traces = await connection.fetchval("SELECT count(*) FROM trace")
+    assert [tuple(row) for row in waiting] == [([0], "ServiceUnavailable")]
+    assert traces == 1
+
+
+async def test_a_batch_whose_first_part_could_not_be_written_comes_back_whole(
+    node: Node, database: Database
+) -> None:
+    """Its later part, which could be written, must not be all that is ever known of it."""
+    made, others = await node.put(), await node.put()
+    batches = {batch.push_id: batch for batch in node.settler.open(await node.claim())}
+    batch = batches[made]
+    refused = Judged([Outcome(batch, "delivered", 200, "\0", [0])])  # PostgreSQL takes no NUL
+    node.settler.add(refused)
+    node.settler.add(delivered(batches[others]))
+    await asyncio.sleep(0)
+    node.settler.add(delivered(batch, 1, 2))
+    await node.settled()
+    assert await node.outcomes(made) == []
+    assert await node.outcomes(others) == [("delivered", "", 3)]
+    assert node.settler.in_flight == 0
+    node.time += timedelta(minutes=1)
+    [whole] = node.settler.open(await node.claim())
+    assert sorted(whole.installations) == [0, 1, 2]
+    node.settler.add(delivered(whole))
+    await node.settled()
+    assert await node.outcomes(made) == [("delivered", "", 3)]
+
+
+async def test_what_is_answered_and_not_written_is_in_flight(node: Node) -> None:
+    await node.put(100)
+    [batch] = node.settler.open(await node.claim())
+    node.settler.add(delivered(batch))
+    assert node.settler.in_flight == 100
+    await node.settled()
+    assert node.settler.in_flight == 0
+
+
+async def test_a_batch_that_another_node_settled_in_part_is_begun_anew(
+    node: Node, database: Database
+) -> None:
+    made = await node.put(100)
+    [former] = node.settler.open(await node.claim())
+    node.time += timedelta(seconds=31)
+    [theirs] = await node.claim(THERE)
+    settled, left = list(range(60)), list(range(60, 100))
+    part = Settlement(remaining=[(theirs, left)], outcomes=[Outcome(theirs, "delivered", 200, "", settled)])
+    async with database.connection() as connection:
+        lease_end = node.time + timedelta(seconds=30)
+        await queue.settle(connection, THERE, part, node.time, lease_end, lambda: 1)
+    node.time += timedelta(seconds=31)
+    [batch] = node.settler.open(await node.claim())
+    assert sorted(batch.installations) == left
+    node.settler.add(delivered(former))
+    node.settler.add(delivered(batch))
+    await node.settled()
+    assert node.settler.in_flight == 0
+    assert sum(number for *_, number in await node.outcomes(made)) == 100
 
 
 def test_held_pushes_are_looked_at_soon_once_and_then_seldom() -> None:

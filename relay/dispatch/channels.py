@@ -1,0 +1,236 @@
+"""Pushes to channels on their way to Apple: claim -> send -> judge -> settle; and channels to be deleted there.
+
+One row is one of Apple's channels, so a push to millions of devices is a handful of requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from relay.config import Dispatch
+from relay.core.channels import ChannelProvider
+from relay.core.clock import Clock
+from relay.core.reasons import closed
+from relay.core.retry import Backoff, next_attempt
+from relay.core.sending import Answer, Credential, Fate
+from relay.core.verdicts import Action, judge
+from relay.dispatch.book import FreshBook
+from relay.dispatch.turns import Turns
+from relay.errors import RelayError, describe
+from relay.store import channel_queue
+from relay.store.channel_queue import AppleChannel, Delivery, Settled
+from relay.store.database import Database
+from relay.telemetry.logs import get_logger
+from relay.telemetry.metrics import CHANNEL_DELIVERIES
+
+_log = get_logger(__name__)
+_MOST = 2000
+"""Deliveries under way at once."""
+_MOST_OF_ONE = 500
+"""Of these with one credential: one that is stuck leaves room for the others."""
+_MOST_REMOVALS = 20
+_GIVE_UP = 200
+"""Tries to delete a channel at Apple; with back-off they take two days. Without a credential there are none."""
+_PAUSE = timedelta(seconds=1)
+_NOT_REGISTERED = "ChannelNotRegistered"
+_NOTHING_THERE = (_NOT_REGISTERED, "BadChannelId")
+_PASSING = (Action.RETRY, Action.RETRY_SOON, Action.SUSPEND)
+
+
+class ChannelDispatcher:
+    """Works off what is due for channels, with this node's lease `owner`. `spread` gives random numbers from 0 to 1.
+
+    `lease`, seconds: longer than a request may take.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        book: FreshBook,
+        provider: ChannelProvider,
+        clock: Clock,
+        settings: Dispatch,
+        owner: UUID,
+        spread: Callable[[], float],
+        *,
+        lease: float,
+    ) -> None:
+        self._database = database
+        self._book = book
+        self._provider = provider
+        self._clock = clock
+        self._owner = owner
+        self._backoff = Backoff(settings.retry_first, settings.retry_longest)
+        self._spread = spread
+        self._poll = settings.poll
+        self._lease = timedelta(seconds=lease)
+        self._turns = Turns("the pushes to channels cannot be read", self._turn, settings.poll)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._under_way: Counter[int] = Counter()
+        """Deliveries by credential id."""
+
+    async def run(self) -> None:
+        """Work until `aclose()`. A database that is away is waited for."""
+        await self._turns.run()
+
+    def wake(self) -> None:
+        """There may be work."""
+        self._turns.wake()
+
+    async def aclose(self, patience: float) -> None:
+        """Claim nothing more, let what is under way end within `patience` seconds, hand back the rest."""
+        try:
+            async with asyncio.timeout(patience):
+                await self._turns.stop()
+                if self._tasks:
+                    await asyncio.wait(self._tasks)
+                async with self._database.connection() as connection:
+                    await channel_queue.release(connection, self._owner, self._clock.now())
+        except (RelayError, TimeoutError):
+            _log.warning("pushes to channels come back when their lease ends")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _turn(self) -> bool:
+        now = self._clock.now()
+        room = _MOST - self._under_way.total()
+        if room <= 0 or self._turns.stopping:
+            return False
+        async with self._database.connection() as connection:
+            lease_end = now + self._lease
+            claimed = await channel_queue.claim(
+                connection, self._owner, now, lease_end, min(room, _MOST_OF_ONE)
+            )
+            removals = await channel_queue.claim_removals(connection, now, lease_end, _MOST_REMOVALS)
+        if claimed or removals:
+            await self._book.read()
+            await self._begin(claimed, now)
+        if removals:
+            self._start(self._remove(removals))
+        return bool(claimed or removals)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._guard(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work`. If it fails, what it was about comes back when its lease ends."""
+        try:
+            await work
+        except Exception as error:
+            _log.error("something about channels comes back when its lease ends", error=describe(error))
+
+    # --- pushes ---
+
+    async def _begin(self, claimed: Sequence[Delivery], now: datetime) -> None:
+        """Send what can be sent, by credential; settle the rest."""
+        legs: dict[int, tuple[Credential, list[Delivery]]] = {}
+        waiting: list[Settled] = []
+        for delivery in claimed:
+            topic = delivery.channel.topic
+            credential = self._book.find(topic)
+            if delivery.expires_at <= now:
+                waiting.append(Settled(delivery, delivery.attempt, None, "expired", 0, "Expired"))
+            elif credential is None:
+                reason = "CredentialSuspended" if self._book.is_suspended(topic) else "NoCredential"
+                waiting.append(self._again(delivery, Action.RETRY, Answer(Fate.NOT_SENT, 0, reason), now))
+            elif self._under_way[credential.credential_id] >= _MOST_OF_ONE:
+                waiting.append(Settled(delivery, delivery.attempt, now + _PAUSE, None, 0, ""))
+            else:
+                self._under_way[credential.credential_id] += 1
+                legs.setdefault(credential.credential_id, (credential, []))[1].append(delivery)
+        for credential, deliveries in legs.values():
+            self._start(self._send(credential, deliveries))
+        if waiting:
+            await self._settle(waiting)
+
+    async def _send(self, credential: Credential, deliveries: Sequence[Delivery]) -> None:
+        sent_at = self._clock.now()
+        try:
+            answers = await asyncio.gather(*(self._push(credential, one) for one in deliveries))
+        finally:
+            self._under_way[credential.credential_id] -= len(deliveries)
+        now = self._clock.now()
+        await self._settle(
+            [self._judge(one, answer, now) for one, answer in zip(deliveries, answers, strict=True)]
+        )
+        gone = [
+            one.channel
+            for one, answer in zip(deliveries, answers, strict=True)
+            if answer.reason == _NOT_REGISTERED
+        ]
+        if gone:  # the next copy that asks gets a new one
+            async with self._database.connection() as connection:
+                await channel_queue.forget(connection, gone)
+        refused = next((one for one in answers if judge(one).action is Action.SUSPEND), None)
+        if refused is not None:
+            await self._book.suspend(credential, refused.reason, sent_at)
+
+    async def _push(self, credential: Credential, delivery: Delivery) -> Answer:
+        channel = delivery.channel
+        return await self._provider.broadcast(
+            credential,
+            channel.topic.bundle_id,
+            channel.apns_channel_id,
+            delivery.push_id,
+            delivery.headers,
+            delivery.payload,
+        )
+
+    def _judge(self, delivery: Delivery, answer: Answer, now: datetime) -> Settled:
+        action = judge(answer).action
+        if action in _PASSING:
+            return self._again(delivery, action, answer, now)
+        outcome = "delivered" if action is Action.DELIVERED else "failed"
+        return Settled(delivery, delivery.attempt, None, outcome, answer.status, answer.reason)
+
+    def _again(self, delivery: Delivery, action: Action, answer: Answer, now: datetime) -> Settled:
+        due = next_attempt(action, delivery.attempt, now, delivery.expires_at, self._backoff, self._spread())
+        if due is None:
+            return Settled(delivery, delivery.attempt, None, "expired", answer.status, answer.reason)
+        return Settled(delivery, delivery.attempt + 1, due, None, answer.status, answer.reason)
+
+    async def _settle(self, settled: Sequence[Settled]) -> None:
+        async with self._database.connection() as connection:
+            await channel_queue.settle(connection, self._owner, settled)
+        ended = Counter((one.outcome, closed(one.reason)) for one in settled if one.outcome is not None)
+        for labels, count in ended.items():
+            CHANNEL_DELIVERIES.labels(*labels).inc(count)
+        now = self._clock.now()
+        soonest = min((one.due_at for one in settled if one.due_at is not None), default=None)
+        if soonest is not None and soonest - now < timedelta(seconds=self._poll):
+            seconds = max(0.0, (soonest - now).total_seconds())
+            asyncio.get_running_loop().call_later(seconds + 0.005, self.wake)
+
+    # --- channels to be deleted at Apple ---
+
+    async def _remove(self, channels: Sequence[AppleChannel]) -> None:
+        await asyncio.gather(*map(self._remove_one, channels))
+
+    async def _remove_one(self, channel: AppleChannel) -> None:
+        credential = self._book.find(channel.topic)
+        attempt, wait = channel.attempt, self._backoff.longest
+        if credential is not None:  # else nothing is tried: it may be days until there is one that works
+            attempt, wait = attempt + 1, self._backoff.wait(attempt, self._spread())
+            if channel.attempt >= _GIVE_UP or await self._delete(credential, channel):
+                async with self._database.connection() as connection:
+                    await channel_queue.forget(connection, [channel])
+                return
+        due = self._clock.now() + timedelta(seconds=wait)
+        async with self._database.connection() as connection:
+            await channel_queue.postpone(connection, channel, due, attempt)
+
+    async def _delete(self, credential: Credential, channel: AppleChannel) -> bool:
+        """Whether there is nothing to delete at Apple any more. Most other refusals are the configuration's."""
+        sent_at = self._clock.now()
+        answer = await self._provider.delete(credential, channel.topic.bundle_id, channel.apns_channel_id)
+        if judge(answer).action is Action.SUSPEND:
+            await self._book.suspend(credential, answer.reason, sent_at)
+        return answer.status == 204 or answer.reason in _NOTHING_THERE

@@ -1,0 +1,136 @@
+"""Channels that are to be deleted at Apple: none is forgotten while it may still be there."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from relay.config import Dispatch
+from relay.core.channels import Created, Topic
+from relay.core.sending import Answer, Credential, Environment, Fate, PushHeaders
+from relay.dispatch.book import FreshBook
+from relay.dispatch.channels import ChannelDispatcher
+from relay.store.audit import COMMAND_LINE
+from relay.store.channels import Channel, Channels
+from relay.store.credentials import Credentials, NewCredential
+from relay.store.database import Database
+
+KEYS = ("a key of more than thirty-two characters",)
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LEASE = timedelta(seconds=60)
+TOPIC = Topic("TEAM000001", Environment.PRODUCTION, "com.example.a")
+
+
+class Clock:
+    """Stands still: a channel is tried once."""
+
+    def now(self) -> datetime:
+        return NOW
+
+
+class Apple:
+    """Implements relay.core.channels.ChannelProvider with one answer to everything."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        self.answer = Answer(Fate.ANSWERED, status, reason)
+
+    async def create(self, credential: Credential, bundle_id: str, *, message_storage: bool) -> Created:
+        return Created(self.answer)
+
+    async def delete(self, credential: Credential, bundle_id: str, apns_channel_id: str) -> Answer:
+        return self.answer
+
+    async def broadcast(
+        self,
+        credential: Credential,
+        bundle_id: str,
+        apns_channel_id: str,
+        push_id: UUID,
+        headers: PushHeaders,
+        payload: bytes,
+    ) -> Answer:
+        return self.answer
+
+
+async def tried(database: Database, apple: Apple) -> asyncpg.Record | None:
+    """What is left of a channel that was to be deleted, after that was tried once."""
+    async with database.connection() as connection:
+        book = FreshBook(Credentials(database, KEYS), Clock())
+        dispatcher = ChannelDispatcher(
+            database, book, apple, Clock(), Dispatch(), uuid4(), lambda: 1.0, lease=LEASE.total_seconds()
+        )
+        running = asyncio.create_task(dispatcher.run())
+        async with asyncio.timeout(60):
+            while (row := await connection.fetchrow("SELECT attempt, remove_at FROM apple_channel")) and row[
+                "remove_at"
+            ] in (NOW, NOW + LEASE):
+                await asyncio.sleep(0.02)
+        await dispatcher.aclose(5)
+        await running
+        return row
+
+
+async def to_be_deleted(database: Database, attempt: int = 0) -> None:
+    channels, channel = Channels(database), Channel("app", uuid4(), True, NOW)
+    assert await channels.add(channel, None, COMMAND_LINE)
+    await channels.keep("app", channel.channel_id, TOPIC, "apple's", NOW)
+    await channels.delete("app", channel.channel_id, None, NOW, COMMAND_LINE)
+    async with database.connection() as connection:
+        await connection.execute("UPDATE apple_channel SET attempt = $1", attempt)
+
+
+@pytest.fixture
+def key() -> NewCredential:
+    return NewCredential(
+        team_id=TOPIC.team_id,
+        environment=TOPIC.environment,
+        bundle_id="",
+        kind="token",
+        key_id="KEY0000001",
+        secret="Apple's",
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(204, ""), (400, "ChannelNotRegistered"), (400, "BadChannelId")],
+)
+async def test_what_is_not_at_apple_any_more_is_forgotten(
+    database: Database, key: NewCredential, status: int, reason: str
+) -> None:
+    await Credentials(database, KEYS).put(key, NOW, COMMAND_LINE)
+    await to_be_deleted(database)
+    assert await tried(database, Apple(status, reason)) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(403, "TopicMismatch"), (403, "Forbidden"), (400, "FeatureNotEnabled"), (404, ""), (503, "Shutdown")],
+)
+async def test_a_refusal_that_somebody_can_mend_is_tried_again(
+    database: Database, key: NewCredential, status: int, reason: str
+) -> None:
+    await Credentials(database, KEYS).put(key, NOW, COMMAND_LINE)
+    await to_be_deleted(database)
+    left = await tried(database, Apple(status, reason))
+    assert left is not None
+    assert left["attempt"] == 1
+
+
+@pytest.mark.parametrize("suspended", [False, True])
+async def test_without_a_credential_it_waits_for_as_long_as_it_takes(
+    database: Database, key: NewCredential, suspended: bool
+) -> None:
+    """A credential that is suspended over a weekend costs no channel: that is not a try."""
+    if suspended:
+        credentials = Credentials(database, KEYS)
+        made = await credentials.put(key, NOW, COMMAND_LINE)
+        await credentials.suspend(made.credential_id, "InvalidProviderToken", NOW)
+    await to_be_deleted(database, attempt=5)
+    left = await tried(database, Apple(204, ""))
+    assert left is not None
+    assert left["attempt"] == 5
