@@ -1,0 +1,46 @@
+"""Counts: by closed reasons only, for Prometheus and for the charts alike."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.core.reasons import OTHER, REASONS, closed
+from relay.core.verdicts import VERDICTS
+from relay.telemetry import counts, metrics
+from relay.telemetry.counts import Tally
+
+
+@given(st.text())
+def test_a_reason_is_one_of_a_closed_set(reason: str) -> None:
+    assert closed(reason) in REASONS | {OTHER}
+
+
+def test_what_apple_may_answer_keeps_its_name() -> None:
+    for _, reason in VERDICTS:
+        assert closed(reason) == reason
+
+
+def test_what_a_server_makes_up_has_no_name() -> None:
+    assert closed("GoAway:Shutdown") == "GoAway"
+    assert closed("Whatever") == closed("Whatever:Shutdown") == closed(":") == OTHER
+
+
+def test_a_tally_gives_everything_once() -> None:
+    tally = Tally()
+    tally.add("delivered", "", 3)
+    tally.add("failed", "BadTopic", 1)
+    tally.add("delivered", "", 4)
+    tally.add("retried", "Shutdown", 0)
+    assert tally.take() == {("delivered", ""): 7, ("failed", "BadTopic"): 1}
+    assert tally.take() == {}
+
+
+def test_outcomes_are_counted_for_prometheus_by_closed_reasons() -> None:
+    before = value("push_relay_outcomes_total", outcome="failed", reason=OTHER)
+    counts.ended({("failed", "MadeUp"): 2, ("failed", "MadeUpToo"): 3})
+    assert value("push_relay_outcomes_total", outcome="failed", reason=OTHER) == before + 5
+
+
+def value(name: str, **labels: str) -> float:
+    return metrics.REGISTRY.get_sample_value(name, labels) or 0.0

@@ -1,0 +1,77 @@
+"""Which traces are made, and whether any are."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.app import Relay, Roles
+from relay.config import Keys, Settings, SettingsError, Telemetry, key_ring, load
+from relay.core.ids import push_id
+from relay.store.database import Database
+from relay.telemetry.otlp import OtlpTraces
+from relay.telemetry.traces import NO_TRACES, open_traces
+
+COLLECTOR = "http://127.0.0.1:9"
+push_ids = st.builds(push_id, st.integers(0, (1 << 48) - 1), st.integers(0, (1 << 74) - 1))
+
+
+def test_without_a_collector_there_are_none() -> None:
+    assert open_traces("", 1.0, uuid4()) is NO_TRACES
+    assert not NO_TRACES.on
+
+
+def test_the_variable_of_opentelemetry_counts_too() -> None:
+    named = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
+    assert load(None, named).telemetry == Telemetry(endpoint="http://collector:4318")
+    ours = {
+        **named,
+        "PUSH_RELAY_TELEMETRY__ENDPOINT": "http://ours:4318",
+        "PUSH_RELAY_TELEMETRY__SAMPLE": "0.5",
+    }
+    assert load(None, ours).telemetry == Telemetry(endpoint="http://ours:4318", sample=0.5)
+    with pytest.raises(SettingsError, match="endpoint"):
+        load(None, {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"})
+
+
+def test_the_url_is_not_shown() -> None:
+    assert "secret" not in repr(Settings(telemetry=Telemetry(endpoint="http://me:secret@collector")))
+
+
+async def test_libraries_that_are_missing_are_named(
+    database: Database, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "relay.telemetry.otlp", raising=False)
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    keys = key_ring(Keys(file=str(tmp_path_factory.mktemp("keys") / "keys.yaml")))
+    with pytest.raises(SettingsError, match=r"push-relay\[telemetry\]"):
+        Relay(Settings(telemetry=Telemetry(endpoint=COLLECTOR)), keys, database, Roles())
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[list[OtlpTraces]]:
+    """Two nodes that make half of all traces, one that makes a tenth."""
+    made = [OtlpTraces(COLLECTOR, part, uuid4()) for part in (0.5, 0.5, 0.1)]
+    yield made
+    for one in made:
+        one.close(30)
+
+
+@given(push=push_ids)
+def test_all_nodes_agree_on_a_push(nodes: list[OtlpTraces], push: UUID) -> None:
+    root = nodes[0]._root(push)
+    assert root == nodes[1]._root(push)
+    assert root.trace_id == push.int
+    assert root.is_valid
+
+
+@pytest.mark.parametrize(("node", "part"), [(0, 0.5), (2, 0.1)])
+def test_a_part_of_all_pushes_is_traced(nodes: list[OtlpTraces], node: int, part: float) -> None:
+    pushes = [push_id(1, step * (1 << 74) // 1009) for step in range(1009)]
+    sampled = sum(nodes[node]._root(push).trace_flags.sampled for push in pushes)
+    assert abs(sampled / len(pushes) - part) < 0.05
