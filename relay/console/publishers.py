@@ -1,0 +1,158 @@
+"""The operator's pages of publishers: who they are, their apps, and the manage_ tokens they were given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from aiohttp import web
+
+from relay.api.fields import AppId, Label, Name, uuid_in_path
+from relay.console.pages import Pages, context_of, next_page, refuse
+from relay.console.session import Visitor, form_as, operator_page, read_form
+from relay.core.clock import Clock, Random
+from relay.core.new_id import new_id
+from relay.errors import Invalid, NotFound
+from relay.store.api_tokens import TokenIssuer, Wanted
+from relay.store.auth import ApiTokens, NewToken
+from relay.store.database import Database
+from relay.store.registry import App, Publisher, Registry
+
+_PER_PAGE = 50
+_MOST = 200
+"""Apps and tokens of one publisher that are shown."""
+_APP_ID_BYTES = 20
+
+
+class _PublisherForm(msgspec.Struct, forbid_unknown_fields=True):
+    name: Name
+
+
+class _AppForm(msgspec.Struct, forbid_unknown_fields=True):
+    name: Name
+    app_id: AppId | None = None
+
+
+class _TokenForm(msgspec.Struct, forbid_unknown_fields=True):
+    label: Label = ""
+
+
+class PublisherPages:
+    """`/console/publishers/`. `api_tokens` forgets what was revoked."""
+
+    def __init__(
+        self, pages: Pages, database: Database, api_tokens: ApiTokens, clock: Clock, random: Random
+    ) -> None:
+        self._pages = pages
+        self._registry = Registry(database)
+        self._issuer = TokenIssuer(database, clock, random)
+        self._api_tokens = api_tokens
+        self._clock = clock
+        self._random = random
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        """All routes, each with its handler."""
+        one = "publishers/{publisher_id}/"
+        yield operator_page("GET", "publishers/", self.all)
+        yield operator_page("POST", "publishers/", self.add)
+        yield operator_page("GET", one, self.show)
+        yield operator_page("POST", f"{one}apps/", self.add_app)
+        yield operator_page("POST", f"{one}tokens/", self.add_token)
+        yield operator_page("POST", f"{one}tokens/{{token_id}}/revoke/", self.revoke_token)
+
+    async def all(self, request: web.Request, _: Visitor) -> web.StreamResponse:
+        """A page of publishers, oldest first, with how many apps each has."""
+        return await self._list(request)
+
+    async def _list(self, request: web.Request, status: int = 200, **more: Any) -> web.Response:
+        cursor = request.query.get("cursor")
+        after = uuid_in_path(cursor) if cursor else None
+        found = await self._registry.publishers(after, _PER_PAGE + 1)
+        shown, older = next_page(request, found, _PER_PAGE, lambda one: one.publisher_id)
+        counts = await self._registry.app_counts([one.publisher_id for one in shown])
+        context = {"publishers": shown, "counts": counts, "more": older, "form": {}, **more}
+        return self._pages.render(request, "publishers.html", status, section="publishers", **context)
+
+    async def add(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+        """A new publisher: its page, with its first manage_ token, this once."""
+        form = await read_form(request)
+        try:
+            body = form_as(form, _PublisherForm)
+        except Invalid as error:
+            return await self._list(request, error.status, **context_of(error, form))
+        token = self._issuer.make("manage")
+        publisher = Publisher(new_id(token.created_at, self._random), body.name, token.created_at)
+        await self._registry.add_publisher(publisher, token.text, token.token_id, visitor.actor)
+        return await self._show(request, publisher, new_token=token.text)
+
+    async def show(self, request: web.Request, _: Visitor) -> web.StreamResponse:
+        """One publisher with its apps and manage_ tokens."""
+        return await self._show(request, await self._publisher(request))
+
+    async def _show(
+        self, request: web.Request, publisher: Publisher, status: int = 200, **more: Any
+    ) -> web.Response:
+        own = publisher.publisher_id
+        context = {
+            "publisher": publisher,
+            "apps": await self._registry.apps("", _MOST, own),
+            "tokens": await self._manage_tokens(own),
+            "new_token": None,
+            "form": {},
+            **more,
+        }
+        return self._pages.render(request, "publisher.html", status, section="publishers", **context)
+
+    async def add_app(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+        """A new app of the publisher."""
+        publisher = await self._publisher(request)
+        form = await read_form(request)
+        try:
+            body = form_as(form, _AppForm)
+            app_id = body.app_id or self._random(_APP_ID_BYTES).hex()
+            app = App(app_id, publisher.publisher_id, body.name, self._clock.now())
+            if not await self._registry.add_app(app, visitor.actor):
+                refuse("app_id", "This app_id is taken.")
+        except Invalid as error:
+            return await self._show(request, publisher, error.status, **context_of(error, form))
+        return self._pages.redirect(
+            request, _path(publisher), f"{app.name} is there, with app_id {app.app_id}."
+        )
+
+    async def add_token(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+        """Another manage_ token, shown this once."""
+        publisher = await self._publisher(request)
+        form = await read_form(request)
+        try:
+            label = form_as(form, _TokenForm).label
+        except Invalid as error:
+            return await self._show(request, publisher, error.status, **context_of(error, form))
+        new = NewToken(kind="manage", publisher_id=publisher.publisher_id, label=label)
+        issued = await self._issuer.issue(new, visitor.actor)
+        return await self._show(request, publisher, new_token=issued.text)
+
+    async def revoke_token(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+        """End a manage_ token of the publisher, and who is signed in with it."""
+        publisher = await self._publisher(request)
+        token_id = uuid_in_path(request.match_info["token_id"])
+        own = {token.token_id for token in await self._manage_tokens(publisher.publisher_id)}
+        if token_id not in own or not await self._issuer.revoke_any(token_id, visitor.actor):
+            raise NotFound("The publisher has no such token.")
+        self._api_tokens.revoked()
+        return self._pages.redirect(request, _path(publisher), "The token is revoked.")
+
+    async def _manage_tokens(self, publisher_id: UUID) -> list[Any]:
+        wanted = Wanted(kind="manage", publisher_id=publisher_id)
+        return [*await self._issuer.everything(wanted, None, _MOST)]
+
+    async def _publisher(self, request: web.Request) -> Publisher:
+        found = await self._registry.publisher(uuid_in_path(request.match_info["publisher_id"]))
+        if found is None:
+            raise NotFound("There is no such publisher.")
+        return found
+
+
+def _path(publisher: Publisher) -> str:
+    return f"publishers/{publisher.publisher_id}/"

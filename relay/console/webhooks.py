@@ -1,0 +1,134 @@
+"""The webhooks of an app: made with a secret that is shown once, tested, removed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final, Literal
+
+from aiohttp import web
+
+from relay.api.fields import uuid_in_path
+from relay.api.http import convert
+from relay.api.webhooks import Tested, WebhookBody, WebhookTests, no_webhook, too_many_webhooks
+from relay.console.own_apps import OwnApps, path_of
+from relay.console.pages import Pages, faults_of
+from relay.console.session import Visitor, publisher_page, read_form
+from relay.core.clock import Clock, Random
+from relay.core.webhooks import EventType
+from relay.errors import Conflict, Invalid, RelayError, TooManyRequests
+from relay.store.database import Database
+from relay.store.registry import App
+from relay.store.webhooks import MOST, Webhooks
+
+EVENTS: Final[Mapping[EventType, str]] = {
+    EventType.PUSH_COMPLETED: "A push has come to its end: its counts.",
+    EventType.DELIVERY_FAILED: "Copies that a push did not reach, and why.",
+    EventType.DEVICE_UNREGISTERED: "Copies that are gone from their device.",
+}
+_LIST = "apps/{app_id}/webhooks/"
+
+
+class WebhookPages:
+    """`/console/apps/{app_id}/webhooks/`. `tests` sends the test messages, for the API too: they share a limit."""
+
+    def __init__(
+        self,
+        pages: Pages,
+        database: Database,
+        webhooks: Webhooks,
+        tests: WebhookTests,
+        clock: Clock,
+        random: Random,
+        *,
+        allow_private: bool,
+    ) -> None:
+        self._pages = pages
+        self._own_apps = OwnApps(database)
+        self._webhooks = webhooks
+        self._tests = tests
+        self._clock = clock
+        self._random = random
+        self._allow_private = allow_private
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        """All routes, each with its handler."""
+        yield publisher_page("GET", _LIST, self.list_webhooks)
+        yield publisher_page("POST", _LIST, self.create)
+        yield publisher_page("POST", f"{_LIST}{{webhook_id}}/test/", self.test)
+        yield publisher_page("POST", f"{_LIST}{{webhook_id}}/remove/", self.remove)
+
+    async def list_webhooks(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+        """The app's webhooks and how they are doing, and the form for another one."""
+        return await self._list(request, await self._own_apps.of(request, visitor))
+
+    async def create(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+        """Make a webhook and show its secret, this once."""
+        app = await self._own_apps.of(request, visitor)
+        form = await read_form(request)
+        url, events = form.get("url", "").strip(), [event for event in EventType if event in form]
+        try:
+            now = self._clock.now()
+            new = convert({"url": url, "events": events}, WebhookBody).checked(
+                app.app_id, now, self._random, allow_private=self._allow_private
+            )
+            if not await self._webhooks.add(new, visitor.publisher_id, now, visitor.actor):
+                raise too_many_webhooks()
+        except (Invalid, Conflict) as refused:
+            return await self._list(request, app, refused, url, events)
+        return self._pages.render(
+            request, "webhook_made.html", 201, section="webhooks", shown_app=app, new=new
+        )
+
+    async def test(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+        """Send a test message, and say what became of it."""
+        app = await self._own_apps.of(request, visitor)
+        webhook_id = uuid_in_path(request.match_info["webhook_id"])
+        try:
+            tested = await self._tests.run(
+                app.app_id, webhook_id, visitor.publisher_id, visitor.token.token_id, visitor.actor
+            )
+        except (Conflict, TooManyRequests) as refused:
+            return await self._list(request, app, refused)
+        kind: Literal["good", "bad"] = "good" if tested.attempt.delivered else "bad"
+        return self._pages.redirect(request, path_of(app, "webhooks/"), _said(tested), kind)
+
+    async def remove(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+        """Remove a webhook with what waits for it."""
+        app = await self._own_apps.of(request, visitor)
+        webhook_id = uuid_in_path(request.match_info["webhook_id"])
+        if not await self._webhooks.remove(
+            app.app_id, webhook_id, visitor.publisher_id, self._clock.now(), visitor.actor
+        ):
+            raise no_webhook()
+        return self._pages.redirect(request, path_of(app, "webhooks/"), "The webhook was removed.")
+
+    async def _list(
+        self,
+        request: web.Request,
+        app: App,
+        refused: RelayError | None = None,
+        url: str = "",
+        events: Collection[EventType] = tuple(EventType),
+    ) -> web.StreamResponse:
+        """`url` and `events` are what was chosen, and `refused` why that can't be."""
+        return self._pages.render(
+            request,
+            "webhooks.html",
+            refused.status if refused else 200,
+            section="webhooks",
+            shown_app=app,
+            webhooks=await self._webhooks.page(app.app_id, None, MOST),
+            most=MOST,
+            all_events=EVENTS,
+            url=url,
+            events=events,
+            faults=faults_of(refused) if refused else {},
+        )
+
+
+def _said(tested: Tested) -> str:
+    if tested.attempt.delivered:
+        return f"The test message arrived (status {tested.attempt.status})."
+    if tested.attempt.status is not None:
+        return f"The test message was not taken: the receiver answered {tested.attempt.status}."
+    return f"The test message did not arrive: {tested.attempt.error}"

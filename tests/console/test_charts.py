@@ -1,0 +1,99 @@
+"""Charts: columns stand on each other inside the drawing, and axes have round numbers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.console.charts import BOTTOM, COLOURS, HEIGHT, LEFT, RIGHT, TOP, WIDTH, scale, short, stacked
+
+SINCE = datetime(2026, 3, 1, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+UNTIL = SINCE + 10 * MINUTE
+TIMES = [SINCE + index * MINUTE for index in range(10)]
+
+
+def test_columns_stand_on_each_other() -> None:
+    chart = stacked({"Delivered": {SINCE: 30}, "Failed": {SINCE: 10, TIMES[3]: 40}}, SINCE, UNTIL, MINUTE)
+    assert len(chart.columns) == 10
+    below, above = chart.columns[0].parts
+    assert (below.colour, above.colour) == (1, 2)
+    assert below.y + below.height == pytest.approx(HEIGHT - BOTTOM)
+    assert above.y + above.height == pytest.approx(below.y)
+    assert above.y == pytest.approx(chart.columns[3].parts[0].y)
+    assert [(key.name, key.total) for key in chart.keys] == [("Delivered", 30), ("Failed", 50)]
+
+
+def test_a_column_says_what_happened() -> None:
+    chart = stacked({"Delivered": {SINCE: 1234}, "Failed": {}}, SINCE, UNTIL, MINUTE)
+    assert chart.columns[0].title == "01 Mar 12:00 to 12:01 UTC\nDelivered: 1,234"
+    assert chart.columns[1].title.endswith("nothing")
+
+
+def test_nothing_is_empty() -> None:
+    assert stacked({}, SINCE, UNTIL, MINUTE).is_empty
+    assert stacked({"Failed": {}}, SINCE, UNTIL, MINUTE).is_empty
+
+
+def test_many_series_share_the_last_colour() -> None:
+    counts = {f"reason {number}": {SINCE: 1} for number in range(12)}
+    chart = stacked(counts, SINCE, UNTIL, MINUTE)
+    assert [key.name for key in chart.keys][-1] == "Other"
+    assert len(chart.keys) == COLOURS
+    assert chart.keys[-1].total == 12 - COLOURS + 1
+
+
+COUNTS = st.dictionaries(
+    st.text(min_size=1, max_size=8),
+    st.dictionaries(st.sampled_from(TIMES), st.integers(0, 10**9)),
+    max_size=12,
+)
+
+
+@given(COUNTS)
+def test_everything_is_inside_and_counted(counts: dict[str, dict[datetime, int]]) -> None:
+    chart = stacked(counts, SINCE, UNTIL, MINUTE)
+    for column in chart.columns:
+        assert column.x >= LEFT
+        assert column.x + column.width <= WIDTH - RIGHT + 0.1
+        for part in column.parts:
+            assert part.y >= TOP - 0.1
+            assert part.y + part.height <= HEIGHT - BOTTOM + 0.1
+    assert sum(key.total for key in chart.keys) == sum(sum(one.values()) for one in counts.values())
+
+
+@given(st.integers(0, 10**12))
+def test_an_axis_has_few_round_lines_and_room(highest: int) -> None:
+    top, lines = scale(highest)
+    assert top >= max(1, highest)
+    assert 2 <= len(lines) <= 6
+    assert lines[0] == 0
+    assert lines[-1] == top
+    assert str(lines[1]).rstrip("0") in ("1", "2", "5")
+
+
+@pytest.mark.parametrize(
+    ("length", "step", "labels"),
+    [
+        (timedelta(hours=1), MINUTE, "12:10"),
+        (timedelta(hours=24), timedelta(minutes=15), "16:00"),
+        (timedelta(days=7), timedelta(hours=2), "02 Mar"),
+    ],
+)
+def test_times_are_labelled_at_whole_hours_and_days(length: timedelta, step: timedelta, labels: str) -> None:
+    chart = stacked({}, SINCE, SINCE + length, step)
+    assert labels in [tick.text for tick in chart.across]
+    assert len(chart.across) <= 8
+
+
+def test_short_numbers() -> None:
+    assert [short(number) for number in (0, 999, 1500, 20_000, 3_000_000)] == [
+        "0",
+        "999",
+        "1.5k",
+        "20k",
+        "3M",
+    ]
