@@ -1,96 +1,141 @@
-"""The operator's commands that need the settings and the database, not a running relay; they go well beside one."""
+"""What the commands about tokens and keys do with settings and database. They go well beside a running relay."""
 
 from __future__ import annotations
 
 import secrets
-from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import datetime
-from typing import NoReturn
+from uuid import UUID
 
-import typer
-
-from relay.app import SystemClock, open_database
+from relay.app import SystemClock
 from relay.config import Settings, key_ring
 from relay.core.install_tokens import PREFIX, InstallTokens
-from relay.store.api_tokens import RecognisedToken, TokenIssuer
+from relay.store.api_tokens import RecognisedToken, TokenIssuer, Wanted, create_operator_token
 from relay.store.audit import COMMAND_LINE
 from relay.store.auth import kind_of
 from relay.store.credentials import Credentials
+from relay.store.database import Database
 from relay.store.installations import Installations
+from relay.store.key_rotation import Rotation, rotate_keys
+from relay.store.webhooks import Webhooks
+
+_PAGE = 1000
 
 
-async def rotate_credential_key(settings: Settings) -> None:
-    """Encrypt every stored credential with the newest key of keys.credentials, and say how many."""
-    keys = key_ring(settings.keys)
-    async with AsyncExitStack() as stack:
-        credentials = Credentials(await open_database(settings, stack), keys.credentials)
-        rotation = await credentials.rotate_key(SystemClock().now(), COMMAND_LINE)
-    typer.echo(
-        f"{rotation.anew} of {rotation.stored} credentials were encrypted anew; "
-        "all are under the newest key of keys.credentials."
+@dataclass(frozen=True, slots=True)
+class FoundToken:
+    """What is known of a token that somebody found. `what`: in a sentence; `revoked_now`: by this very command.
+
+    `known`: it is one of this relay's. `token` is what is stored of an API token, `installation_uuid` and `app_id` say
+    whose an install_ token is.
+    """
+
+    kind: str | None
+    known: bool
+    state: str
+    what: str
+    token: RecognisedToken | None = None
+    installation_uuid: UUID | None = None
+    app_id: str | None = None
+    revoked_now: bool = False
+
+
+async def reencrypt(settings: Settings, database: Database) -> tuple[Rotation, Rotation]:
+    """Encrypt all that is encrypted at rest with the newest key of keys.credentials.
+
+    How many secrets of credentials, and of webhooks, there are and were encrypted anew. Raises Conflict if none of the
+    keys opens one: nothing is changed then.
+    """
+    keys = key_ring(settings.keys, make=False).credentials
+    stores = (Credentials(database, keys), Webhooks(database, keys))
+    of_apple, of_webhooks = await rotate_keys(database, stores, SystemClock().now(), COMMAND_LINE)
+    return of_apple, of_webhooks
+
+
+async def make_operator_token(database: Database, label: str) -> str:
+    """A new operator_ token. The schema is made first: this may be the first that is done with a database."""
+    await database.migrate()
+    return await create_operator_token(database, SystemClock(), secrets.token_bytes, label)
+
+
+async def check_token(settings: Settings, database: Database, text: str, *, revoke: bool) -> FoundToken:
+    """What a token is that somebody found, never the token itself. It is revoked if asked, and if it is ours."""
+    if text.startswith(PREFIX):
+        return await _install_token(settings, database, text)
+    kind = kind_of(text)
+    if kind is None:
+        return FoundToken(
+            None, False, "unknown", "This is no token of a push relay: its form or its checksum is wrong."
+        )
+    issuer = _issuer(database)
+    token = await issuer.recognise(text)
+    if token is None:
+        return FoundToken(
+            kind,
+            False,
+            "unknown",
+            f"It has the form and the checksum of a {kind}_ token, but this relay did not make it.",
+        )
+    revoked = revoke and await issuer.revoke_any(token.token_id, COMMAND_LINE)
+    return FoundToken(
+        kind,
+        True,
+        state_of(token, SystemClock().now()),
+        f"It has the form and the checksum of a {kind}_ token.",
+        token,
+        revoked_now=revoked,
     )
 
 
-async def check_token(settings: Settings, text: str, *, revoke: bool) -> None:
-    """Say what a token that somebody found is, never the token; revoke it if asked.
-
-    Ends with exit code 1 if it is none of this relay's.
-    """
-    if text.startswith(PREFIX):
-        await _check_install_token(settings, text)
-        return
-    kind = kind_of(text)
-    if kind is None:
-        _refuse("This is no token of a push relay: its form or its checksum is wrong.")
-    typer.echo(f"It has the form and the checksum of a {kind}_ token.")
-    async with AsyncExitStack() as stack:
-        issuer = TokenIssuer(await open_database(settings, stack), SystemClock(), secrets.token_bytes)
-        token = await issuer.recognise(text)
-        if token is None:
-            _refuse("This relay did not make it.")
-        for name, value in _description(token, SystemClock().now()).items():
-            typer.echo(f"{name.ljust(12)}  {value}")
-        if revoke:
-            now_revoked = await issuer.revoke_any(token.token_id, COMMAND_LINE)
-            typer.echo(
-                "It is revoked now; running relays refuse it within two seconds."
-                if now_revoked
-                else "It was revoked before."
-            )
-
-
-async def _check_install_token(settings: Settings, text: str) -> None:
-    claims = InstallTokens(key_ring(settings.keys).installations).verify(text)
+async def _install_token(settings: Settings, database: Database, text: str) -> FoundToken:
+    claims = InstallTokens(key_ring(settings.keys, make=False).installations).verify(text)
     if claims is None:
-        _refuse("This has the form of an install_ token, but no key in keys.installations signed it.")
-    async with AsyncExitStack() as stack:
-        database = await open_database(settings, stack)
-        active = await Installations(database).find(*claims) is not None
-    typer.echo(
+        return FoundToken(
+            "install",
+            False,
+            "unknown",
+            "This has the form of an install_ token, but no key in keys.installations signed it.",
+        )
+    active = await Installations(database).find(*claims) is not None
+    what = (
         f"This is the install_ token of installation {claims.installation_uuid} of app {claims.app_id}. "
         + ("It is active; to end it, retire the installation." if active else "It does not hold any more.")
     )
+    return FoundToken(
+        "install",
+        True,
+        "active" if active else "retired",
+        what,
+        installation_uuid=claims.installation_uuid,
+        app_id=claims.app_id,
+    )
 
 
-def _description(token: RecognisedToken, now: datetime) -> dict[str, object]:
-    state = "active"
+async def list_tokens(database: Database, wanted: Wanted) -> list[RecognisedToken]:
+    """All tokens that are wanted, oldest first."""
+    issuer = _issuer(database)
+    found: list[RecognisedToken] = []
+    after: UUID | None = None
+    while page := await issuer.everything(wanted, after, _PAGE):
+        found += page
+        after = page[-1].token_id
+    return found
+
+
+async def revoke_tokens(database: Database, token_ids: list[UUID]) -> dict[UUID, bool]:
+    """Revoke tokens of any kind, by their ids. By id, whether it was there and not revoked before."""
+    issuer = _issuer(database)
+    return {token_id: await issuer.revoke_any(token_id, COMMAND_LINE) for token_id in token_ids}
+
+
+def state_of(token: RecognisedToken, now: datetime) -> str:
+    """Whether it holds: "active", or since when not."""
     if token.revoked_at is not None:
-        state = f"revoked since {token.revoked_at}"
-    elif token.expires_at is not None and token.expires_at <= now:
-        state = f"expired since {token.expires_at}"
-    return {
-        "state": state,
-        "id": token.token_id,
-        "label": token.label,
-        "publisher": token.publisher_id or "",
-        "app": token.app_id or "",
-        "test only": "yes" if token.test_only else "no",
-        "created": token.created_at,
-        "expires": token.expires_at or "never",
-        "last used": token.last_used_at or "never",
-    }
+        return f"revoked since {token.revoked_at}"
+    if token.expires_at is not None and token.expires_at <= now:
+        return f"expired since {token.expires_at}"
+    return "active"
 
 
-def _refuse(why: str) -> NoReturn:
-    typer.echo(why, err=True)
-    raise typer.Exit(1)
+def _issuer(database: Database) -> TokenIssuer:
+    return TokenIssuer(database, SystemClock(), secrets.token_bytes)

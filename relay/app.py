@@ -6,61 +6,62 @@ api -> intake -> queue (PostgreSQL) -> dispatcher -> sender -> APNs -> settler -
 from __future__ import annotations
 
 import asyncio
-import logging
+import os
 import random
 import secrets
 import socket
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from aiohttp import web
 
-from relay.api import http
-from relay.api.audit import AuditApi
 from relay.api.connections import Runner
-from relay.api.device import DeviceApi
 from relay.api.health import HealthApi
-from relay.api.operator import OperatorApi
-from relay.api.operator_installations import OperatorInstallationsApi
-from relay.api.publisher import PublisherApi
-from relay.api.pushes import PushesApi
-from relay.api.send import SendApi
-from relay.api.spec import SpecApi
+from relay.api.metrics import MetricsApi
+from relay.api.state import StateMetrics
+from relay.apns.channels import AppleChannels, ChannelEndpoints
 from relay.apns.connection import Timing
 from relay.apns.pool import Endpoint
 from relay.apns.sender import ApnsSender
-from relay.config import KeyRing, Settings, endpoint, key_ring
-from relay.core.accepting import Lifetimes
-from relay.core.identifiers import Identifiers
-from relay.core.install_tokens import InstallTokens
-from relay.core.rate import RateLimit
+from relay.config import Apns, Channels, KeyRing, Settings, SettingsError, endpoint, key_ring
 from relay.core.sending import Environment
-from relay.core.udid import UdidDigests
 from relay.dispatch.backlog import Backlog
+from relay.dispatch.book import FreshBook
 from relay.dispatch.broadcasts import Broadcaster
+from relay.dispatch.channel_opening import Opener
+from relay.dispatch.channels import ChannelDispatcher
 from relay.dispatch.intake import Intake
+from relay.dispatch.receivers import HttpReceivers
+from relay.dispatch.watching import Watch
+from relay.dispatch.webhooks import WebhookDispatcher
 from relay.dispatch.worker import Dispatcher
 from relay.errors import Unavailable, describe
-from relay.store.audit import AuditLog
+from relay.heartbeat import Heartbeat, Usage
 from relay.store.auth import ApiTokens
 from relay.store.credentials import Credentials
 from relay.store.database import Database
 from relay.store.embedded import EmbeddedPostgres
+from relay.store.nodes import NodeState
 from relay.store.notices import Notices, Topic
+from relay.store.webhook_queue import WebhookQueue
+from relay.telemetry.build import VERSION
+from relay.telemetry.counts import TALLY
+from relay.telemetry.logs import get_logger, log_loop_errors
+from relay.telemetry.traces import Traces, open_traces
+from relay.upkeep import Upkeep, prepare
+from relay.web import Parts, make_web
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
-_MAINTENANCE = 60.0
-"""Seconds between two rounds of upkeep: partitions, the audit log, and when tokens were used last."""
 _PAUSE = 1.0
 """Seconds before a database that was away at the start is tried again."""
-_PATIENCE_WEB, _PATIENCE_DISPATCH, _PATIENCE_REST = 2.0, 6.0, 0.5
+_PATIENCE_WEB, _PATIENCE_DISPATCH, _PATIENCE_REST = 2.0, 6.0, 0.9
 """Seconds for the parts of an end in order: requests, what is on its way to Apple, and all else. Less than ten in all,
 after which a supervisor kills."""
 
@@ -98,20 +99,15 @@ async def start_postgres(settings: Settings, stack: AsyncExitStack) -> str:
 async def open_database(settings: Settings, stack: AsyncExitStack) -> Database:
     """The database of the settings; the embedded one is started first. `stack` closes both."""
     url = await start_postgres(settings, stack)
-    database = await Database.connect(url, settings.database.connections)
+    wanted = settings.database
+    database = await Database.connect(
+        url,
+        wanted.connections,
+        connect_timeout=wanted.connect_timeout,
+        statement_timeout=wanted.statement_timeout,
+    )
     stack.push_async_callback(database.close)
     return database
-
-
-async def prepare(database: Database, settings: Settings, now: datetime) -> None:
-    """Make the schema and the partitions that are missing. Raises Unavailable if the database is away."""
-    await database.migrate()
-    await keep_partitions(database, settings, now)
-
-
-async def keep_partitions(database: Database, settings: Settings, now: datetime) -> None:
-    """Make the partitions of the next days, and drop those that have been kept long enough. Raises Unavailable."""
-    await database.keep_partitions(now, timedelta(days=settings.retention_days))
 
 
 class Relay:
@@ -124,28 +120,58 @@ class Relay:
         clock = SystemClock()
         self._clock = clock
         node = uuid4()
+        self._traces = _traces(settings, node)
         self._api_tokens = ApiTokens(database, clock, tell=lambda: self._notices.tell(Topic.TOKENS))
         self._notices = Notices(
-            database, node, {Topic.WORK: self._wake, Topic.TOKENS: self._api_tokens.forget}
+            database,
+            node,
+            {
+                Topic.WORK: self._wake,
+                Topic.TOKENS: self._api_tokens.forget,
+                Topic.CHANNELS: lambda: self._channels.wake(),
+            },
         )
+        timing = Timing(connect=settings.apns.connect_timeout, response=settings.apns.response_timeout)
         self._sender = ApnsSender(
-            {environment: _endpoint(settings, environment) for environment in Environment},
+            {environment: _endpoint(settings.apns, environment) for environment in Environment},
             max_connections=settings.apns.max_connections,
-            timing=Timing(connect=settings.apns.connect_timeout, response=settings.apns.response_timeout),
+            timing=timing,
         )
+        self._apple_channels = AppleChannels(
+            {environment: _channel_endpoints(settings, environment) for environment in Environment},
+            self._sender,
+            timing=timing,
+        )
+        self._watch = Watch(database, settings.dispatch.poll)
+        told = settings.webhooks
+        self._receivers = HttpReceivers(
+            allow_private=told.allow_private, timeout=told.timeout, ca_file=told.ca_file
+        )
+        self._webhooks = WebhookDispatcher(
+            WebhookQueue(database, keys.credentials, node), self._receivers, clock, told, random.random
+        )
+        book = FreshBook(Credentials(database, keys.credentials), clock)
         self.dispatcher = Dispatcher(
             database,
-            Credentials(database, keys.credentials),
+            book,
             self._sender,
             clock,
             settings.dispatch,
             node,
             random_batch_id,
             random.random,
+            self._watch.settled,
+            self._webhooks.wake,
+            self._traces,
         )
         dispatch = settings.dispatch
         self._broadcaster = Broadcaster(
-            database, batch_size=dispatch.batch_size, poll=dispatch.poll, on_cut=self._tell_of_work
+            database,
+            clock,
+            batch_size=dispatch.batch_size,
+            queue_limit=settings.limits.queued_batches,
+            poll=dispatch.poll,
+            on_cut=self._tell_of_work,
         )
         self._intake = Intake(
             database,
@@ -154,10 +180,45 @@ class Relay:
             self._tell_of_work,
             Backlog(settings.limits.queued_batches),
             batch_size=dispatch.batch_size,
+            traces=self._traces,
         )
+        self._opener = Opener(database, book, self._apple_channels, clock)
+        self._channels = ChannelDispatcher(
+            database,
+            book,
+            self._apple_channels,
+            clock,
+            dispatch,
+            node,
+            random.random,
+            lease=timing.connect + timing.response + dispatch.lease,
+        )
+        self._upkeep = Upkeep(
+            database, settings, clock, self._api_tokens.write_last_used, self._webhooks.trim
+        )
+        self._heartbeat = Heartbeat(database, _state_of(node, roles, clock.now()), clock, self._usage, TALLY)
         self._health = HealthApi(database)
-        self._web = self._make_web(keys)
-        self._runner = Runner(self._web, settings.http, shutdown_timeout=_PATIENCE_WEB)
+        self._metrics = MetricsApi(
+            StateMetrics(database, clock),
+            self._heartbeat.measure,
+            networks=settings.metrics.parsed(),
+            trusted=settings.http.proxies(),
+        )
+        parts = Parts(
+            database,
+            clock,
+            secrets.token_bytes,
+            self._api_tokens,
+            self._intake,
+            self._watch,
+            self._opener,
+            self._receivers,
+            self._traces,
+            self._tell_of_work,
+            self._tell_of_channels,
+        )
+        self.application = make_web(settings, parts, (self._health, self._metrics), keys, api=roles.api)
+        self._runner = Runner(self.application, settings.http, shutdown_timeout=_PATIENCE_WEB)
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -180,6 +241,7 @@ class Relay:
         A database that is away is waited for in the background: until then requests are answered 503. `listeners`
         are listening sockets to use instead of the settings' host and port.
         """
+        asyncio.get_running_loop().set_exception_handler(log_loop_errors(_log))
         keys = key_ring(settings.keys)
         relay = cls(settings, keys, await open_database(settings, stack), roles)
         stack.push_async_callback(relay.aclose)
@@ -192,7 +254,7 @@ class Relay:
         try:
             await prepare(relay.database, settings, relay._clock.now())
         except Unavailable as error:
-            _log.warning("waiting for the database: %s", describe(error))
+            _log.warning("waiting for the database", error=describe(error))
             relay._tasks.append(asyncio.create_task(relay._prepare_later()))
         else:
             relay._begin()
@@ -204,7 +266,9 @@ class Relay:
             try:
                 await prepare(self.database, self.settings, self._clock.now())
             except Unavailable as error:
-                _log.debug("waiting for the database: %s", describe(error))
+                _log.debug("waiting for the database", error=describe(error))
+            except Exception as error:  # whoever looks after the database may mend it
+                _log.error("the database cannot be prepared", error=describe(error))
             else:
                 break
         _log.warning("the database is there")
@@ -213,22 +277,47 @@ class Relay:
     def _begin(self) -> None:
         """The schema is there: work."""
         self._health.started = True
-        work = [self._maintain(), self._notices.run()]
+        work = [self._upkeep.run(), self._notices.run(), self._heartbeat.run()]
         if self._roles.dispatch:
-            work += [self.dispatcher.run(), self._broadcaster.run()]
+            work += [
+                self.dispatcher.run(),
+                self._broadcaster.run(),
+                self._channels.run(),
+                self._webhooks.run(),
+            ]
         self._tasks += map(asyncio.create_task, work)
 
     async def aclose(self) -> None:
         """Stop accepting, commit what was accepted, let what is in flight end, hand back the rest: in ten seconds."""
+        self._watch.close()
         await self._runner.cleanup()
         await _for_a_while(self._intake.aclose())
-        await self.dispatcher.aclose(_PATIENCE_DISPATCH)
+        await asyncio.gather(
+            self.dispatcher.aclose(_PATIENCE_DISPATCH),
+            self._channels.aclose(_PATIENCE_DISPATCH),
+            self._webhooks.aclose(_PATIENCE_DISPATCH / 2),
+        )
+        await self._receivers.aclose()
         self._notices.tell(Topic.WORK)  # what was handed back
-        await _for_a_while(self._notices.aclose())
-        await _for_a_while(self._sender.aclose())
+        await asyncio.gather(
+            *map(
+                _for_a_while,
+                (
+                    self._notices.aclose(),
+                    self._apple_channels.aclose(),
+                    self._sender.aclose(),
+                    self._heartbeat.aclose(),
+                ),
+            )
+        )
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._traces.on:
+            await asyncio.to_thread(self._traces.close, _PATIENCE_REST)
+
+    def _usage(self) -> Usage:
+        return Usage(self.dispatcher.in_flight, *self._sender.usage)
 
     def _wake(self) -> None:
         self.dispatcher.wake()
@@ -239,59 +328,16 @@ class Relay:
         self._wake()
         self._notices.tell(Topic.WORK)
 
-    def _make_web(self, keys: KeyRing) -> web.Application:
-        database, clock, random_bytes = self.database, self._clock, secrets.token_bytes
-        identifiers = Identifiers(keys.identifiers)
-        install_tokens = InstallTokens(keys.installations)
-        udid_digests = UdidDigests(keys.udid)
-        dispatch, limits = self.settings.dispatch, self.settings.limits
-        application = web.Application(
-            client_max_size=self.settings.http.max_body, middlewares=[http.problems]
-        )
-        application[http.API_TOKENS] = self._api_tokens
-        application[http.BODY_TIMEOUT] = self.settings.http.body_timeout
-        application[http.INSTALL_TOKENS] = install_tokens
-        application.add_routes(list(self._health.routes()))
-        if not self._roles.api:
-            return application
-        apis = (
-            SendApi(
-                self._intake,
-                identifiers,
-                Lifetimes(dispatch.keep, dispatch.immediate_window),
-                RateLimit(limits.pushes_per_second, limits.burst),
-                clock,
-                random_bytes,
-            ),
-            PushesApi(database),
-            DeviceApi(database, install_tokens, clock),
-            PublisherApi(database, self._api_tokens, udid_digests, clock, random_bytes),
-            OperatorApi(database, keys.credentials, clock, random_bytes, self._tell_of_work),
-            OperatorInstallationsApi(
-                database, identifiers, install_tokens, udid_digests, clock, random_bytes
-            ),
-            AuditApi(database),
-            SpecApi(),
-        )
-        for api in apis:
-            application.add_routes(list(api.routes()))
-        return application
+    def _tell_of_channels(self) -> None:
+        """Something is due for channels, here or at a node that dispatches."""
+        self._channels.wake()
+        self._notices.tell(Topic.CHANNELS)
 
-    async def _maintain(self) -> None:
-        while True:
-            await asyncio.sleep(_MAINTENANCE)
-            for work in (self._api_tokens.write_last_used, self._keep_partitions, self._keep_audit):
-                try:
-                    await work()
-                except Exception as error:  # the next round may go well
-                    _log.warning("upkeep failed: %s", describe(error))
 
-    async def _keep_partitions(self) -> None:
-        await keep_partitions(self.database, self.settings, self._clock.now())
-
-    async def _keep_audit(self) -> None:
-        retention = timedelta(days=self.settings.audit_days)
-        await AuditLog(self.database).drop_before(self._clock.now() - retention)
+def _state_of(node: UUID, roles: Roles, now: datetime) -> NodeState:
+    """What a process says of itself, for all of its life."""
+    names = [name for name, has in (("api", roles.api), ("dispatch", roles.dispatch)) if has]
+    return NodeState(node, socket.gethostname(), os.getpid(), VERSION, tuple(names), now, now)
 
 
 async def _for_a_while(work: Coroutine[Any, Any, None]) -> None:
@@ -303,6 +349,20 @@ async def _for_a_while(work: Coroutine[Any, Any, None]) -> None:
         _log.warning("the end is not in order: something took too long")
 
 
-def _endpoint(settings: Settings, environment: Environment) -> Endpoint:
-    found = endpoint(settings.apns, environment)
+def _traces(settings: Settings, node: UUID) -> Traces:
+    try:
+        return open_traces(settings.telemetry.endpoint, settings.telemetry.sample, node)
+    except ImportError:
+        detail = (
+            "telemetry.endpoint needs libraries that are not installed: pip install 'push-relay[telemetry]'"
+        )
+        raise SettingsError(detail) from None
+
+
+def _endpoint(hosts: Apns | Channels, environment: Environment) -> Endpoint:
+    found = endpoint(hosts, environment)
     return Endpoint(found.host, found.port, found.ca_file)
+
+
+def _channel_endpoints(settings: Settings, environment: Environment) -> ChannelEndpoints:
+    return ChannelEndpoints(_endpoint(settings.channels, environment), _endpoint(settings.apns, environment))

@@ -1,12 +1,12 @@
-"""The commands: `push-relay serve`, `demo`, `apns`, what is done beside a relay, and what is done over its API."""
+"""The commands: `push-relay serve`, `demo` and `apns`; what is done on its machine, and what over its API."""
 
 from __future__ import annotations
 
 import contextlib
-import os
+import json
 import sys
 import warnings
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,9 +15,14 @@ import typer
 import uvloop
 
 from relay import config
-from relay.admin import admin_app, credential_app
+from relay.admin import admin_app
 from relay.errors import RelayError
-from relay.logs import log_to_stderr
+from relay.import_4d import import_mobile_apps
+from relay.local import HERE, ConfigFile, load_settings
+from relay.local_commands import local_app
+from relay.send_command import send
+from relay.telemetry.logs import log_to_stderr
+from relay.terminal import OVER_API, URL, AppId, Json, TokenFile, Url, run_with_client
 
 if TYPE_CHECKING:
     from relay.app import Roles
@@ -28,14 +33,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # they would print local variables, and those hold secrets
 )
-app.add_typer(admin_app)
-
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", envvar="PUSH_RELAY_CONFIG", help="Settings (YAML).", dir_okay=False, exists=True
-    ),
-]
+RUN = "Run"
+"""The part of the help in which the servers are listed."""
 
 
 def main() -> None:
@@ -51,7 +50,7 @@ def main() -> None:
         sys.exit(2)
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def serve(
     config_file: ConfigFile = None,
     api: Annotated[
@@ -61,53 +60,34 @@ def serve(
         bool, typer.Option("--dispatch", help="Send pushes; without --api, only that.")
     ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the port and the work.")] = 1,
+    as_json: Json = False,
 ) -> None:
     """Run a node of the relay until it is told to stop (SIGTERM or Ctrl-C). It does both, if not told what to do."""
     from relay.app import Roles
 
-    settings = _settings(config_file)
+    settings = load_settings(config_file)
     roles = Roles(api, dispatch) if api or dispatch else Roles()
+    ready = _say_where_as_json if as_json else _say_where
     if workers == 1:
-        _run(_serve(settings, roles))
+        _run(_serve(settings, roles, ready))
     else:
         from relay import workers as processes
 
-        _run(processes.serve(settings, workers, roles, ready=_say_where))
+        _run(processes.serve(settings, workers, roles, ready=ready))
 
 
-@app.command("operator-token")
-def operator_token(
-    config_file: ConfigFile = None,
-    label: Annotated[str, typer.Option(help="What it is for.")] = "",
+@app.command("settings", rich_help_panel=HERE)
+def settings_reference(
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON Schema of the settings file.")] = False,
 ) -> None:
-    """Make an operator_ token and print it; it is shown this once."""
-    settings = _settings(config_file)
-    _run(_operator_token(settings, label))
+    """Say which settings there are: name, variable, values, default, and what each does."""
+    from relay import settings_reference as reference
+
+    text = json.dumps(reference.schema(), indent=2, ensure_ascii=False) if as_json else reference.markdown()
+    typer.echo(text.rstrip("\n"))
 
 
-@credential_app.command("rotate-key")
-def rotate_key(config_file: ConfigFile = None) -> None:
-    """Encrypt all stored credentials with the newest key of keys.credentials. Needs the settings, and no token."""
-    from relay.admin_local import rotate_credential_key
-
-    _run(rotate_credential_key(_settings(config_file)))
-
-
-@app.command("token-check")
-def token_check(
-    config_file: ConfigFile = None,
-    revoke: Annotated[bool, typer.Option("--revoke", help="Revoke it, if it is ours.")] = False,
-) -> None:
-    """Say what a token is that somebody found. It is read from standard input, so that no shell remembers it."""
-    from getpass import getpass
-
-    from relay.admin_local import check_token
-
-    text = getpass("Token: ") if sys.stdin.isatty() else sys.stdin.readline()
-    _run(check_token(_settings(config_file), text.strip(), revoke=revoke))
-
-
-@app.command()
+@app.command(rich_help_panel=RUN)
 def demo(
     port: Annotated[int, typer.Option(help="The relay's port.", envvar="PORT")] = 8080,
     directory: Annotated[Path, typer.Option(help="Where its data is kept.", file_okay=False)] = Path("var"),
@@ -120,10 +100,12 @@ def demo(
     _run(run_demo(directory, port))
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def apns(
     production_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 2197,
     sandbox_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 2198,
+    production_channels_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 2196,
+    sandbox_channels_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 2195,
     control_port: Annotated[int, typer.Option(help="The control API's; 0 takes a free one.")] = 2199,
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
     ca_file: Annotated[Path, typer.Option(help="Where its CA is written.")] = Path("var/apns-ca.pem"),
@@ -141,6 +123,8 @@ def apns(
             host=host,
             production_port=production_port,
             sandbox_port=sandbox_port,
+            production_channels_port=production_channels_port,
+            sandbox_channels_port=sandbox_channels_port,
             control_port=control_port,
             ca_file=ca_file,
             state_file=state_file,
@@ -148,10 +132,45 @@ def apns(
     )
 
 
-def _settings(config_file: Path | None) -> config.Settings:
-    settings = config.load(config_file, os.environ)
-    log_to_stderr(settings.log)
-    return settings
+@app.command("webhook-test", rich_help_panel=OVER_API)
+def webhook_test(
+    app_id: AppId,
+    listen: Annotated[
+        str, typer.Option("--listen", help="Host and port to receive at; port 0 takes a free one.")
+    ] = "127.0.0.1:0",
+    public_url: Annotated[
+        str | None, typer.Option("--public-url", help="If the relay reaches it by another URL: a tunnel's.")
+    ] = None,
+    url: Url = URL,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """See a message of a webhook arrive, with its signature checked (manage token). The webhook is removed again."""
+    from relay.admin_client import AdminClient
+    from relay.app import SystemClock
+    from relay.webhook_trial import Receiver, Shown, see_one_arrive
+
+    host, _, port = listen.rpartition(":")
+    if not (host and port.isascii() and port.isdigit() and int(port) < 65_536):
+        raise typer.BadParameter("host and port, for example 127.0.0.1:0", param_hint="--listen")
+
+    async def work(client: AdminClient) -> Shown:
+        async with Receiver(host.strip("[]"), int(port), SystemClock()) as receiver:
+            return await see_one_arrive(client, app_id, receiver, public_url, SystemClock())
+
+    shown = run_with_client(url, token_file, work)
+    if as_json:
+        typer.echo(json.dumps(shown.as_json()))
+    else:
+        shown.print(typer.echo)
+    if not shown.is_good:
+        raise typer.Exit(1)
+
+
+app.add_typer(local_app)
+app.command("send", rich_help_panel=OVER_API)(send)
+app.add_typer(admin_app)
+app.command("import-4d", rich_help_panel=OVER_API)(import_mobile_apps)
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
@@ -159,14 +178,14 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
         uvloop.run(main)
 
 
-async def _serve(settings: config.Settings, roles: Roles) -> None:
+async def _serve(settings: config.Settings, roles: Roles, ready: Callable[[str], None]) -> None:
     from relay.app import Relay
     from relay.workers import stop_signals
 
     stopped = stop_signals()
     async with AsyncExitStack() as stack:
         relay = await Relay.start(settings, stack, roles=roles)
-        _say_where(relay.url)
+        ready(relay.url)
         await stopped.wait()
 
 
@@ -174,13 +193,5 @@ def _say_where(url: str) -> None:
     typer.echo(f"push-relay listens at {url}; its API is described at {url}/v1.0/spec/")
 
 
-async def _operator_token(settings: config.Settings, label: str) -> None:
-    import secrets
-
-    from relay.app import SystemClock, open_database, prepare
-    from relay.store.api_tokens import create_operator_token
-
-    async with AsyncExitStack() as stack:
-        database = await open_database(settings, stack)
-        await prepare(database, settings, SystemClock().now())
-        typer.echo(await create_operator_token(database, SystemClock(), secrets.token_bytes, label))
+def _say_where_as_json(url: str) -> None:
+    typer.echo(json.dumps({"url": url, "spec": f"{url}/v1.0/spec/"}))

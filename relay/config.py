@@ -2,6 +2,8 @@
 
 Every setting can be overridden by an environment variable: PUSH_RELAY_ and the path in capitals, parts joined by
 two underscores, for example PUSH_RELAY_DATABASE__URL. Values of variables are read as YAML.
+
+The text below a field says what it does: docs/settings.md is made of these texts.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 
+from relay.core.client_address import Network, networks
 from relay.core.sending import Environment
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
@@ -35,80 +38,137 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class Http(_Section, frozen=True, kw_only=True):
-    """Where the relay listens, and what a caller may take of it. `port` 0 takes a free one.
-
-    `max_connections` are those of one process. Seconds: the head of a request must be complete `header_timeout` after
-    the connection, or after its first byte; its body `body_timeout` after that; and an answer must be taken within
-    `answer_timeout`. A connection between two requests is none of these.
-    """
+    """Where the relay listens, and what a caller may take of it. Between two requests a connection may rest."""
 
     host: str = "127.0.0.1"
+    """The address to listen at. `0.0.0.0` is all of the machine's, `::` those of IPv6 too."""
     port: Port = 8080
+    """The port to listen at; 0 takes a free one."""
     max_body: Annotated[int, Meta(ge=1)] = 4 * 1024 * 1024
+    """Bytes that the body of a request may have."""
     max_connections: Count = 4096
+    """Connections that one process takes."""
     header_timeout: Seconds = 20.0
+    """Seconds in which the head of a request must come: since the connection, or its first byte."""
     body_timeout: Seconds = 60.0
+    """Seconds in which its body must come, after the head."""
     answer_timeout: Seconds = 60.0
+    """Seconds in which its answer must be taken."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks (10.0.0.0/8) of the reverse proxies before the relay. What they say in X-Forwarded-For and
+    X-Forwarded-Proto is believed, and nobody else's."""
+
+    def __post_init__(self) -> None:
+        try:
+            self.proxies()
+        except ValueError:
+            raise ValueError("http.trusted_proxies takes addresses and networks, like 10.0.0.0/8") from None
+
+    def proxies(self) -> tuple[Network, ...]:
+        """The networks of `trusted_proxies`."""
+        return networks(self.trusted_proxies)
 
 
 class Database(_Section, frozen=True, kw_only=True):
-    """`url` of a PostgreSQL (14 or newer); empty: the embedded one, its data in `embedded`."""
+    """Which PostgreSQL (14 or newer) the relay works with."""
 
     url: str = ""
+    """Its URL, as in `postgresql://relay:secret@db.internal/relay`. Empty: the embedded one is started."""
     embedded: str = "var/postgres"
+    """Where the embedded PostgreSQL has its data."""
     connections: Count = 8
+    """Connections of one process at most. One more, beside them, hears what other nodes tell."""
+    connect_timeout: Seconds = 5.0
+    """Seconds in which a new connection must be there. A database that takes longer counts as away."""
+    statement_timeout: Seconds = 15.0
+    """Seconds in which a statement must end. A database that takes longer counts as away."""
 
     def __repr__(self) -> str:
         return "Database(…)"  # the URL may hold a password
 
 
 class ApnsEndpoint(_Section, frozen=True, kw_only=True):
-    """One of Apple's two hosts, or a stand-in. `ca_file` replaces the system's trusted authorities."""
+    """One of Apple's hosts, or a stand-in."""
 
     host: str
+    """Its name. Who changes a port or an authority names the host too."""
     port: Port = 443
+    """Its port."""
     ca_file: str | None = None
+    """Authorities (PEM) that are trusted instead of the system's: for a stand-in."""
 
 
 class Apns(_Section, frozen=True, kw_only=True):
-    """The way to Apple. Seconds throughout."""
+    """The way to Apple."""
 
     production: ApnsEndpoint = ApnsEndpoint(host="api.push.apple.com")
+    """Where pushes to copies signed for distribution go."""
     sandbox: ApnsEndpoint = ApnsEndpoint(host="api.sandbox.push.apple.com")
+    """Where pushes to copies signed for development go."""
     max_connections: Count = 2
+    """Connections of one process with one credential at most."""
     connect_timeout: Seconds = 10.0
+    """Seconds for a connection, TLS included."""
     response_timeout: Seconds = 30.0
+    """Seconds that an answer is waited for. Without one the push is sent again."""
+
+
+class Channels(_Section, frozen=True, kw_only=True):
+    """Where Apple's broadcast channels are managed. What is pushed to them goes the way of all pushes."""
+
+    production: ApnsEndpoint = ApnsEndpoint(host="api-manage-broadcast.push.apple.com", port=2196)
+    """For copies signed for distribution."""
+    sandbox: ApnsEndpoint = ApnsEndpoint(host="api-manage-broadcast.sandbox.push.apple.com", port=2195)
+    """For copies signed for development."""
 
 
 class Keys(_Section, frozen=True, kw_only=True):
-    """Secrets, each list oldest to newest: the last one signs or encrypts, all are accepted.
+    """Secrets of 32 characters and more (`openssl rand -hex 32`), the same on all nodes.
 
-    `udid` is one key for ever: UDIDs are kept as digests under it. Empty: all are read from `file`, which is made
-    with random keys at the first start.
+    Each list goes from the oldest to the newest: the last one signs or encrypts, all are accepted.
     """
 
     file: str = "var/keys.yaml"
+    """Where the keys are if none is given here; made with random ones at the first start. Back it up: without it every
+    identifier and every stored credential is lost."""
     identifiers: tuple[str, ...] = ()
+    """These sign `c_` and `d_`, the identifiers of customers and devices."""
     installations: tuple[str, ...] = ()
+    """These sign `install_` tokens."""
     credentials: tuple[str, ...] = ()
+    """These encrypt what authenticates to Apple, and the secrets of webhooks."""
     udid: str = ""
+    """One key, for ever: UDIDs and idempotency keys are kept as digests under it."""
+    alias: str = ""
+    """One key, for ever: e-mail addresses are kept as digests under it. Empty, as in settings of earlier versions, it
+    follows from `udid`."""
 
     def __repr__(self) -> str:
         return "Keys(…)"
 
 
 class Dispatch(_Section, frozen=True, kw_only=True):
-    """How batches are worked off. Seconds, unless said otherwise."""
+    """How pushes are worked off."""
 
     batch_size: Annotated[int, Meta(ge=1, le=10_000)] = 2000
+    """Copies in one batch at most: a push to more is several batches."""
     lease: Seconds = 30.0
+    """Seconds that a claimed batch belongs to its node: what a dead node was sending another one sends after that.
+    Clocks must agree within a third of it."""
     poll: Seconds = 1.0
+    """Seconds between two looks at the queue, where no other node says that there is work."""
     settle_interval: Seconds = 0.2
+    """Seconds after which what was answered of a batch is written, while the rest is under way."""
     in_flight: Annotated[int, Meta(ge=4, le=1_000_000)] = 20_000
+    """Pushes that one process may have on their way to Apple; at least twice `batch_size`."""
     retry_first: Seconds = 5.0
+    """Seconds before the first repetition; the wait doubles with each."""
     retry_longest: Seconds = 900.0
+    """Seconds before a repetition at most."""
     keep: Seconds = 86_400.0
+    """Seconds for which a push is tried that has no expiration of its own."""
     immediate_window: Seconds = 10.0
+    """Seconds for which the relay tries a push with expiration 0, which Apple tries once."""
 
     def __post_init__(self) -> None:
         if self.in_flight < 2 * self.batch_size:  # a quarter of it is kept free for small batches
@@ -118,33 +178,104 @@ class Dispatch(_Section, frozen=True, kw_only=True):
 
 
 class Limits(_Section, frozen=True, kw_only=True):
-    """What one caller may ask of the others' relay.
-
-    `pushes_per_second` and `burst`: requests to /v1.0/send/ with one push token, in each process. `queued_batches`: how
-    much of one app may wait; a push to more than `dispatch.batch_size` devices is several batches.
-    """
+    """What one caller may ask of the others' relay."""
 
     pushes_per_second: Annotated[float, Meta(gt=0, le=1_000_000)] = 1000.0
+    """Requests to `/v1.0/send/` with one push token, a second, in each process."""
     burst: Count = 10_000
+    """As many of them may come at once."""
     queued_batches: Count = 100_000
+    """Batches of one app that may wait. Past that its pushes are refused with 503; nothing that was accepted is
+    dropped."""
+
+
+class Webhooks(_Section, frozen=True, kw_only=True):
+    """How publishers' servers are told what became of pushes."""
+
+    allow_private: bool = False
+    """Whether messages may go to addresses that are not public too, and over plain HTTP to those alone: for receivers
+    in your own network, and for trying it out."""
+    ca_file: str | None = None
+    """Authorities (PEM) that are trusted instead of the system's."""
+    timeout: Seconds = 10.0
+    """Seconds for one answer."""
+    retry_first: Seconds = 5.0
+    """Seconds before the first repetition; the wait doubles with each."""
+    retry_longest: Seconds = 3600.0
+    """Seconds before a repetition at most."""
+    keep: Seconds = 86_400.0
+    """Seconds for which a message is tried."""
+    disable_after: Seconds = 3 * 86_400.0
+    """Seconds after which a webhook that has taken nothing is disabled."""
+    waiting: Count = 100_000
+    """Messages that may wait for one webhook; the oldest go, and are counted."""
+
+
+class Metrics(_Section, frozen=True, kw_only=True):
+    """What the relay tells Prometheus at /metrics."""
+
+    networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    """Networks (10.0.0.0/8) whose clients may read it; nobody else learns that it exists."""
+
+    def __post_init__(self) -> None:
+        self.parsed()
+
+    def parsed(self) -> tuple[Network, ...]:
+        """The networks. Raises ValueError."""
+        try:
+            return networks(self.networks)
+        except ValueError:
+            raise ValueError("metrics.networks must hold networks such as 10.0.0.0/8") from None
+
+
+class Telemetry(_Section, frozen=True, kw_only=True):
+    """Traces (OpenTelemetry). They need the extra `push-relay[telemetry]`."""
+
+    endpoint: Annotated[str, Meta(pattern="^(https?://.*)?$")] = ""
+    """The base URL of a collector (OTLP over HTTP). Empty: that of OTEL_EXPORTER_OTLP_ENDPOINT; without both none are
+    made."""
+    sample: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    """The part of all traces that is made."""
+
+    def __repr__(self) -> str:
+        return "Telemetry(…)"  # the URL may hold a password
+
+
+class Console(_Section, frozen=True, kw_only=True):
+    """The pages at /console/."""
+
+    enabled: bool = True
+    """Whether there are any."""
 
 
 class Settings(_Section, frozen=True, kw_only=True):
-    """All settings. `retention_days`: how long pushes and their outcomes are kept; `audit_days`: who did what."""
+    """All settings."""
 
     http: Http = Http()
     database: Database = Database()
     apns: Apns = Apns()
+    channels: Channels = Channels()
     keys: Keys = Keys()
     dispatch: Dispatch = Dispatch()
     limits: Limits = Limits()
+    webhooks: Webhooks = Webhooks()
+    metrics: Metrics = Metrics()
+    telemetry: Telemetry = Telemetry()
+    console: Console = Console()
     retention_days: Annotated[int, Meta(ge=1, le=36_500)] = 30
+    """Days for which pushes and their outcomes are kept."""
     audit_days: Annotated[int, Meta(ge=1, le=36_500)] = 365
+    """Days for which the log of who did what is kept."""
     log: Literal["debug", "info", "warning", "error", "critical"] = "info"
+    """The level from which on lines are logged, to the standard error."""
+    log_format: Literal["text", "json"] = "text"
+    """The form of these lines."""
 
     def __post_init__(self) -> None:
         if self.dispatch.keep >= self.retention_days * 86_400:
             raise ValueError("dispatch.keep (seconds) must be shorter than retention_days")
+        if self.webhooks.keep > self.retention_days * 86_400:
+            raise ValueError("webhooks.keep (seconds) must not be longer than retention_days")
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -158,11 +289,17 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
         if name.startswith(PREFIX) and name not in _NOT_SETTINGS:
             _override(tree, name.removeprefix(PREFIX).lower().split("__"), value, name)
     try:
-        return msgspec.convert(tree, Settings)
+        settings = msgspec.convert(tree, Settings)
+        if (collector := environ.get(_COLLECTOR)) and not settings.telemetry.endpoint:
+            telemetry = msgspec.to_builtins(settings.telemetry) | {"endpoint": collector}
+            settings = msgspec.structs.replace(settings, telemetry=msgspec.convert(telemetry, Telemetry))
     except msgspec.ValidationError as error:
         raise SettingsError(f"{path or 'environment'}: {_without_values(error)}") from None
+    return settings
 
 
+_COLLECTOR = "OTEL_EXPORTER_OTLP_ENDPOINT"
+"""What OpenTelemetry's own specification calls the variable."""
 _NOT_SETTINGS = {f"{PREFIX}CONFIG", f"{PREFIX}URL", f"{PREFIX}TOKEN"}
 """Variables of the command line: which settings file, which relay, which API token."""
 
@@ -209,31 +346,40 @@ class KeyRing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     installations: tuple[str, ...]
     credentials: tuple[str, ...]
     udid: str
+    alias: str = ""
 
     def __repr__(self) -> str:
         return "KeyRing(…)"
+
+    @property
+    def of_aliases(self) -> str:
+        """The key of the digests of addresses. What is made from it has a purpose of its own, as with `udid`."""
+        return self.alias or self.udid
 
     def __post_init__(self) -> None:
         for name in ("identifiers", "installations", "credentials"):
             if not getattr(self, name):
                 raise ValueError(f"keys.{name} needs at least one key")
-        for key in (*self.identifiers, *self.installations, *self.credentials, self.udid):
+        for key in (*self.identifiers, *self.installations, *self.credentials, self.udid, self.of_aliases):
             if len(key) < 32:
                 raise ValueError("every key needs at least 32 characters: openssl rand -hex 32")
 
 
-def key_ring(keys: Keys) -> KeyRing:
-    """The keys of the settings or, where none are given there, of the key file. Raises SettingsError."""
+def key_ring(keys: Keys, *, make: bool = True) -> KeyRing:
+    """The keys of the settings or, where none are given there, of the key file. Raises SettingsError.
+
+    A file that is not there is made; unless `make`, that is an error.
+    """
     given = {
         name: getattr(keys, name)
-        for name in ("identifiers", "installations", "credentials", "udid")
+        for name in ("identifiers", "installations", "credentials", "udid", "alias")
         if getattr(keys, name)
     }
     try:
         if given:
             return msgspec.convert(given, KeyRing)
         path = Path(keys.file)
-        if not path.exists():
+        if make and not path.exists():
             _make_key_file(path)
         return msgspec.convert(_read_yaml_file(path), KeyRing)
     except msgspec.ValidationError as error:
@@ -249,6 +395,7 @@ def _make_key_file(path: Path) -> None:
         "installations": [secrets.token_hex(32)],
         "credentials": [secrets.token_hex(32)],
         "udid": secrets.token_hex(32),
+        "alias": secrets.token_hex(32),
     }
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -258,6 +405,6 @@ def _make_key_file(path: Path) -> None:
         yaml.safe_dump(made, file)
 
 
-def endpoint(apns: Apns, environment: Environment) -> ApnsEndpoint:
+def endpoint(hosts: Apns | Channels, environment: Environment) -> ApnsEndpoint:
     """The host that serves `environment`."""
-    return apns.production if environment is Environment.PRODUCTION else apns.sandbox
+    return hosts.production if environment is Environment.PRODUCTION else hosts.sandbox

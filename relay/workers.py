@@ -7,7 +7,6 @@ the connections that wait at its socket. Another takes its place; what it was se
 from __future__ import annotations
 
 import asyncio
-import logging
 import multiprocessing
 import signal
 import socket
@@ -24,16 +23,17 @@ import uvloop
 from relay.app import BACKLOG, Relay, Roles, open_database, start_postgres
 from relay.config import Settings, key_ring
 from relay.errors import Unavailable
-from relay.logs import log_to_stderr
+from relay.telemetry import processes
+from relay.telemetry.logs import get_logger, log_to_stderr
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _spawn = multiprocessing.get_context("spawn")
 _PAUSE = 1.0
 """Seconds before a worker that died is replaced."""
 _SOON = 10.0
 _TRIES = 5
 """A worker that died so often within so many seconds of its start will not run at all."""
-_PATIENCE = 45.0
+PATIENCE = 45.0
 """Seconds for a worker to end in order: the patience of each of a relay's parts, added up."""
 
 
@@ -45,6 +45,7 @@ async def serve(settings: Settings, count: int, roles: Roles, *, ready: Callable
     """
     stopped = stop_signals()
     async with AsyncExitStack() as stack:
+        stack.enter_context(processes.shared())
         key_ring(settings.keys)  # made here once, where there are none yet
         url = await start_postgres(settings, stack)
         settings = msgspec.structs.replace(
@@ -133,7 +134,7 @@ class _Worker:
         try:
             process.start()
         except OSError as error:
-            _log.error("%s cannot be started: %s", self.name, error.strerror)
+            _log.error("a worker cannot be started", worker=self.name, error=error.strerror)
             return
         end = asyncio.Event()
         _when_ended(process.sentinel, end.set)
@@ -141,11 +142,14 @@ class _Worker:
         try:
             await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not stopping.done():
-                _log.error("%s died (exit code %s); another takes its place", self.name, process.exitcode)
+                _log.error(
+                    "a worker died; another takes its place", worker=self.name, exit_code=process.exitcode
+                )
         finally:
             if stopping.done():
                 self._close()  # from here on nobody would accept what comes
             await _end(process, ended)
+            processes.forget(process.pid or 0)
 
     def _close(self) -> None:
         for listener in self.listeners:
@@ -155,7 +159,7 @@ class _Worker:
 async def _end(process: SpawnProcess, ended: asyncio.Future[Any]) -> None:
     process.terminate()
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(PATIENCE):
             await ended
     except TimeoutError:
         process.kill()
@@ -175,7 +179,7 @@ def _when_ended(sentinel: int, then: Callable[[], object]) -> None:
 
 def _work(settings: Settings, listeners: Sequence[socket.socket], roles: Roles, serves: Event) -> None:
     """A worker's process."""
-    log_to_stderr(settings.log)
+    log_to_stderr(settings.log, settings.log_format)
     uvloop.run(_relay(settings, listeners, roles, serves))
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 from uuid import UUID
 
 import aiohttp
@@ -20,6 +21,7 @@ from sdk_stub.errors import (
     Unhandled,
 )
 
+_T = TypeVar("_T")
 PUSH = "push"
 """The identifier of the push service."""
 
@@ -53,6 +55,21 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     services: tuple[str, ...]
     environment: str | None = None
     app_version: str = ""
+
+
+class Alias(msgspec.Struct, frozen=True, kw_only=True):
+    """An address by which the customer can be reached as well. The address itself is not told."""
+
+    id: UUID
+    created_at: datetime
+
+
+class _Aliases(msgspec.Struct):
+    items: tuple[Alias, ...]
+
+
+class _AppleChannel(msgspec.Struct):
+    apns_channel_id: str
 
 
 class _ErrorDocument(msgspec.Struct):
@@ -154,10 +171,7 @@ class ServicesClient:
 
     async def _fetch_identity(self) -> Identity:
         answer = await self._call("GET", "installation/")
-        try:
-            return msgspec.json.decode(answer, type=Identity)
-        except msgspec.DecodeError:
-            raise Unhandled("the relay's answer is not an installation") from None
+        return _read(answer, Identity)
 
     # --- push ---
 
@@ -176,6 +190,28 @@ class ServicesClient:
     async def unregister_push_notifications(self, *, kind: str = "apns") -> None:
         """Take the device token back: nothing is pushed to this copy any more."""
         await self._call("DELETE", "installation/device-token/", kind=kind)
+
+    # --- aliases, where the publisher lets the copies of its app say them ---
+
+    async def attach_alias(self, address: str) -> Alias:
+        """The user has signed in with this e-mail address: a publisher may name them by it. Again changes nothing."""
+        return _read(await self._call("POST", "installation/aliases/", {"alias": address}), Alias)
+
+    async def get_aliases(self) -> tuple[Alias, ...]:
+        """All aliases of the customer, oldest first."""
+        return _read(await self._call("GET", "installation/aliases/"), _Aliases).items
+
+    async def remove_alias(self, alias_id: UUID) -> None:
+        """The user has signed out: they are not reached by that address any more."""
+        await self._call("DELETE", f"installation/aliases/{alias_id}/")
+
+    async def get_broadcast_channel(self, channel_id: UUID) -> str:
+        """The channel that ActivityKit is given to subscribe to, for a channel of the app's publisher."""
+        answer = await self._call("GET", f"installation/channels/{channel_id}/")
+        try:
+            return msgspec.json.decode(answer, type=_AppleChannel).apns_channel_id
+        except msgspec.DecodeError:
+            raise Unhandled("the relay's answer is not a channel") from None
 
     async def _require_push(self) -> None:
         if PUSH not in await self.get_supported_services_identifiers():
@@ -206,9 +242,16 @@ class ServicesClient:
             raise NotInstalledViaStore
         if response.status >= 400:
             raise _refusal(response.status, answer)
-        if response.status not in (200, 204):
+        if response.status not in (200, 201, 204):
             raise Unhandled(f"status {response.status}")
         return answer
+
+
+def _read(answer: bytes, to: type[_T]) -> _T:
+    try:
+        return msgspec.json.decode(answer, type=to)
+    except msgspec.DecodeError:
+        raise Unhandled("the relay's answer is not what was asked for") from None
 
 
 def _refusal(status: int, answer: bytes) -> ApiErrors | Unhandled:

@@ -12,18 +12,24 @@ from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
+import hypothesis
 import pytest
 
 from relay.store.database import Database
 from relay.store.embedded import EmbeddedPostgres
 
 pytest_plugins = ["tests.leaks_plugin", "pytester"]
+hypothesis.settings.register_profile("relay", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("relay")
+_RATHER = {"chromium": "chromium-headless-shell"}
+"""The same without windows: it starts and draws several times faster."""
 _EXTRA_PATHS = ("/usr/sbin", "/usr/local/go/bin")
 
 
 def find_program(name: str) -> str | None:
     """Where a program is, daemons' directories included."""
-    return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *_EXTRA_PATHS]))
+    path = os.pathsep.join([os.environ.get("PATH", ""), *_EXTRA_PATHS])
+    return shutil.which(_RATHER.get(name, name), path=path) or shutil.which(name, path=path)
 
 
 def pytest_configure() -> None:
@@ -92,6 +98,6 @@ async def database_url(postgres: EmbeddedPostgres, template: str) -> AsyncIterat
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = await Database.connect(database_url, 4)
+    opened = await Database.connect(database_url, 4, connect_timeout=60, statement_timeout=60)
     yield opened
     await opened.close()

@@ -17,17 +17,18 @@ from typing import Any
 
 import aiohttp
 
-SECRET_FIELDS = ("udid", "device_token", "p8", "certificate", "customer", "payload")
-"""What a caller sends and the relay keeps to itself, but for the payload in the trace."""
-_ISSUED = re.compile(r'"(?:token|manage_token|install_token)": ?"([^"]+)"')
+SECRET_FIELDS = ("udid", "device_token", "p8", "certificate", "customer", "alias", "payload", "notification")
+"""What a caller sends and the relay keeps to itself, but for the payload in the trace and in a validation."""
+_ISSUED = re.compile(r'"(?:token|manage_token|install_token|secret)": ?"([^"]+)"')
 _FORMS = re.compile(
     r"(?:push|manage|operator)_[A-Za-z0-9_-]{48}"
     r"|install_[A-Za-z0-9_-]{34,}\.[A-Za-z0-9_-]{43}"
+    r"|whsec_[A-Za-z0-9+/]{43}="
     r"|[0-9A-Fa-f]{8}-[0-9A-Fa-f]{16}(?![0-9A-Fa-f])"
     r"|[0-9A-Fa-f]{16,}"
     r"|secret-[a-z0-9-]+"
 )
-"""API tokens, install tokens, UDIDs, device tokens and keys, and texts that say so."""
+"""API tokens, install tokens, secrets of webhooks, UDIDs, device tokens and keys, and texts that say so."""
 _PEM = re.compile(r"[A-Za-z0-9+/]{60,}")
 _BYTES = re.compile(r"""\bb'(?:[^'\\]|\\.)*'|\bb"(?:[^"\\]|\\.)*\"""")
 _PEM_WORD = 40
@@ -118,7 +119,7 @@ class Leaks(logging.Handler):
         if got.method in ("POST", "PUT") and context.status in (200, 201):
             self.note("a token", " ".join(_ISSUED.findall(text)))
             text = _ISSUED.sub("", text)
-        if got.url.path.rstrip("/").endswith("/trace") and context.status == 200:
+        if got.url.path.rstrip("/").endswith(("/trace", "/validate")) and context.status == 200:
             text = text.replace("secret-text", "")  # its owner may see the payload
         self.search(text, f"the answer to {got.method} {got.url.path}: {context.status}")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from relay.logs import quiet_libraries
+from relay.telemetry.logs import quiet_libraries
 
 from .leaks import LEAKS
 

@@ -132,3 +132,15 @@ def test_numbers_at_their_bounds(tmp_path: Path) -> None:
 def test_the_timeouts_toward_apple() -> None:
     apns = Settings().apns
     assert (apns.connect_timeout, apns.response_timeout) == (10.0, 30.0)
+
+
+def test_a_key_file_without_a_key_for_addresses_is_as_good(tmp_path: Path) -> None:
+    """The version before made it so. All relays of a store must find the same key, without being told."""
+    path = tmp_path / "keys.yaml"
+    made = key_ring(Keys(file=str(path)))
+    assert made.of_aliases == made.alias != made.udid
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if "alias" not in line))
+    assert key_ring(Keys(file=str(path))).of_aliases == made.udid
+    path.write_text(path.read_text() + "alias: short\n")
+    with pytest.raises(SettingsError, match="32 characters"):
+        key_ring(Keys(file=str(path)))

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import resource
 from collections.abc import Coroutine
+from contextvars import copy_context
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError, LineToo
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from relay.api.http import log_unexpected, problem
+from relay.api.requests import begin, note
 from relay.config import Http
 from relay.errors import (
     ExpectationFailed,
@@ -29,6 +30,8 @@ from relay.errors import (
     RequestTimeout,
     Unavailable,
 )
+from relay.telemetry.logs import get_logger
+from relay.telemetry.request_ids import HEADER, REQUEST_ID, new_request_id
 
 HEADERS = (
     (hdrs.SERVER, "push-relay"),
@@ -44,7 +47,7 @@ MOST_HEAD = 32 * 1024
 """Bytes of a head that does not arrive at once."""
 OTHER_FILES = 512
 """File descriptors that are kept for everything but the callers."""
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class Runner(web.AppRunner):
@@ -77,6 +80,7 @@ class _Server(web.Server):
     def __init__(self, like: web.Server, limits: Http) -> None:
         super().__init__(like.request_handler, request_factory=like.request_factory)
         self.limits = limits
+        self.proxies = limits.proxies()
         self.open = 0
 
     def __call__(self) -> Connection:
@@ -205,13 +209,16 @@ class Connection(web.RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
         """Every answer to a request passes here, aiohttp's own too."""
+        request_id = begin(request)
         if isinstance(resp, web.HTTPException):
             known = isinstance(resp, web.HTTPExpectationFailed)
             resp = problem(ExpectationFailed("Only 100-continue is known.") if known else RelayError())
         if resp.status == HTTPStatus.REQUEST_TIMEOUT:
             resp.force_close()
+        resp.headers.setdefault(HEADER, request_id)
         for name, value in HEADERS:
             resp.headers.setdefault(name, value)
+        note(request, resp.status, self._server.proxies)
         return super().finish_response(request, resp, start_time)
 
     def handle_error(
@@ -222,6 +229,7 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """The answer to what cannot be parsed, and to what `problems` did not catch. The connection ends with it."""
+        begin(request)
         self.log_exception(exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("The answer has begun; there cannot be another.")
@@ -233,7 +241,7 @@ class Connection(web.RequestHandler):
         """Log an error by its type and place. What a caller did wrong is logged for debugging only."""
         error = kw.get("exc_info")
         if isinstance(error, HttpProcessingError | web.RequestPayloadError | ConnectionError):
-            _log.debug("a request was refused: %s", type(error).__name__)
+            _log.debug("this is no request", error=type(error).__name__)
         elif isinstance(error, BaseException):
             log_unexpected(error)
 
@@ -251,10 +259,15 @@ def _refusal(error: BaseException | None) -> RelayError:
 
 def _on_the_wire(error: RelayError) -> bytes:
     """An answer outside of any request, after which the connection is closed."""
-    response = problem(error)
+    outside = copy_context()  # the loop's own is everybody's
+    request_id = new_request_id()
+    outside.run(REQUEST_ID.set, request_id)
+    response = outside.run(problem, error)
+    outside.run(_log.debug, "a connection is refused", status=error.status, reason=error.detail)
     assert isinstance(response.body, bytes)
     headers = [
         *response.headers.items(),
+        (HEADER, request_id),
         *HEADERS,
         (hdrs.CONTENT_LENGTH, str(len(response.body))),
         (hdrs.CONNECTION, "close"),

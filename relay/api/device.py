@@ -1,21 +1,31 @@
-"""What an installed copy does with its install_ token: learn who it is, register device tokens."""
+"""What an installed copy does with its install_ token: learn who it is, register device tokens, attach aliases."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import msgspec
 from aiohttp import web
 
-from relay.api.fields import DeviceToken, TokenKind, token_kind_in_query
-from relay.api.http import answer, authenticate, bearer, convert, read_json, route
-from relay.core.clock import Clock
-from relay.core.install_tokens import PREFIX, InstallTokens
-from relay.errors import Conflict, Fault, Unauthenticated
+from relay.api.aliases import (
+    AliasBody,
+    answer_aliases,
+    answer_attached,
+    new_alias,
+    no_alias,
+    too_many_aliases,
+)
+from relay.api.fields import DeviceToken, TokenKind, token_kind_in_query, uuid_in_path
+from relay.api.http import answer, convert, read_json, route
+from relay.api.installed import Copies, retired
+from relay.core.addresses import AddressDigests
+from relay.core.clock import Clock, Random
+from relay.core.install_tokens import InstallTokens
+from relay.errors import Conflict, Fault, Forbidden
+from relay.store.aliases import Aliases, TooManyAliases
 from relay.store.database import Database
 from relay.store.device_tokens import MOST_KINDS, DeviceTokens, TooManyKinds
-from relay.store.installations import Installation, Installations
+from relay.store.installations import Installation
 
 SERVICES = ("push",)
 
@@ -25,29 +35,36 @@ class _DeviceTokenBody(msgspec.Struct, forbid_unknown_fields=True):
     kind: TokenKind = "apns"
 
 
-class _Caller(NamedTuple):
-    installation: Installation
-    serial: int
-
-
 class DeviceApi:
     """`/v1.0/installation/`: a copy acts for itself, and can do nothing else."""
 
-    def __init__(self, database: Database, install_tokens: InstallTokens, clock: Clock) -> None:
-        self._installations = Installations(database)
+    def __init__(
+        self,
+        database: Database,
+        install_tokens: InstallTokens,
+        address_digests: AddressDigests,
+        clock: Clock,
+        random: Random,
+    ) -> None:
+        self._copies = Copies(database, install_tokens)
         self._device_tokens = DeviceTokens(database)
-        self._install_tokens = install_tokens
+        self._aliases = Aliases(database)
+        self._address_digests = address_digests
         self._clock = clock
+        self._random = random
 
     def routes(self) -> Iterable[web.RouteDef]:
         """All routes, each with its handler."""
         yield from route("GET", "/v1.0/installation/", self.show)
         yield from route("PUT", "/v1.0/installation/device-token/", self.register)
         yield from route("DELETE", "/v1.0/installation/device-token/", self.withdraw)
+        yield from route("POST", "/v1.0/installation/aliases/", self.attach_alias)
+        yield from route("GET", "/v1.0/installation/aliases/", self.list_aliases)
+        yield from route("DELETE", "/v1.0/installation/aliases/{alias_id}/", self.remove_alias)
 
     async def show(self, request: web.Request) -> web.Response:
         """200 and the installation, with the identifiers its publisher knows it by."""
-        copy = (await self._caller(request)).installation
+        copy = (await self._copies.caller(request)).installation
         return answer(
             {
                 "installation_uuid": copy.installation_uuid,
@@ -65,7 +82,7 @@ class DeviceApi:
 
     async def register(self, request: web.Request) -> web.Response:
         """204: the device token is the copy's, as it was before or from now on."""
-        copy, serial = await self._caller(request)
+        copy, serial = await self._copies.caller(request)
         body = convert(await read_json(request), _DeviceTokenBody)
         token = bytes.fromhex(body.device_token)
         try:
@@ -76,29 +93,51 @@ class DeviceApi:
             detail = f"This installation has {MOST_KINDS} kinds of device tokens."
             raise Conflict(faults=[Fault("too_many", "/kind", detail)]) from None
         if not registered:
-            raise _retired()
+            raise retired()
         return web.Response(status=204)
 
     async def withdraw(self, request: web.Request) -> web.Response:
         """204: the copy has no device token of that kind (`?kind=`, default apns)."""
-        copy = (await self._caller(request)).installation
+        copy = (await self._copies.caller(request)).installation
         kind = token_kind_in_query(request.query.get("kind", "apns"))
         await self._device_tokens.withdraw(copy.app_id, copy.installation_id, kind, self._clock.now())
         return web.Response(status=204)
 
-    async def _caller(self, request: web.Request) -> _Caller:
-        text = bearer(request)
-        if not text.startswith(PREFIX):
-            await authenticate(request, "install")  # no API token is: it says which kind this one is
-            raise _retired()
-        claims = self._install_tokens.verify(text)
-        if claims is None:
-            raise _retired()
-        installation = await self._installations.find(*claims)
-        if installation is None:
-            raise _retired()
-        return _Caller(installation, claims.serial)
+    # --- the aliases of the copy's customer, where the app lets its copies say them ---
 
+    async def attach_alias(self, request: web.Request) -> web.Response:
+        """201 {"id", "created_at"}; 200 if the customer has the alias already; 409 if it has too many."""
+        copy = await self._with_aliases(request)
+        body = convert(await read_json(request), AliasBody)
+        digest = self._address_digests.of(copy.app_id, body.alias)
+        new = new_alias(self._clock, self._random)
+        try:
+            attached = await self._aliases.attach(copy.app_id, copy.customer_identifier, digest, new, None)
+        except TooManyAliases:
+            raise too_many_aliases() from None
+        assert attached is not None  # a copy has a customer
+        return answer_attached(attached)
 
-def _retired() -> Unauthenticated:
-    return Unauthenticated("The token is unknown, or its installation is retired or replaced.")
+    async def list_aliases(self, request: web.Request) -> web.Response:
+        """200 {"items": [{"id", "created_at"}, …]}, oldest first, without the addresses."""
+        copy = await self._with_aliases(request)
+        return answer_aliases(await self._aliases.of_customer(copy.app_id, copy.customer_identifier) or ())
+
+    async def remove_alias(self, request: web.Request) -> web.Response:
+        """204: the customer has the alias no more."""
+        copy = await self._with_aliases(request)
+        alias_id = uuid_in_path(request.match_info["alias_id"])
+        now = self._clock.now()
+        if not await self._aliases.remove(copy.app_id, copy.customer_identifier, alias_id, now, None):
+            raise no_alias()
+        return web.Response(status=204)
+
+    async def _with_aliases(self, request: web.Request) -> Installation:
+        """The calling copy. Raises Forbidden unless its app allows copies to change aliases."""
+        copy = (await self._copies.caller(request)).installation
+        if not await self._aliases.copies_may_attach(copy.app_id):
+            raise Forbidden(
+                "Copies of this app may not change aliases. Its publisher can allow it, with "
+                'PATCH /v1.0/apps/{app_id}/ and {"installations_attach_aliases": true}.'
+            )
+        return copy

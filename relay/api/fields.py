@@ -12,7 +12,7 @@ from uuid import UUID
 
 from msgspec import Meta
 
-from relay.core import udid
+from relay.core import addresses, udid
 from relay.errors import MalformedRequest, NotFound
 
 _LINE: Final = r"^[^\x00-\x1f\x7f\ud800-\udfff]+\Z"
@@ -27,6 +27,7 @@ _KIND: Final = (
     r"^(?:apns|voip|complication|fileprovider|mdm|location|pushtotalk|widgets|controls"
     r"|liveactivity|liveactivity-start|liveactivity:[A-Za-z0-9._-]{1,64})\Z"
 )
+_URL: Final = r"^https?://[!#-;=?-\[\]_a-z~]+\Z"
 _PEM: Final = r"^[\x09\x0a\x0d\x20-\x7e]+\Z"
 
 WORDS: Final = {
@@ -42,7 +43,9 @@ WORDS: Final = {
         "apns, voip, complication, fileprovider, mdm, location, pushtotalk, widgets, controls, liveactivity, "
         "liveactivity-start, or liveactivity: with the activity"
     ),
+    _URL: "a URL that begins with https://, in ASCII",
     _PEM: "PEM text",
+    addresses.PATTERN: "an e-mail address",
     udid.PATTERN: "a UDID: 40 or 24 hexadecimal digits, or a simulator's UUID",
 }
 """What each pattern asks for."""
@@ -55,11 +58,13 @@ KeyId = Annotated[str, Meta(pattern=_TEN)]
 BundleId = Annotated[str, Meta(pattern=_BUNDLE_ID, max_length=155)]
 CustomerReference = Annotated[str, Meta(pattern=_LINE, max_length=200)]
 Alongside = Annotated[str, Meta(pattern=_ALONGSIDE)]
+Address = Annotated[str, Meta(pattern=addresses.PATTERN, max_length=addresses.LONGEST)]
 Udid = Annotated[str, Meta(pattern=udid.PATTERN)]
 UuidText = Annotated[str, Meta(pattern=_UUID)]
 AppVersion = Annotated[str, Meta(pattern=_LABEL, max_length=100)]
 DeviceToken = Annotated[str, Meta(pattern=_HEX_BYTES)]
 TokenKind = Annotated[str, Meta(pattern=_KIND)]
+WebhookUrl = Annotated[str, Meta(pattern=_URL, max_length=2000)]
 Pem = Annotated[str, Meta(pattern=_PEM, max_length=65_536)]
 EnvironmentName = Literal["production", "sandbox"]
 FailureDomain = Literal["ok", "unregistered", "bad_device_token", "throttled", "unavailable", "slow"]

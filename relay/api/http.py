@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ import msgspec
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 
 from relay.api.fields import WORDS
+from relay.api.requests import TOKEN_ID, begin
 from relay.core import strict_json
 from relay.core.install_tokens import InstallTokens
 from relay.errors import (
@@ -29,6 +29,8 @@ from relay.errors import (
     VersionNotSupported,
 )
 from relay.store.auth import ApiToken, ApiTokens
+from relay.telemetry.logs import get_logger, where
+from relay.telemetry.request_ids import REQUEST_ID
 
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -38,7 +40,7 @@ INSTALL_TOKENS = web.AppKey("install_tokens", InstallTokens)
 """Both are needed by `authenticate`."""
 BODY_TIMEOUT = web.AppKey("body_timeout", float)
 """Seconds in which a body must have arrived; without it there is no limit."""
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _VERSIONS = (HttpVersion11, HttpVersion10)
 _encode = msgspec.json.encode
 _PATH_IN_MESSAGE = re.compile(r" - at `(key in )?\$(.*)`$")
@@ -60,6 +62,7 @@ def problem(error: RelayError) -> web.Response:
         "detail": error.detail,
         "code": error.code,
         "success": False,
+        "request_id": REQUEST_ID.get(),
         "errors": [fault._asdict() for fault in error.faults],
     }
     return web.Response(
@@ -73,6 +76,7 @@ def problem(error: RelayError) -> web.Response:
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every exception becomes a problem; the unexpected ones are logged by type and place, without their values."""
+    begin(request, request.match_info)
     try:
         if request.version not in _VERSIONS:  # the parser takes 0.9 and 2.0 too
             return problem(VersionNotSupported("Ask in HTTP/1.1."))
@@ -96,13 +100,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 def log_unexpected(error: BaseException) -> None:
-    """Log an error by its type and place, without its values."""
-    places = []
-    trace = error.__traceback__
-    while trace is not None:
-        places.append(f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}")
-        trace = trace.tb_next
-    _log.error("%s in %s", type(error).__name__, " < ".join(reversed(places[-4:])))
+    """Log an error by its type and place, without its values: where it was raised, and how we came there."""
+    _log.error("an error nobody foresaw", **where(error))
 
 
 def route(method: str, path: str, handler: Handler) -> Iterable[web.RouteDef]:
@@ -184,6 +183,7 @@ async def authenticate(request: web.Request, *kinds: str) -> ApiToken:
         raise Forbidden(f"This needs a {' or '.join(kinds)} token, and this is an install token.")
     if token is None:
         raise Unauthenticated("The token is unknown, revoked or expired.")
+    request[TOKEN_ID] = token.token_id
     if token.kind not in kinds:
         raise Forbidden(f"This needs a {' or '.join(kinds)} token, and this is a {token.kind} token.")
     return token

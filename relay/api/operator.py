@@ -10,28 +10,16 @@ from uuid import UUID
 import msgspec
 from aiohttp import web
 
-from relay.api.fields import (
-    AppId,
-    BundleId,
-    EnvironmentName,
-    KeyId,
-    Name,
-    Pem,
-    TeamId,
-    app_id_in_path,
-    number_in_path,
-    uuid_in_path,
-)
+from relay.api.credential_body import CredentialBody, checked_credential
+from relay.api.fields import AppId, Name, app_id_in_path, number_in_path, uuid_in_path
 from relay.api.http import answer, authenticate, convert, read_json, route
 from relay.api.pages import page_answer, page_request
-from relay.core.apns_secrets import SecretRefused, check_certificate, check_p8
 from relay.core.clock import Clock, Random
 from relay.core.new_id import new_id
-from relay.core.sending import Environment
-from relay.errors import Conflict, Fault, Invalid, NotFound
+from relay.errors import Conflict, Fault, NotFound
 from relay.store.api_tokens import TokenIssuer
 from relay.store.auth import NewToken
-from relay.store.credentials import CredentialDescription, Credentials, NewCredential
+from relay.store.credentials import BY_OPERATOR, CredentialDescription, Credentials
 from relay.store.database import Database
 from relay.store.registry import App, Publisher, Registry
 
@@ -46,15 +34,6 @@ class _AppBody(msgspec.Struct, forbid_unknown_fields=True):
     publisher_id: UUID
     name: Name
     app_id: AppId | None = None
-
-
-class _CredentialBody(msgspec.Struct, forbid_unknown_fields=True):
-    environment: EnvironmentName
-    team_id: TeamId | None = None
-    bundle_id: BundleId | None = None
-    key_id: KeyId | None = None
-    p8: Pem | None = None
-    certificate: Pem | None = None
 
 
 class OperatorApi:
@@ -89,6 +68,7 @@ class OperatorApi:
         yield from route("POST", f"{base}/credentials/", self.put_credential)
         yield from route("GET", f"{base}/credentials/", self.list_credentials)
         yield from route("POST", f"{base}/credentials/{{credential_id}}/resume/", self.resume_credential)
+        yield from route("POST", f"{base}/credentials/{{credential_id}}/suspend/", self.suspend_credential)
         yield from route("DELETE", f"{base}/credentials/{{credential_id}}/", self.remove_credential)
 
     # --- publishers ---
@@ -146,30 +126,11 @@ class OperatorApi:
     async def put_credential(self, request: web.Request) -> web.Response:
         """201 and the credential, replacing that of the same team, environment and bundle."""
         actor = (await authenticate(request, "operator")).actor
-        body = convert(await read_json(request), _CredentialBody)
+        body = convert(await read_json(request), CredentialBody)
         now = self._clock.now()
-        if (body.p8 is None) == (body.certificate is None):
-            raise Invalid(faults=[Fault("invalid", "", "Give either p8 with key_id, or certificate.")])
-        new = _token_credential(body) if body.p8 is not None else self._certificate_credential(body)
-        stored = await self._credentials.put(new, now, actor)
+        stored = await self._credentials.put(checked_credential(body, now), now, actor)
         self._on_due()
         return answer(_show_credential(stored), 201)
-
-    def _certificate_credential(self, body: _CredentialBody) -> NewCredential:
-        if body.key_id is not None:
-            raise Invalid(faults=[Fault("invalid", "/key_id", "A certificate has no key id.")])
-        try:
-            certificate = check_certificate(body.certificate or "", self._clock.now())
-        except SecretRefused as error:
-            raise Invalid(faults=[Fault("invalid_value", "/certificate", str(error))]) from None
-        return NewCredential(
-            team_id=_from_subject("team_id", TeamId, body.team_id, certificate.team_id),
-            environment=Environment(body.environment),
-            bundle_id=_from_subject("bundle_id", BundleId, body.bundle_id, certificate.bundle_id),
-            kind="certificate",
-            key_id="",
-            secret=certificate.pem,
-        )
 
     async def list_credentials(self, request: web.Request) -> web.Response:
         """A page of credentials, oldest first, without secrets."""
@@ -187,6 +148,17 @@ class OperatorApi:
         self._on_due()
         return web.Response(status=204)
 
+    async def suspend_credential(self, request: web.Request) -> web.Response:
+        """204: the credential is suspended, now or before; what needs it waits until it is resumed or replaced."""
+        actor = (await authenticate(request, "operator")).actor
+        credential_id = number_in_path(request.match_info["credential_id"])
+        suspended = await self._credentials.suspend(
+            credential_id, BY_OPERATOR, self._clock.now(), actor=actor
+        )
+        if not suspended and not await self._credentials.exists(credential_id):
+            raise NotFound("There is no such credential.")
+        return web.Response(status=204)
+
     async def remove_credential(self, request: web.Request) -> web.Response:
         """204: the credential is gone."""
         actor = (await authenticate(request, "operator")).actor
@@ -195,39 +167,6 @@ class OperatorApi:
             raise NotFound("There is no such credential.")
         self._on_due()
         return web.Response(status=204)
-
-
-def _token_credential(body: _CredentialBody) -> NewCredential:
-    missing = [name for name in ("team_id", "key_id") if getattr(body, name) is None]
-    if missing:
-        raise Invalid(
-            faults=[Fault("missing_field", f"/{name}", f"A p8 key needs its {name}.") for name in missing]
-        )
-    try:
-        secret = check_p8(body.p8 or "")
-    except SecretRefused as error:
-        raise Invalid(faults=[Fault("invalid_value", "/p8", str(error))]) from None
-    return NewCredential(
-        team_id=body.team_id or "",
-        environment=Environment(body.environment),
-        bundle_id=body.bundle_id or "",
-        kind="token",
-        key_id=body.key_id or "",
-        secret=secret,
-    )
-
-
-def _from_subject(name: str, form: Any, given: str | None, subject: str) -> str:
-    """What the request or, without it, the certificate's subject says. Both may, and then alike."""
-    if given is not None and subject and given != subject:
-        raise Invalid(
-            faults=[Fault("invalid_value", f"/{name}", "The certificate's subject says otherwise.")]
-        )
-    try:
-        return str(msgspec.convert(given or subject, form))
-    except msgspec.ValidationError:
-        detail = "The certificate's subject does not say it."
-        raise Invalid(faults=[Fault("missing_field", f"/{name}", detail)]) from None
 
 
 def _show_publisher(publisher: Publisher) -> dict[str, Any]:

@@ -28,19 +28,51 @@ from relay.store.registry import App, Registry
 from relay.store.test_devices import TestDevice, TestDevices
 
 
-class _TokenBody(msgspec.Struct, forbid_unknown_fields=True):
+class TokenBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A push token that is to be made."""
+
     label: Label = ""
     expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     test_only: bool = False
+    broadcast: bool = False
+
+    def checked(self, publisher_id: UUID, app_id: str, now: datetime) -> NewToken:
+        """The token for that app. Raises Conflict or Invalid naming the field."""
+        expires_at = _in_utc(self.expires_at)
+        if expires_at is not None and expires_at <= now:
+            raise Conflict(faults=[Fault("conflict", "/expires_at", "This time has passed.")])
+        return NewToken(
+            kind="push",
+            publisher_id=publisher_id,
+            app_id=app_id,
+            label=self.label,
+            test_only=self.test_only,
+            broadcast=self.broadcast,
+            expires_at=expires_at,
+        )
 
 
-class _TestDeviceBody(msgspec.Struct, forbid_unknown_fields=True):
+class AppChange(msgspec.Struct, forbid_unknown_fields=True):
+    """What is to be changed of an app; None stays as it is."""
+
+    installations_attach_aliases: bool | None = None
+
+
+class TestDeviceBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A device that is to be listed."""
+
+    __test__ = False  # not a test, whatever pytest thinks of its name
+
     udid: Udid
     label: Name
     failure_domain: FailureDomain = "ok"
 
 
-class _TestDeviceChange(msgspec.Struct, forbid_unknown_fields=True):
+class TestDeviceChange(msgspec.Struct, forbid_unknown_fields=True):
+    """What is to be changed of a test device; None stays as it is."""
+
+    __test__ = False
+
     label: Name | None = None
     failure_domain: FailureDomain | None = None
 
@@ -72,6 +104,7 @@ class PublisherApi:
     def routes(self) -> Iterable[web.RouteDef]:
         """All routes, each with its handler."""
         yield from route("GET", "/v1.0/apps/", self.list_apps)
+        yield from route("PATCH", "/v1.0/apps/{app_id}/", self.change_app)
         yield from route("POST", "/v1.0/apps/{app_id}/tokens/", self.add_token)
         yield from route("GET", "/v1.0/apps/{app_id}/tokens/", self.list_tokens)
         yield from route("DELETE", "/v1.0/apps/{app_id}/tokens/{token_id}/", self.revoke_token)
@@ -89,31 +122,32 @@ class PublisherApi:
         apps = await self._registry.apps(page.after or "", page.one_more, caller.publisher_id)
         return page_answer(page, apps, lambda item: item.app_id, _show_app)
 
-    async def add_token(self, request: web.Request) -> web.Response:
-        """201 {"id", "token", "label", "test_only", "created_at", "expires_at"}: the token, this once."""
-        caller, app_id = await self._own_app(request)
-        body = convert(await read_json(request), _TokenBody)
-        expires_at = _in_utc(body.expires_at)
-        if expires_at is not None and expires_at <= self._clock.now():
-            raise Conflict(faults=[Fault("conflict", "/expires_at", "This time has passed.")])
-        issued = await self._issuer.issue(
-            NewToken(
-                kind="push",
-                publisher_id=caller.publisher_id,
-                app_id=app_id,
-                label=body.label,
-                test_only=body.test_only,
-                expires_at=expires_at,
-            ),
-            caller.actor,
+    async def change_app(self, request: web.Request) -> web.Response:
+        """200 and the app, changed."""
+        caller = await _caller(request)
+        app_id = app_id_in_path(request.match_info["app_id"])
+        body = convert(await read_json(request), AppChange)
+        app = await self._registry.change_app(
+            caller.publisher_id, app_id, body.installations_attach_aliases, self._clock.now(), caller.actor
         )
+        if app is None:
+            raise NotFound("There is no such app.")
+        return answer(_show_app(app))
+
+    async def add_token(self, request: web.Request) -> web.Response:
+        """201 {"id", "token", "label", "test_only", "broadcast", "created_at", "expires_at"}: the token, this once."""
+        caller, app_id = await self._own_app(request)
+        body = convert(await read_json(request), TokenBody)
+        new = body.checked(caller.publisher_id, app_id, self._clock.now())
+        issued = await self._issuer.issue(new, caller.actor)
         shown = {
             "id": issued.token_id,
             "token": issued.text,
-            "label": body.label,
-            "test_only": body.test_only,
+            "label": new.label,
+            "test_only": new.test_only,
+            "broadcast": new.broadcast,
             "created_at": issued.created_at,
-            "expires_at": expires_at,
+            "expires_at": new.expires_at,
         }
         return answer(shown, 201)
 
@@ -145,12 +179,12 @@ class PublisherApi:
     async def add_test_device(self, request: web.Request) -> web.Response:
         """201 {"id", "label", "failure_domain", "created_at"}; 409 if the device is listed already."""
         caller = await _caller(request)
-        body = convert(await read_json(request), _TestDeviceBody)
+        body = convert(await read_json(request), TestDeviceBody)
         now = self._clock.now()
         device = TestDevice(new_id(now, self._random), body.label, body.failure_domain, now)
         udid_digest = self._udid_digests.of(body.udid)
         if not await self._test_devices.add(caller.publisher_id, udid_digest, device, caller.actor):
-            raise Conflict(faults=[Fault("conflict", "/udid", "The device is listed, or the list is full.")])
+            raise already_listed()
         return answer(_show_test_device(device), 201)
 
     async def list_test_devices(self, request: web.Request) -> web.Response:
@@ -164,7 +198,7 @@ class PublisherApi:
         """200 and the test device with another label or failure domain."""
         caller = await _caller(request)
         test_device_id = uuid_in_path(request.match_info["test_device_id"])
-        body = convert(await read_json(request), _TestDeviceChange)
+        body = convert(await read_json(request), TestDeviceChange)
         device = await self._test_devices.change(
             caller.publisher_id,
             test_device_id,
@@ -187,6 +221,11 @@ class PublisherApi:
         return web.Response(status=204)
 
 
+def already_listed() -> Conflict:
+    """The device is a test device already, or there are as many as there may be."""
+    return Conflict(faults=[Fault("conflict", "/udid", "The device is listed, or the list is full.")])
+
+
 async def _caller(request: web.Request) -> _Caller:
     token = await authenticate(request, "manage")
     assert token.publisher_id is not None  # every manage_ token is stored with its publisher
@@ -203,7 +242,12 @@ def _in_utc(moment: datetime | None) -> datetime | None:
 
 
 def _show_app(app: App) -> dict[str, Any]:
-    return {"app_id": app.app_id, "name": app.name, "created_at": app.created_at}
+    return {
+        "app_id": app.app_id,
+        "name": app.name,
+        "created_at": app.created_at,
+        "installations_attach_aliases": app.installations_attach_aliases,
+    }
 
 
 def _show_token(token: TokenDescription) -> dict[str, Any]:
@@ -211,6 +255,7 @@ def _show_token(token: TokenDescription) -> dict[str, Any]:
         "id": token.token_id,
         "label": token.label,
         "test_only": token.test_only,
+        "broadcast": token.broadcast,
         "created_at": token.created_at,
         "expires_at": token.expires_at,
         "last_used_at": token.last_used_at,

@@ -1,7 +1,7 @@
-"""What became of a push: counts, outcomes by device, and the trace for listed test devices.
+"""What became of a push: counts, outcomes by device, and the trace for listed test devices; and the way to cancel it.
 
-A push token sees the pushes of its app, a manage token those of its publisher. Nothing here shows a device token, a
-UDID or who the customer is.
+A push token is for the pushes of its app, a manage token for those of its publisher. Nothing here shows a device
+token, a UDID or who the customer is.
 """
 
 from __future__ import annotations
@@ -17,58 +17,46 @@ from aiohttp import web
 from relay.api import http
 from relay.api.fields import uuid_in_path
 from relay.api.pages import page_limit
+from relay.core.clock import Clock
+from relay.core.sending import OUTCOMES
 from relay.errors import MalformedRequest, NotFound
-from relay.store import pushes
+from relay.store import cancellation, pushes
 from relay.store.auth import ApiToken
 from relay.store.database import Connection, Database
 
-OUTCOMES = ("delivered", "failed", "unregistered", "expired")
-
 
 class PushesApi:
-    """Reads pushes back."""
+    """Reads pushes back, and cancels them."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
+        self._clock = clock
 
     def routes(self) -> Iterable[web.RouteDef]:
         """The routes of this API."""
         yield from http.route("GET", "/v1.0/pushes/{push_id}/", self.push)
+        yield from http.route("DELETE", "/v1.0/pushes/{push_id}/", self.cancel)
         yield from http.route("GET", "/v1.0/pushes/{push_id}/deliveries/", self.deliveries)
         yield from http.route("GET", "/v1.0/pushes/{push_id}/trace/", self.trace)
 
     async def push(self, request: web.Request) -> web.Response:
         """State and counts by outcome."""
         token = await http.authenticate(request, "push", "manage")
+        return await self._show(token, request)
+
+    async def cancel(self, request: web.Request) -> web.Response:
+        """200 and the push, of which nothing more is begun. What has come to its end stays as it is."""
+        token = await http.authenticate(request, "push", "manage")
         async with self._database.connection() as connection:
             push = await self._find(connection, token, request)
-            ended = await pushes.counts(connection, push["app_id"], push["push_id"])
-        counts = Counter(dict.fromkeys(OUTCOMES, 0))
-        reasons: Counter[str] = Counter()
-        for outcome, reason, count in ended:
-            counts[outcome] += count
-            if outcome != "delivered":
-                reasons[reason] += count
-        done = sum(counts.values())
-        pending = max(0, push["targets"] - done)
-        open_ = pending or push["growing"]
-        return http.answer(
-            {
-                "push_id": push["push_id"],
-                "app_id": push["app_id"],
-                "state": "done" if not open_ else "sending" if done else "queued",
-                "created_at": push["created_at"],
-                "expires_at": push["expires_at"],
-                "push_type": push["push_type"],
-                "priority": push["priority"],
-                "expiration": push["expiration"],
-                "collapse_id": push["collapse_id"],
-                "debug": push["debug"],
-                "targets": push["targets"],
-                "counts": {**counts, "pending": pending, "skipped": push["skipped"]},
-                "reasons": dict(reasons),
-            }
-        )
+        whose = push["app_id"], push["push_id"], token.publisher_id
+        await cancellation.cancel(self._database, *whose, self._clock.now(), token.actor)
+        return await self._show(token, request)
+
+    async def _show(self, token: ApiToken, request: web.Request) -> web.Response:
+        async with self._database.connection() as connection:
+            push = await self._find(connection, token, request)
+            return http.answer(await show_push(connection, push))
 
     async def deliveries(self, request: web.Request) -> web.Response:
         """A page of outcomes, about in the order in which they came; `next` is the cursor of the following page.
@@ -91,14 +79,7 @@ class PushesApi:
         token = await http.authenticate(request, "push", "manage")
         async with self._database.connection() as connection:
             push = await self._find(connection, token, request)
-            rows = await pushes.traces(connection, push["app_id"], push["push_id"])
-        items = []
-        for row in rows:
-            record = json.loads(row["record"])
-            record["payload"] = json.loads(record["payload"])
-            route = {"customer": row["customer"], "device": row["device"], "alongside": row["alongside"]}
-            items.append({"attempt": row["attempt"], "route": route, **record})
-        return http.answer({"items": items})
+            return http.answer({"items": await show_traces(connection, push)})
 
     async def _find(self, connection: Connection, token: ApiToken, request: web.Request) -> asyncpg.Record:
         """The push of the path, if the caller may see it."""
@@ -112,6 +93,52 @@ class PushesApi:
         return push
 
 
+async def show_push(connection: Connection, push: asyncpg.Record) -> dict[str, Any]:
+    """A push that was found, with its state and counts."""
+    counts = Counter(dict.fromkeys(OUTCOMES, 0))
+    reasons: Counter[str] = Counter()
+    for outcome, reason, count in await pushes.counts(connection, push["app_id"], push["push_id"]):
+        counts[outcome] += count
+        if outcome != "delivered":
+            reasons[reason] += count
+    done = sum(counts.values())
+    pending = max(0, push["targets"] - done)
+    if push["cancelled_at"] is not None:
+        state = "cancelled"
+    elif pending or push["growing"]:
+        state = "sending" if done else "queued"
+    else:
+        state = "done"
+    return {
+        "push_id": push["push_id"],
+        "app_id": push["app_id"],
+        "state": state,
+        "created_at": push["created_at"],
+        "expires_at": push["expires_at"],
+        "cancelled_at": push["cancelled_at"],
+        "push_type": push["push_type"],
+        "priority": push["priority"],
+        "expiration": push["expiration"],
+        "collapse_id": push["collapse_id"],
+        "debug": push["debug"],
+        "targets": push["targets"],
+        "counting": push["growing"],
+        "counts": {**counts, "pending": pending, "skipped": push["skipped"]},
+        "reasons": dict(reasons),
+    }
+
+
+async def show_traces(connection: Connection, push: asyncpg.Record) -> list[dict[str, Any]]:
+    """The traces of a push that was found, by copy and attempt."""
+    items = []
+    for row in await pushes.traces(connection, push["app_id"], push["push_id"]):
+        record = json.loads(row["record"])
+        record["payload"] = json.loads(record["payload"])
+        route = {"customer": row["customer"], "device": row["device"], "alongside": row["alongside"]}
+        items.append({"attempt": row["attempt"], "route": route, **record})
+    return items
+
+
 def _delivery(row: asyncpg.Record) -> dict[str, Any]:
     return {
         "customer": row["customer"],
@@ -120,7 +147,8 @@ def _delivery(row: asyncpg.Record) -> dict[str, Any]:
         "outcome": row["outcome"],
         "status": row["status"] or None,
         "reason": row["reason"] or None,
-        "attempts": row["attempt"] + 1,
+        "attempts": row["attempt"]
+        + (row["outcome"] != "cancelled"),  # it waited for an attempt that was not made
         "settled_at": row["settled_at"],
     }
 

@@ -2,126 +2,93 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
 
+import msgspec
 from aiohttp import web
 
 from relay.api import http
-from relay.core import ids
-from relay.core.accepting import (
-    EVERYONE,
-    Acceptor,
-    DestinationCheck,
-    Lifetimes,
-    PushRequest,
-    SendBody,
-    check_destinations,
-    check_headers,
-    check_payload,
-)
-from relay.core.clock import Clock, Random
-from relay.core.identifiers import Identifiers
-from relay.core.rate import RateLimit
-from relay.errors import Fault, Forbidden, Invalid, TooManyRequests
+from relay.api.rates import Rates
+from relay.api.send_check import SendCheck
+from relay.api.waiting import APPLIED, PREFER, Waiting, seconds_to_wait
+from relay.core.accepting import Accepted, Acceptor
+from relay.core.idempotency import HEADER, IdempotencyDigests, IdempotencyKey
+from relay.errors import RelayError, Unavailable
 from relay.store.auth import ApiToken
+from relay.store.idempotency import IdempotencyKeys
+
+
+class Submitter:
+    """Takes a push in, or finds what was answered when its Idempotency-Key was used before."""
+
+    def __init__(self, check: SendCheck, acceptor: Acceptor, keys: IdempotencyKeys) -> None:
+        self._check = check
+        self._acceptor = acceptor
+        self._keys = keys
+
+    async def submit(
+        self, body: Any, token: ApiToken, key: IdempotencyKey | None, *, sent_by: UUID | None = None
+    ) -> Accepted:
+        """What is answered now or, where the key was used before, what was answered then.
+
+        `body` is JSON that nobody has looked at, `sent_by` the publisher who sends by hand. Raises Forbidden, Invalid
+        and Unavailable.
+        """
+        try:
+            request = await self._check.check(body, token)
+            request.key, request.sent_by = key, sent_by
+            accepted = await self._acceptor.accept(request)
+        except RelayError:
+            # What was sent once is answered as it was, also if it could not be sent any more.
+            earlier = await self._answered(token, key)
+            if earlier is None:
+                raise
+            return earlier
+        if accepted is None:
+            accepted = await self._answered(token, key)
+        if accepted is None:
+            raise Unavailable("The time of this Idempotency-Key ended just now; nothing was stored.")
+        return accepted
+
+    async def _answered(self, token: ApiToken, key: IdempotencyKey | None) -> Accepted | None:
+        if key is None or token.app_id is None:
+            return None
+        return await self._keys.answered(token.app_id, key)
 
 
 class SendApi:
-    """Checks a request at the door and hands it to the acceptor. What is wrong is refused before anything is stored."""
+    """Checks a request at the door and hands it on. What is wrong is refused before anything is stored."""
 
     def __init__(
-        self,
-        acceptor: Acceptor,
-        identifiers: Identifiers,
-        lifetimes: Lifetimes,
-        rate_limit: RateLimit,
-        clock: Clock,
-        random: Random,
+        self, submitter: Submitter, digests: IdempotencyDigests, waiting: Waiting, rates: Rates
     ) -> None:
-        self._acceptor = acceptor
-        self._identifiers = identifiers
-        self._lifetimes = lifetimes
-        self._rate_limit = rate_limit
-        self._policy = f'"pushes";q={rate_limit.burst};w={rate_limit.window}'
-        self._clock = clock
-        self._random = random
+        self._submitter = submitter
+        self._digests = digests
+        self._waiting = waiting
+        self._rates = rates
 
     def routes(self) -> Iterable[web.RouteDef]:
         """The routes of this API."""
         yield from http.route("POST", "/v1.0/send/", self.send)
 
     async def send(self, request: web.Request) -> web.Response:
-        """Accept a push: 202 once it is durable."""
+        """Accept a push: 202 once it is durable, or 200 if it ended while the caller preferred to wait."""
         token = await http.authenticate(request, "push")
-        limits = self._take(token)
-        body = http.convert(await http.read_json(request), SendBody)
-        if body.app_id != token.app_id:
-            raise Forbidden(
-                "This token is of another app.", [Fault("forbidden", "/app_id", "Not this token's app.")]
-            )
-        now = self._clock.now()
-        faults: list[Fault] = []
-        try:
-            push_type, headers, expires_at = check_headers(body, now, self._lifetimes)
-        except Invalid as error:
-            faults.extend(error.faults)
-        try:
-            payload = check_payload(body)
-        except Invalid as error:
-            faults.extend(error.faults)
-        try:
-            everyone = body.destinations == EVERYONE
-            wanted = {} if everyone else check_destinations(body.destinations)
-            check = DestinationCheck(self._identifiers, body.app_id, wanted)
-            for _ in check.slices():
-                await asyncio.sleep(0)
-            check.finish()
-        except Invalid as error:
-            faults.extend(error.faults)
-        if faults:
-            raise Invalid("Nothing was sent.", faults)
-        accepted = await self._acceptor.accept(
-            PushRequest(
-                app_id=body.app_id,
-                push_id=ids.push_id(int(now.timestamp() * 1000), int.from_bytes(self._random(10), "big")),
-                token_id=token.token_id,
-                accepted_at=now,
-                expires_at=expires_at,
-                headers=headers,
-                token_kind=push_type.token_kind,
-                payload=payload.encoded,
-                debug=body.debug or token.test_only,
-                customers=check.customers,
-                devices=list(check.devices),
-                everyone=everyone,
-                warnings=list(payload.warnings),
-            )
-        )
-        return http.answer(
-            {
-                "success": True,
-                "push_id": accepted.push_id,
-                "targets": accepted.targets,
-                "skipped": accepted.skipped,
-                "warnings": [warning._asdict() for warning in accepted.warnings],
-                "errors": [],
-            },
-            status=202,
-            headers=limits,
-        )
-
-    def _take(self, token: ApiToken) -> dict[str, str]:
-        """Count a request. Returns the headers that say what is left (draft-ietf-httpapi-ratelimit-headers).
-
-        Raises TooManyRequests with the same headers. Time is the event loop's: nobody sets it.
-        """
-        allowance = self._rate_limit.take(token.token_id, asyncio.get_running_loop().time())
-        headers = {
-            "RateLimit-Policy": self._policy,
-            "RateLimit": f'"pushes";r={allowance.remaining};t={allowance.reset}',
-        }
-        if not allowance.allowed:
-            headers["Retry-After"] = str(allowance.retry_after)
-            raise TooManyRequests("This token sends too many pushes; nothing was stored.", headers=headers)
-        return headers
+        assert token.app_id is not None  # every push_ token is stored with its app
+        headers = self._rates.take(token)
+        body = await http.read_json(request)
+        key = None
+        if HEADER in request.headers:
+            key = self._digests.of(request.headers.getall(HEADER), token.token_id, await request.read())
+        accepted = await self._submitter.submit(body, token, key)
+        if PREFER in request.headers:
+            seconds = seconds_to_wait(request.headers.getall(PREFER))
+            if seconds is not None:
+                headers[APPLIED] = f"wait={seconds}"
+                ended = await self._waiting.outcome(token.app_id, accepted.push_id, seconds)
+                if ended is not None:
+                    whole = {**msgspec.json.decode(accepted.answer), "push": ended}
+                    return http.answer(whole, headers=headers)
+        return http.answer(msgspec.Raw(accepted.answer), status=202, headers=headers)

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from relay.app import Relay, SystemClock
-from relay.config import Apns, ApnsEndpoint, Database, Http, Keys, Settings
+from relay.config import Apns, ApnsEndpoint, Channels, Database, Http, Keys, Settings, Webhooks
 from relay.demo import document
 from relay.demo.document import App, Copy, Customer, Demo, Device
 from relay.demo.store import StoreBuilder, launch_again
@@ -37,6 +37,8 @@ async def run_demo(directory: Path, port: int) -> None:
             ApnsStandIn(
                 production_port=2197,
                 sandbox_port=2198,
+                production_channels_port=2196,
+                sandbox_channels_port=2195,
                 control_port=2199,
                 fallback_to_free_port=True,
                 state_file=directory / "apns-state.json",
@@ -69,6 +71,11 @@ def _settings(directory: Path, port: int, apns: ApnsStandIn) -> Settings:
         database=Database(embedded=str(directory / "postgres")),
         keys=Keys(file=str(directory / "keys.yaml")),
         apns=Apns(production=endpoint(apns.production_url), sandbox=endpoint(apns.sandbox_url)),
+        channels=Channels(
+            production=endpoint(apns.channels_url("production")),
+            sandbox=endpoint(apns.channels_url("sandbox")),
+        ),
+        webhooks=Webhooks(allow_private=True),
     )
 
 

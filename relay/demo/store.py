@@ -93,7 +93,10 @@ class StoreBuilder:
         body = {"publisher_id": publisher.id, "name": name}
         app_id = (await self._call("POST", "/v1.0/operator/apps/", self._operator_token, body))["app_id"]
         made = await self._call(
-            "POST", f"/v1.0/apps/{app_id}/tokens/", publisher.manage_token, {"label": "demo"}
+            "POST",
+            f"/v1.0/apps/{app_id}/tokens/",
+            publisher.manage_token,
+            {"label": "demo", "broadcast": True},
         )
         app = App(app_id=app_id, name=name, push_token=made["token"], customers=[])
         for one in copies:

@@ -14,14 +14,18 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from relay.api import http
 from relay.api.audit import AuditApi
+from relay.api.customers import CustomersApi
 from relay.api.device import DeviceApi
 from relay.api.operator import OperatorApi
 from relay.api.operator_installations import OperatorInstallationsApi
 from relay.api.publisher import PublisherApi
 from relay.api.pushes import PushesApi
+from relay.api.webhooks import WebhooksApi
+from relay.core.addresses import AddressDigests
 from relay.core.identifiers import Identifiers
 from relay.core.install_tokens import InstallTokens
 from relay.core.udid import UdidDigests
+from relay.dispatch.receivers import HttpReceivers
 from relay.store.api_tokens import create_operator_token
 from relay.store.auth import ApiTokens
 from relay.store.database import Database
@@ -46,19 +50,32 @@ class Clock:
 
 
 def application(
-    database: Database, clock: Clock, installation_keys: tuple[str, ...] = KEYS
+    database: Database,
+    clock: Clock,
+    installation_keys: tuple[str, ...] = KEYS,
+    *,
+    allow_private: bool = False,
 ) -> web.Application:
     tokens = ApiTokens(database, clock)
     install_tokens, udids = InstallTokens(installation_keys), UdidDigests(KEYS[0])
+    addresses = AddressDigests(KEYS[0])
     app = web.Application(middlewares=[http.problems], client_max_size=4 * 1024 * 1024)
     app[http.API_TOKENS] = tokens
     app[http.INSTALL_TOKENS] = install_tokens
+    receivers = HttpReceivers(allow_private=allow_private, timeout=60)
+
+    async def close(_: web.Application) -> None:
+        await receivers.aclose()
+
+    app.on_cleanup.append(close)
     for api in (
         OperatorApi(database, KEYS, clock, secrets.token_bytes),
         OperatorInstallationsApi(database, IDENTIFIERS, install_tokens, udids, clock, secrets.token_bytes),
         PublisherApi(database, tokens, udids, clock, secrets.token_bytes),
-        DeviceApi(database, install_tokens, clock),
-        PushesApi(database),
+        CustomersApi(database, IDENTIFIERS, addresses, clock, secrets.token_bytes),
+        DeviceApi(database, install_tokens, addresses, clock, secrets.token_bytes),
+        PushesApi(database, clock),
+        WebhooksApi(database, KEYS, receivers, clock, secrets.token_bytes, allow_private=allow_private),
         AuditApi(database),
     ):
         app.add_routes(api.routes())
@@ -168,12 +185,12 @@ class Front:
         return {row["token"].hex(): (row["kind"], row["retired_reason"]) for row in rows}
 
 
-async def open_front(database: Database) -> Front:
+async def open_front(database: Database, *, allow_private: bool = False) -> Front:
     clock = Clock()
     token = await create_operator_token(database, clock, secrets.token_bytes)
     LEAKS.note("an operator's token", token)
     LEAKS.note("a key of the settings", " ".join(KEYS))
-    server = TestServer(application(database, clock))
+    server = TestServer(application(database, clock, allow_private=allow_private))
     await server.start_server(access_log=None)  # as the relay does
     client = TestClient(server, trace_configs=[LEAKS.tracing()])
     return Front(client, clock, database, token)

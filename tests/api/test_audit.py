@@ -37,7 +37,7 @@ class Done:
     async def call(self, method: str, path: str, body: Any = None, token: str | None = None) -> Answer:
         answer = await self._front.call(method, path, body, token=token)
         assert answer.status < 300, answer
-        for name in ("token", "manage_token", "install_token"):
+        for name in ("token", "manage_token", "install_token", "secret"):
             if answer.body and name in answer.body:
                 self.secrets.append(answer.body[name])
         return answer
@@ -71,6 +71,13 @@ class Done:
         for action in ("added", "changed", "removed"):
             self.expect("publisher", f"test_device.{action}", device.body["id"])
 
+        hook = {"url": "https://chess.example/known-to-nobody", "events": ["push.completed"]}
+        webhook = (await self.call("POST", "apps/chess/webhooks/", hook, manage)).body["id"]
+        await self.call("DELETE", f"apps/chess/webhooks/{webhook}/", token=manage)
+        self.secrets.append("known-to-nobody")
+        for action in ("created", "removed"):
+            self.expect("publisher", f"webhook.{action}", webhook)
+
         key = pems.p8()
         self.secrets += key.splitlines()[1:-1]
         credential = (await self.call("POST", "operator/credentials/", KEY | {"p8": key})).body["id"]
@@ -92,6 +99,16 @@ class Done:
         self.expect("operator", "installations.enrolled", "chess", own=False)
         self.expect("operator", "installations.enrolled", "chess", own=False)
         self.expect("operator", "installation.retired", uuid, own=False)
+
+        await self.call("PATCH", "apps/chess/", {"installations_attach_aliases": True}, manage)
+        self.expect("publisher", "app.changed", "chess")
+        page = await self.call("GET", "customers/?app_id=chess", token=manage)
+        aliases = f"customers/{page.body['items'][0]['customer_id']}/aliases/"
+        self.secrets.append("secret-anna@example.com")
+        alias = await self.call("POST", f"{aliases}?app_id=chess", {"alias": self.secrets[-1]}, manage)
+        await self.call("DELETE", f"{aliases}{alias.body['id']}/?app_id=chess", token=manage)
+        for action in ("attached", "removed"):
+            self.expect("publisher", f"alias.{action}", alias.body["id"])
         return str(manage)
 
 
@@ -149,6 +166,12 @@ async def test_what_changes_nothing_is_not_logged(front: Front) -> None:
     retired = uuid4()
     await front.install(body | {"alongside": "b"}, retired)
     await front.call("DELETE", f"operator/installations/{retired}/")
+    may = {"installations_attach_aliases": True}
+    await front.call("PATCH", f"apps/{app_id}/", may, token=manage)
+    page = await front.call("GET", f"customers/?app_id={app_id}", token=manage)
+    aliases = f"customers/{page.body['items'][0]['customer_id']}/aliases/"
+    alias, of_app = {"alias": "secret-anna@example.com"}, f"?app_id={app_id}"
+    await front.call("POST", f"{aliases}{of_app}", alias, token=manage)
     before = await log(front)
 
     app = {"publisher_id": publisher, "name": "Chess", "app_id": app_id}
@@ -170,6 +193,13 @@ async def test_what_changes_nothing_is_not_logged(front: Front) -> None:
         ("DELETE", f"operator/installations/{uuid4()}/", None, None, 404),
         ("DELETE", f"apps/{app_id}/tokens/{token}/", None, manage, 404),
         ("POST", f"apps/{app_id}/tokens/", {"expires_at": "2020-01-01T00:00:00Z"}, manage, 409),
+        ("PATCH", f"apps/{app_id}/", may, manage, 200),
+        ("PATCH", f"apps/{app_id}/", {}, manage, 200),
+        ("PATCH", "apps/nowhere/", may, manage, 404),
+        ("POST", f"{aliases}{of_app}", alias, manage, 200),
+        ("DELETE", f"{aliases}{uuid4()}/{of_app}", None, manage, 404),
+        ("POST", "installation/aliases/", {"alias": "secret-bert@example.com"}, install, 201),
+        ("DELETE", f"pushes/{uuid4()}/", None, manage, 404),
         ("POST", "test-devices/", device, manage, 409),
         ("PATCH", f"test-devices/{listed}/", device | {"udid": None}, manage, 422),
         ("PATCH", f"test-devices/{listed}/", {"label": "my phone", "failure_domain": "slow"}, manage, 200),

@@ -135,6 +135,9 @@ async def test_live_activities_come_and_go_but_not_without_end(front: Front) -> 
     await front.call("DELETE", "installation/device-token/?kind=liveactivity:0", token=token)
     assert (await front.register(token, TOKEN, kind="liveactivity:100")).status == 204
     assert len(await front.tokens()) == 100
+    front.clock.advance(25 * 3600)  # none lives as long, whether anybody said that it ended or not
+    assert (await front.register(token, "cd" * 32, kind="liveactivity:101")).status == 204
+    assert await front.tokens() == {"cd" * 32: ("liveactivity:101", None)}
 
 
 async def test_who_may_not(front: Front) -> None:

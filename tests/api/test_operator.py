@@ -111,7 +111,7 @@ async def test_a_key_is_stored_encrypted_and_never_shown(front: Front) -> None:
     body = {"team_id": TEAM, "environment": "production", "key_id": KEY_ID, "p8": secret}
     created = await front.call("POST", "operator/credentials/", body)
     assert created.status == 201
-    assert created.body | {"id": 0, "created_at": "", "state_since": ""} == {
+    assert created.body | {"id": 0, "created_at": "", "state_since": "", "secret_since": ""} == {
         "id": 0,
         "team_id": TEAM,
         "environment": "production",
@@ -122,6 +122,7 @@ async def test_a_key_is_stored_encrypted_and_never_shown(front: Front) -> None:
         "state": "active",
         "state_reason": "",
         "state_since": "",
+        "secret_since": "",
         "created_at": "",
     }
     listed = await front.call("GET", "operator/credentials/")

@@ -17,7 +17,7 @@ async def test_a_publisher_sees_its_own_apps(front: Front) -> None:
     theirs = await front.app(other)
     listed = await front.call("GET", "apps/", token=manage)
     assert sorted(mine) == [item["app_id"] for item in listed.body["items"]]
-    assert set(listed.body["items"][0]) == {"app_id", "name", "created_at"}
+    assert set(listed.body["items"][0]) == {"app_id", "name", "created_at", "installations_attach_aliases"}
     page = await front.call("GET", "apps?limit=2", token=manage)
     rest = await front.call("GET", f"apps/?cursor={page.body['next']}", token=manage)
     assert [item["app_id"] for item in rest.body["items"]] == sorted(mine)[2:]
@@ -34,14 +34,19 @@ async def test_push_tokens(front: Front) -> None:
     assert plain.status == 201
     assert re.fullmatch(r"push_[A-Za-z0-9_-]{48}", plain.body["token"])
     front.clock.advance(1)
-    body = {"label": "staging", "expires_at": "2026-04-01T00:00:00+02:00", "test_only": True}
+    body = {
+        **{"label": "staging", "test_only": True, "broadcast": True},
+        "expires_at": "2026-04-01T00:00:00+02:00",
+    }
     full = await front.call("POST", path, body, token=manage)
     assert full.body["label"] == "staging"
-    assert full.body["test_only"] is True
+    assert (plain.body["test_only"], plain.body["broadcast"]) == (False, False)
+    assert (full.body["test_only"], full.body["broadcast"]) == (True, True)
     assert full.body["expires_at"].startswith("2026-0")
 
     listed = await front.call("GET", path, token=manage)
     assert [item["id"] for item in listed.body["items"]] == [plain.body["id"], full.body["id"]]
+    assert [item["broadcast"] for item in listed.body["items"]] == [False, True]
     assert "push_" not in str(listed.body)
     assert listed.body["items"][0]["last_used_at"] is None
 
@@ -61,6 +66,7 @@ BAD_PUSH_TOKENS: list[tuple[object, str]] = [
     ({"label": "a\x00"}, "/label"),
     ({"label": "x" * 201}, "/label"),
     ({"test_only": "yes"}, "/test_only"),
+    ({"broadcast": "all"}, "/broadcast"),
     ({"kind": "operator"}, "/kind"),
     ([], ""),
 ]
@@ -76,6 +82,29 @@ async def test_bad_push_tokens(front: Front) -> None:
         answer = await front.call("POST", path, {"expires_at": passed}, token=manage)
         assert (answer.status, answer.faults) == (409, [("conflict", "/expires_at")]), passed
     assert (await front.call("GET", path, token=manage)).body["items"] == []
+
+
+async def test_what_copies_of_an_app_may_do(front: Front) -> None:
+    publisher, manage = await front.publisher()
+    app_id = await front.app(publisher)
+    path = f"apps/{app_id}/"
+    may = {"installations_attach_aliases": True}
+    assert (await front.call("PATCH", path, {}, token=manage)).body["installations_attach_aliases"] is False
+    assert (await front.call("PATCH", path, may, token=manage)).body["installations_attach_aliases"] is True
+    assert (await front.call("PATCH", path, {}, token=manage)).body["installations_attach_aliases"] is True
+    [listed] = (await front.call("GET", "apps/", token=manage)).body["items"]
+    assert listed["installations_attach_aliases"] is True
+    log = (await front.call("GET", "audit/", token=manage)).body["items"]
+    assert [(item["action"], item["subject"]) for item in log if item["action"] == "app.changed"] == [
+        ("app.changed", app_id)
+    ]
+    answer = await front.call("PATCH", path, {"installations_attach_aliases": "yes"}, token=manage)
+    assert (answer.status, [pointer for _, pointer in answer.faults]) == (
+        422,
+        ["/installations_attach_aliases"],
+    )
+    _, other = await front.publisher("Bob")
+    assert (await front.call("PATCH", path, may, token=other)).status == 404
 
 
 async def test_test_devices(front: Front) -> None:

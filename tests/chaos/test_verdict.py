@@ -50,6 +50,24 @@ def test_a_target_without_an_outcome_is_lost():
     assert compare(evidence).broken == ["lost is 1, not 0"]
 
 
+def test_what_somebody_cancelled_has_ended():
+    evidence = good()
+    evidence.outcomes = [
+        Outcome(PUSH, "delivered", "", 0, [1, 2]),
+        Outcome(PUSH, "cancelled", "Cancelled", 1, [3]),
+        *list(evidence.outcomes)[2:],
+    ]
+    evidence.receipts = receipts(PUSH, 1, 2)
+    evidence.cancelled = {PUSH}
+    verdict = compare(evidence)
+    assert (verdict.broken, verdict.delivered, verdict.cancelled) == ([], 2, 1)
+    evidence.cancelled = {OTHER}
+    assert compare(evidence).broken == ["cancelled_unasked is 1, not 0"]
+    evidence.cancelled = {PUSH}
+    evidence.receipts = receipts(PUSH, 1, 2, 3)
+    assert compare(evidence).duplicates == 1, "it arrived, though the ledger says that it was not sent"
+
+
 def test_a_push_without_any_trace_is_lost():
     evidence = good()
     evidence.accepted = {**evidence.accepted, UUID(int=3): 7}

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from relay.app import Relay, SystemClock
-from relay.config import Apns, ApnsEndpoint, Database, Dispatch, Http, Keys, Settings
+from relay.config import Apns, ApnsEndpoint, Channels, Database, Dispatch, Http, Keys, Settings
 from relay.store.api_tokens import create_operator_token
 from sdk_stub.apns import ApnsStandIn
 from tests.leaks import LEAKS
@@ -39,9 +39,14 @@ def settings(apns: ApnsStandIn, dispatch: Dispatch, database_url: str, tmp_path:
 
     return Settings(
         http=Http(port=0),
-        database=Database(url=database_url, connections=4),
+        # A machine that stands still for a moment is no database that is away.
+        database=Database(url=database_url, connections=4, connect_timeout=60, statement_timeout=60),
         keys=Keys(file=str(tmp_path / "keys.yaml")),
         apns=Apns(production=endpoint(apns.production_url), sandbox=endpoint(apns.sandbox_url)),
+        channels=Channels(
+            production=endpoint(apns.channels_url("production")),
+            sandbox=endpoint(apns.channels_url("sandbox")),
+        ),
         dispatch=dispatch,
     )
 

@@ -27,6 +27,7 @@ class RawAnswer(NamedTuple):
         problem = json.loads(self.body)
         assert problem["status"] == self.status
         assert problem["success"] is False
+        assert problem["request_id"] == self.headers["x-request-id"]
         assert problem["errors"][0]["detail"]
         return problem
 

@@ -48,6 +48,8 @@ class Store:
         self.apns = apns
         self.operator_token = operator_token
         self._teams: set[tuple[str, str]] = set()
+        self.rights: dict[str, Any] = {"broadcast": True}
+        """Of the push tokens of its apps."""
 
     async def call(self, method: str, path: str, token: str | None, body: Any = None, **options: Any) -> Any:
         """(status, parsed body) of one request."""
@@ -70,7 +72,7 @@ class Store:
         publisher = publisher or await self.publisher()
         body = {"publisher_id": publisher.publisher_id, "name": "A", **fields}
         app_id = (await self.must("POST", "/v1.0/operator/apps/", self.operator_token, body))["app_id"]
-        return App(app_id, await self.push_token(publisher, app_id), publisher)
+        return App(app_id, await self.push_token(publisher, app_id, **self.rights), publisher)
 
     async def push_token(self, publisher: Publisher, app_id: str, **fields: Any) -> str:
         made = await self.must("POST", f"/v1.0/apps/{app_id}/tokens/", publisher.manage_token, fields)
@@ -123,6 +125,14 @@ class Store:
         body = {"app_id": app.app_id, "payload": payload, "destinations": destinations, **fields}
         answer: tuple[int, Any] = await self.call("POST", "/v1.0/send/", token or app.push_token, body)
         return answer
+
+    async def post(self, app: App, customer: str) -> aiohttp.ClientResponse:
+        """Send to one customer, for what the answer says in its head."""
+        headers = {"Authorization": f"Bearer {app.push_token}"}
+        body = {"app_id": app.app_id, "payload": ALERT, "destinations": {customer: []}}
+        async with self.http.post("/v1.0/send/", json=body, headers=headers) as response:
+            await response.read()
+            return response
 
     async def push(self, app: App, destinations: Any, payload: Any = ALERT, **fields: Any) -> dict[str, Any]:
         """Send and wait until the push is done; its page."""

@@ -46,6 +46,19 @@ async def test_a_debug_push_to_all_reaches_listed_devices_only(store: Store) -> 
     assert await store.received(mine, others) == [1, 0]
 
 
+async def test_a_token_without_that_right_cannot_push_to_all(store: Store) -> None:
+    app = await store.app()
+    copy = await store.copy(app, "anna", "a1")
+    token = await store.push_token(app.publisher, app.app_id)
+    status, answer = await store.send(app, "all", token=token)
+    assert (status, answer["errors"][0]["pointer"]) == (403, "/destinations")
+    assert "broadcast" in answer["detail"]
+    status, answer = await store.send(app, {copy.customer: []}, token=token)
+    assert (status, answer["targets"]) == (202, 1)
+    await store.done(app, answer["push_id"])
+    assert await store.received(copy) == [1]
+
+
 async def test_other_words_are_no_destinations(store: Store) -> None:
     app = await store.app()
     for destinations in ("everyone", "ALL", ["all"], "", {"all": []}):

@@ -50,12 +50,10 @@ async def until_ready(store: Store) -> None:
 
 async def refused(store: Store, app: App, customer: str) -> None:
     """A push is refused with 503 and when to come back."""
-    headers = {"Authorization": f"Bearer {app.push_token}"}
-    body = {"app_id": app.app_id, "payload": {"aps": {"badge": 1}}, "destinations": {customer: []}}
-    async with store.http.post("/v1.0/send/", json=body, headers=headers) as response:
-        assert response.status == 503
-        assert int(response.headers["Retry-After"]) >= 1
-        assert response.content_type == "application/problem+json"
+    response = await store.post(app, customer)
+    assert response.status == 503
+    assert int(response.headers["Retry-After"]) >= 1
+    assert response.content_type == "application/problem+json"
 
 
 async def test_a_relay_starts_without_its_database_and_works_when_it_comes(
@@ -136,3 +134,30 @@ async def test_a_database_that_takes_no_writes(store: Store, database_url: str) 
     await until_ready(store)
     assert (await store.push(app, {copy.customer: []}))["counts"]["delivered"] == 1
     assert await store.received(copy) == [1]
+
+
+async def test_a_schema_that_cannot_be_made_is_tried_again(
+    network: Network,
+    settings: Settings,
+    apns: ApnsStandIn,
+    database: Database,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with database.connection() as connection:
+        forgotten = await connection.fetchrow(
+            "DELETE FROM migration WHERE name = (SELECT max(name) FROM migration) RETURNING name, applied_at"
+        )
+    assert forgotten is not None
+    await network.down()
+    async with AsyncExitStack() as stack:
+        relay = await Relay.start(settings, stack)
+        store = Store(await stack.enter_async_context(aiohttp.ClientSession(relay.url)), apns, "")
+        await network.up()
+        deadline = time.monotonic() + PATIENCE
+        while "cannot be prepared" not in caplog.text:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        assert await status(store, "/readyz") == 503
+        async with database.connection() as connection:
+            await connection.execute("INSERT INTO migration VALUES ($1, $2)", *forgotten)
+        await until_ready(store)

@@ -17,6 +17,7 @@ import yaml
 from relay.app import Relay
 from relay.config import Http, Settings
 
+from .process import serving
 from .raw import connection, ends, read_answer, say
 from .store import ALERT, Store
 
@@ -205,9 +206,7 @@ async def test_memory_stays_as_it_was(settings: Settings, relay: Relay, store: S
     file.write_text(yaml.safe_dump(msgspec.to_builtins(own)))
     command = [sys.executable, "-m", "relay", "serve", "--api", "--config", str(file)]
     process = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
-    try:
-        assert process.stdout is not None
-        url = (await process.stdout.readline()).decode().split("listens at ")[1].split(";")[0]
+    async with serving(process) as url:
         relays = psutil.Process(process.pid)
 
         async def all_of_them() -> int:
@@ -221,9 +220,6 @@ async def test_memory_stays_as_it_was(settings: Settings, relay: Relay, store: S
         start = relays.memory_info().rss // 1024
         first = await all_of_them()
         second = await all_of_them()
-    finally:
-        process.kill()
-        await process.wait()
     print(f"\nresident KiB: at the start {start}, after {TIMES} of each {first}, after {2 * TIMES} {second}")
     assert second - first < 8 * 1024
 

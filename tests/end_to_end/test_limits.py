@@ -6,14 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
-import aiohttp
 import msgspec
 import pytest
 
 from relay.app import Relay, Roles
 from relay.config import Limits, Settings
 
-from .store import ALERT, PATIENCE, App, Store
+from .store import PATIENCE, App, Store
 
 LIMIT = 20
 
@@ -31,31 +30,23 @@ async def relay(settings: Settings) -> AsyncIterator[Relay]:
         yield await Relay.start(settings, stack, roles=Roles(dispatch=False))
 
 
-async def post(store: Store, app: App, customer: str) -> aiohttp.ClientResponse:
-    headers = {"Authorization": f"Bearer {app.push_token}"}
-    body = {"app_id": app.app_id, "payload": ALERT, "destinations": {customer: []}}
-    async with store.http.post("/v1.0/send/", json=body, headers=headers) as response:
-        await response.read()
-        return response
-
-
 async def test_a_full_queue_refuses_its_app_only_and_drops_nothing(store: Store, settings: Settings) -> None:
     flooding, quiet = await store.app(), await store.app()
     flooded, other = await store.copy(flooding, "anna", "a1"), await store.copy(quiet, "anna", "a1")
     accepted = 0
-    while (answer := await post(store, flooding, flooded.customer)).status == 202:
+    while (answer := await store.post(flooding, flooded.customer)).status == 202:
         accepted += 1
         assert accepted <= 2 * LIMIT, "nothing stops it"
     assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
     assert accepted >= LIMIT
-    assert (await post(store, quiet, other.customer)).status == 202
+    assert (await store.post(quiet, other.customer)).status == 202
 
     async with AsyncExitStack() as stack:
         await Relay.start(settings, stack, roles=Roles(api=False))
         async with asyncio.timeout(PATIENCE):
             while sum(await store.received(flooded, other)) < accepted + 1:
                 await asyncio.sleep(0.05)
-            while (await post(store, flooding, flooded.customer)).status == 503:  # until it is counted again
+            while (await store.post(flooding, flooded.customer)).status == 503:  # until it is counted again
                 await asyncio.sleep(0.05)
 
 
@@ -69,16 +60,16 @@ class TestRate:
         copy = await store.copy(app, "anna", "a1")
         left = []
         for _ in range(3):
-            answer = await post(store, app, copy.customer)
+            answer = await store.post(app, copy.customer)
             assert answer.status == 202
             assert answer.headers["RateLimit-Policy"] == '"pushes";q=3;w=300'
             left.append(answer.headers["RateLimit"].split(";")[1])
         assert left == ["r=2", "r=1", "r=0"]
-        refused = await post(store, app, copy.customer)
+        refused = await store.post(app, copy.customer)
         assert refused.status == 429
         assert refused.content_type == "application/problem+json"
         assert 1 <= int(refused.headers["Retry-After"]) <= 100
         assert refused.headers["RateLimit"].startswith('"pushes";r=0;t=')
 
         second = App(app.app_id, await store.push_token(app.publisher, app.app_id), app.publisher)
-        assert (await post(store, second, copy.customer)).status == 202
+        assert (await store.post(second, copy.customer)).status == 202

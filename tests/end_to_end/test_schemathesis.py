@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -27,13 +28,17 @@ async def test_schemathesis_finds_no_failure(relay: Relay, store: Store, tmp_pat
     copy, pushes = await _used_app(store)
     app, publisher = copy.app, copy.app.publisher
     app_ids, push_ids = {"body.app_id": [app.app_id]}, {"path.push_id": pushes}
+    channel_ids = {"path.channel_id": await _channels(store, copy)}
     sending = app_ids | {"body.destinations": ["all"]}
     settings = (
         (ROOT / "schemathesis.toml").read_text(encoding="utf-8")
         + _operations("Sending", app.push_token, sending)
         + _operations("Results", app.push_token, push_ids)
-        + _operations("Devices (SDK)", copy.install_token, {})
+        + _operations("Customers", app.push_token, {"path.customer_id": [copy.customer]})
+        + _operations("Channels", app.push_token, app_ids | channel_ids)
+        + _operations("Devices (SDK)", copy.install_token, channel_ids)
         + _operations("Publisher", publisher.manage_token, {"path.app_id": [app.app_id]})
+        + _operations("Webhooks", publisher.manage_token, {"path.app_id": [app.app_id]})
         + _operations(
             "Operator",
             store.operator_token,
@@ -83,6 +88,8 @@ async def _used_app(store: Store) -> tuple[Copy, list[str]]:
     other = await store.copy(app, "bert", "b1")
     device = {"udid": "a1".ljust(40, "0"), "label": "my phone", "failure_domain": "ok"}
     await store.must("POST", "/v1.0/test-devices/", app.publisher.manage_token, device)
+    may = {"installations_attach_aliases": True}
+    await store.must("PATCH", f"/v1.0/apps/{app.app_id}/", app.publisher.manage_token, may)
     store.apns.answer(other.device_token, 410, "Unregistered", times=1)
     everybody: dict[str, list[str]] = {copy.customer: [], other.customer: []}
     ended = [
@@ -90,6 +97,13 @@ async def _used_app(store: Store) -> tuple[Copy, list[str]]:
         await store.push(app, everybody, debug=True, expiration=0),
     ]
     return copy, [push["push_id"] for push in ended]
+
+
+async def _channels(store: Store, copy: Copy) -> list[str]:
+    """Channels that keep what is sent to them, or not."""
+    bodies = ({"app_id": copy.app.app_id, "message_storage": storage} for storage in (True, False))
+    made = [await store.must("POST", "/v1.0/channels/", copy.app.push_token, body) for body in bodies]
+    return [channel["id"] for channel in made]
 
 
 def _operations(tag: str, token: str, genuine: dict[str, list[str]]) -> str:
@@ -102,7 +116,7 @@ def _operations(tag: str, token: str, genuine: dict[str, list[str]]) -> str:
     ]
     dictionaries = []
     for parameter, values in genuine.items():
-        name = f"{tag}.{parameter}".replace(".", "_").lower()
+        name = re.sub(r"\W+", "_", f"{tag}.{parameter}").lower()
         lines.append(f'parameters."{parameter}" = {{dictionary = "{name}", probability = 0.5}}')
         dictionaries += [f"[dictionaries.{name}]", f"values = {json.dumps(values)}"]
     return "\n".join([*lines, *dictionaries, ""])

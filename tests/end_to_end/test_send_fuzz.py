@@ -19,15 +19,9 @@ from hypothesis import strategies as st
 from relay.api import http
 from relay.app import Relay
 from relay.core import strict_json
-from relay.core.accepting import (
-    EVERYONE,
-    DestinationCheck,
-    Lifetimes,
-    SendBody,
-    check_destinations,
-    check_headers,
-    check_payload,
-)
+from relay.core.accepting import Lifetimes, SendBody, check_headers, check_payload, check_token_kind
+from relay.core.addresses import AddressDigests
+from relay.core.destinations import EVERYONE, DestinationCheck, check_destinations
 from relay.core.identifiers import Identifiers
 from relay.core.push_types import PUSH_TYPES
 from relay.errors import RelayError
@@ -43,6 +37,7 @@ bounded = settings(
     phases=[Phase.generate, Phase.shrink],
 )
 IDENTIFIERS = Identifiers(("a key of this test, long enough for it",))
+ADDRESSES = AddressDigests("a key of this test, long enough for it")
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 odd = st.one_of(
@@ -66,6 +61,7 @@ NAMES = (
     *(
         "app_id",
         "payload",
+        "notification",
         "destinations",
         "push_type",
         "priority",
@@ -125,7 +121,9 @@ def bodies(draw: st.DrawFn, app_id: str, customer: str, device: str) -> bytes:
     body: Any = {
         "app_id": app_id,
         "payload": {"aps": {"alert": {"title": "a", "body": "b"}, "badge": 1}, "mine": [1, {"x": None}]},
-        "destinations": draw(st.sampled_from([{customer: []}, {customer: [device]}, EVERYONE])),
+        "destinations": draw(
+            st.sampled_from([{customer: []}, {customer: [device]}, [customer, "ada@example.com"], EVERYONE])
+        ),
     }
     more = {"push_type": "alert", "priority": 5, "ttl": 60, "collapse_id": "inbox", "debug": False}
     body |= {name: more[name] for name in draw(st.sets(st.sampled_from(sorted(more))))}
@@ -163,8 +161,10 @@ def accept(body: bytes) -> None:
     request = http.convert(strict_json.decode(body), SendBody)
     check_headers(request, NOW, Lifetimes(86_400, 10))
     check_payload(request)
+    check_token_kind(request)
     if request.destinations != EVERYONE:
-        check = DestinationCheck(IDENTIFIERS, request.app_id, check_destinations(request.destinations))
+        wanted = check_destinations(request.destinations)
+        check = DestinationCheck(IDENTIFIERS, ADDRESSES, request.app_id, wanted)
         for _ in check.slices():
             pass
         check.finish()

@@ -8,12 +8,9 @@ import secrets
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import aiohttp
 import msgspec
 import psutil
 import yaml
@@ -23,8 +20,8 @@ from relay.config import Http, Settings
 from relay.store.api_tokens import create_operator_token
 from relay.store.database import Database
 from sdk_stub.apns import ApnsStandIn
-from tests.leaks import LEAKS
 
+from .process import scattered, serving
 from .store import Store
 
 
@@ -32,20 +29,6 @@ async def start(settings: Settings, file: Path) -> Process:
     file.write_text(yaml.safe_dump(msgspec.to_builtins(settings)))
     command = [sys.executable, "-m", "relay", "serve", "--workers", "2", "--config", str(file)]
     return await asyncio.create_subprocess_exec(*command, stdout=PIPE)
-
-
-@asynccontextmanager
-async def serving(settings: Settings, directory: Path) -> AsyncIterator[tuple[Process, str]]:
-    """The command's process and its URL."""
-    process = await start(settings, directory / "relay.yaml")
-    try:
-        assert process.stdout is not None
-        line = (await process.stdout.readline()).decode()
-        yield process, line.split("listens at ")[1].split(";")[0]
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
 
 
 def workers(process: Process) -> list[psutil.Process]:
@@ -61,12 +44,9 @@ async def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(
     settings: Settings, apns: ApnsStandIn, database: Database, tmp_path: Path
 ) -> None:
     token = await create_operator_token(database, SystemClock(), secrets.token_bytes)
-    async with serving(settings, tmp_path) as (process, url):
-        # A connection for each request: the kernel spreads connections, not requests.
-        connector = aiohttp.TCPConnector(force_close=True)
-        async with aiohttp.ClientSession(
-            url, connector=connector, trace_configs=[LEAKS.tracing()]
-        ) as session:
+    process = await start(settings, tmp_path / "relay.yaml")
+    async with serving(process) as url:
+        async with scattered(url) as session:
             store = Store(session, apns, token)
             app = await store.app()
             copies = [await store.copy(app, "anna", f"a{n}") for n in range(3)]

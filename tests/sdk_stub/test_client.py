@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from relay.store.database import Database
 from sdk_stub.apns.client import ControlClient
 from sdk_stub.apns.stand_in import ApnsStandIn
 from sdk_stub.client import BundleInfo, ServicesClient
 from sdk_stub.device import SimulatedDevice
 from sdk_stub.errors import ApiErrors, NotInstalledViaStore, ServiceNotAvailable, Underlying, Unhandled
-from tests.api.front import IDENTIFIERS, TEAM, Front, open_front
+from tests.api.front import IDENTIFIERS, TEAM, Front
 
 TOKEN = "ab" * 32
-
-
-@pytest.fixture
-async def front(database: Database) -> AsyncIterator[Front]:
-    opened = await open_front(database)
-    yield opened
-    await opened.client.close()
 
 
 async def installed(front: Front, **changes: object) -> tuple[str, BundleInfo]:
@@ -69,6 +60,26 @@ async def test_tokens_come_and_go(front: Front) -> None:
         assert [error.pointer for error in refused.value.errors] == ["/device_token"]
         with pytest.raises(ServiceNotAvailable):
             await services.register_push_notifications()  # nobody here gives device tokens
+
+
+async def test_a_copy_says_by_which_address_its_customer_is_reached(front: Front) -> None:
+    publisher, manage = await front.publisher()
+    app_id, uuid = await front.app(publisher), uuid4()
+    bundle = BundleInfo(uuid, TEAM, await front.install(front.copy(app_id), uuid))
+    async with ServicesClient(front.url, bundle) as services:
+        with pytest.raises(ApiErrors) as refused:
+            await services.attach_alias("secret-anna@example.com")
+        assert refused.value.status == 403
+        may = {"installations_attach_aliases": True}
+        await front.call("PATCH", f"apps/{app_id}/", may, token=manage)
+        alias = await services.attach_alias("secret-anna@example.com")
+        assert await services.attach_alias("SECRET-ANNA@example.com") == alias
+        assert await services.get_aliases() == (alias,)
+        await services.remove_alias(alias.id)
+        assert await services.get_aliases() == ()
+        with pytest.raises(ApiErrors) as refused:
+            await services.attach_alias("nobody")
+        assert [error.pointer for error in refused.value.errors] == ["/alias"]
 
 
 async def test_a_copy_from_elsewhere(front: Front) -> None:

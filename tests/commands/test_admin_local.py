@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import pytest
-import yaml
-from typer.testing import CliRunner, Result
-
-from relay.cli import app
 from relay.core.install_tokens import InstallClaims, InstallTokens
 from relay.core.sending import Environment
 from relay.errors import Conflict
@@ -22,38 +14,10 @@ from relay.store.auth import make_token
 from relay.store.credentials import Credentials, NewCredential
 from relay.store.database import Database
 from tests.api import pems
-from tests.api.front import KEYS, Front, open_front
+from tests.api.front import KEYS, Front
+from tests.commands.conftest import Command
 
-Command = Callable[..., Coroutine[Any, Any, Result]]
 OLD, NEW = KEYS
-
-
-@pytest.fixture
-async def command(database_url: str, tmp_path: Path) -> Command:
-    """Runs a command in a thread. `credentials` are the keys of that name, `text` is the standard input."""
-
-    async def run(*arguments: str, text: str = "", credentials: tuple[str, ...] = KEYS) -> Result:
-        keys = {
-            "credentials": list(credentials),
-            "identifiers": [OLD],
-            "installations": list(KEYS),
-            "udid": OLD,
-        }
-        file = tmp_path / "keys.yaml"
-        file.write_text(yaml.safe_dump(keys))
-        environ = {"PUSH_RELAY_DATABASE__URL": database_url, "PUSH_RELAY_KEYS__FILE": str(file)}
-        return await asyncio.to_thread(
-            lambda: CliRunner().invoke(app, list(arguments), env=environ, input=text)
-        )
-
-    return run
-
-
-@pytest.fixture
-async def front(database: Database) -> Any:
-    opened = await open_front(database)
-    yield opened
-    await opened.client.close()
 
 
 async def test_rotating_the_key_of_credentials(command: Command, database: Database) -> None:

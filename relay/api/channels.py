@@ -1,0 +1,227 @@
+"""Broadcast channels: what a publisher does with them, and how a copy learns which of Apple's is meant.
+
+A push token has the channels of its app, a manage token those of its publisher; what is somebody else's is not found.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import asyncpg
+import msgspec
+from aiohttp import web
+
+from relay.api.fields import AppId, uuid_in_path
+from relay.api.http import answer, authenticate, convert, read_json, route
+from relay.api.installed import Copies
+from relay.api.pages import page_answer, page_request
+from relay.api.rates import Rates
+from relay.core.accepting import Lifetimes
+from relay.core.channels import ChannelOpener, ChannelPush, ChannelSendBody, Topic, check_push
+from relay.core.clock import Clock, Random
+from relay.core.install_tokens import InstallTokens
+from relay.core.new_id import new_id
+from relay.core.sending import Environment
+from relay.errors import Conflict, Fault, Forbidden, NotFound
+from relay.store.auth import ApiToken
+from relay.store.channels import MOST_CHANNELS, Channel, Channels
+from relay.store.database import Database
+from relay.telemetry import counts
+
+_OUTCOMES = ("delivered", "failed", "expired")
+_NOT_FOUND = "There is no such channel."
+_NOBODY = Fault("unreachable", "", "No copy of the app has asked for this channel.")
+
+
+class _ChannelBody(msgspec.Struct, forbid_unknown_fields=True):
+    app_id: AppId
+    message_storage: bool = False
+
+
+class ChannelsApi:
+    """`/v1.0/channels/`. `most_waiting`: deliveries of one app that may wait; `on_work`: there is something to do."""
+
+    def __init__(
+        self,
+        database: Database,
+        lifetimes: Lifetimes,
+        rates: Rates,
+        most_waiting: int,
+        on_work: Callable[[], None],
+        clock: Clock,
+        random: Random,
+    ) -> None:
+        self._channels = Channels(database)
+        self._lifetimes = lifetimes
+        self._rates = rates
+        self._most_waiting = most_waiting
+        self._on_work = on_work
+        self._clock = clock
+        self._random = random
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        """All routes, each with its handler."""
+        yield from route("POST", "/v1.0/channels/", self.add)
+        yield from route("GET", "/v1.0/channels/", self.page)
+        yield from route("GET", "/v1.0/channels/{channel_id}/", self.show)
+        yield from route("DELETE", "/v1.0/channels/{channel_id}/", self.delete)
+        yield from route("POST", "/v1.0/channels/{channel_id}/send/", self.send)
+        yield from route("GET", "/v1.0/channels/{channel_id}/pushes/{push_id}/", self.push)
+
+    async def add(self, request: web.Request) -> web.Response:
+        """201 and the channel; 409 if the app has 10,000 of them."""
+        token = await authenticate(request, "push", "manage")
+        body = convert(await read_json(request), _ChannelBody)
+        if body.app_id not in await self._app_ids(token):
+            raise NotFound("There is no such app.")
+        now = self._clock.now()
+        channel = Channel(body.app_id, new_id(now, self._random), body.message_storage, now)
+        if not await self._channels.add(channel, token.publisher_id, token.actor):
+            detail = f"The app has {MOST_CHANNELS} channels. Delete those of events that are over."
+            raise Conflict(faults=[Fault("too_many", "/app_id", detail)])
+        return answer(_show(channel), 201)
+
+    async def page(self, request: web.Request) -> web.Response:
+        """A page of channels, oldest first."""
+        token = await authenticate(request, "push", "manage")
+        page = page_request(request, uuid_in_path)
+        channels = await self._channels.page(await self._app_ids(token), page.after, page.one_more)
+        return page_answer(page, channels, lambda channel: channel.channel_id, _show)
+
+    async def show(self, request: web.Request) -> web.Response:
+        """200 and the channel."""
+        return answer(_show(await self._found(await authenticate(request, "push", "manage"), request)))
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """204: nothing can be sent to it any more, and Apple's channels are deleted as well, as soon as that works."""
+        token = await authenticate(request, "push", "manage")
+        channel = await self._found(token, request)
+        now = self._clock.now()
+        if not await self._channels.delete(
+            channel.app_id, channel.channel_id, token.publisher_id, now, token.actor
+        ):
+            raise NotFound(_NOT_FOUND)
+        self._on_work()
+        return web.Response(status=204)
+
+    async def send(self, request: web.Request) -> web.Response:
+        """Accept a push to a channel: 202 once it is durable."""
+        token = await authenticate(request, "push")
+        if token.test_only:
+            raise Forbidden("This token reaches listed test devices only, and a channel has none of its own.")
+        limits = self._rates.take(token)
+        channel = await self._found(token, request)
+        body = convert(await read_json(request), ChannelSendBody)
+        now = self._clock.now()
+        checked = check_push(
+            body, message_storage=channel.message_storage, now=now, lifetimes=self._lifetimes
+        )
+        push = ChannelPush(
+            new_id(now, self._random),
+            token.token_id,
+            now,
+            checked.expires_at,
+            checked.headers,
+            checked.payload,
+        )
+        targets = await self._channels.push(channel.app_id, channel.channel_id, push, self._most_waiting)
+        if targets is None:
+            raise NotFound(_NOT_FOUND)
+        counts.accepted(1, "channel")
+        warnings = [*checked.warnings]
+        if targets:
+            self._on_work()
+        else:
+            warnings.append(_NOBODY)
+        return answer(
+            {
+                "success": True,
+                "push_id": push.push_id,
+                "targets": targets,
+                "warnings": [warning._asdict() for warning in warnings],
+                "errors": [],
+            },
+            status=202,
+            headers=limits,
+        )
+
+    async def push(self, request: web.Request) -> web.Response:
+        """State and counts by outcome, each of Apple's channels counted once."""
+        token = await authenticate(request, "push", "manage")
+        app_ids = await self._app_ids(token)
+        channel_id, push_id = (uuid_in_path(request.match_info[name]) for name in ("channel_id", "push_id"))
+        found = await self._channels.read(app_ids, channel_id, push_id)
+        if found is None:
+            raise NotFound("There is no such push.")
+        return answer(_show_push(*found))
+
+    async def _app_ids(self, token: ApiToken) -> list[str]:
+        """The apps whose channels the caller may see."""
+        if token.app_id is not None:
+            return [token.app_id]
+        return await self._channels.app_ids(token.publisher_id)
+
+    async def _found(self, token: ApiToken, request: web.Request) -> Channel:
+        channel_id = uuid_in_path(request.match_info["channel_id"])
+        channel = await self._channels.find(await self._app_ids(token), channel_id)
+        if channel is None:
+            raise NotFound(_NOT_FOUND)
+        return channel
+
+
+class InstalledChannelsApi:
+    """`/v1.0/installation/channels/`: which channel of Apple's a copy is to subscribe to."""
+
+    def __init__(self, database: Database, install_tokens: InstallTokens, opener: ChannelOpener) -> None:
+        self._copies = Copies(database, install_tokens)
+        self._opener = opener
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        """The routes of this API."""
+        yield from route("GET", "/v1.0/installation/channels/{channel_id}/", self.show)
+
+    async def show(self, request: web.Request) -> web.Response:
+        """200 {"apns_channel_id"}: what ActivityKit is given. It is made now if Apple has none for this bundle id."""
+        copy = (await self._copies.caller(request)).installation
+        channel_id = uuid_in_path(request.match_info["channel_id"])
+        environment = Environment(copy.environment or Environment.PRODUCTION)
+        topic = Topic(copy.team_id, environment, copy.bundle_id)
+        apns_channel_id = await self._opener.open(copy.app_id, channel_id, topic)
+        if apns_channel_id is None:
+            raise NotFound(_NOT_FOUND)
+        return answer({"apns_channel_id": apns_channel_id})
+
+
+def _show(channel: Channel) -> dict[str, Any]:
+    return {
+        "id": channel.channel_id,
+        "app_id": channel.app_id,
+        "message_storage": channel.message_storage,
+        "created_at": channel.created_at,
+        "bundle_ids": channel.bundle_ids,
+    }
+
+
+def _show_push(push: asyncpg.Record, ended: list[tuple[str, str, int]]) -> dict[str, Any]:
+    counts = Counter(dict.fromkeys(_OUTCOMES, 0))
+    reasons: Counter[str] = Counter()
+    for outcome, reason, count in ended:
+        counts[outcome] += count
+        if outcome != "delivered":
+            reasons[reason] += count
+    pending = push["targets"] - counts.total()
+    return {
+        "push_id": push["push_id"],
+        "channel_id": push["channel_id"],
+        "app_id": push["app_id"],
+        "state": "done" if not pending else "sending" if counts.total() else "queued",
+        "created_at": push["created_at"],
+        "expires_at": push["expires_at"],
+        "priority": push["priority"],
+        "expiration": push["expiration"],
+        "targets": push["targets"],
+        "counts": {**counts, "pending": pending},
+        "reasons": dict(reasons),
+    }

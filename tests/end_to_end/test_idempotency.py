@@ -1,0 +1,219 @@
+"""Idempotency-Key: however often and wherever a request is repeated, it is one push with one answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import msgspec
+import pytest
+
+from relay.app import Relay, Roles, SystemClock
+from relay.config import Limits, Settings
+from relay.core.idempotency import KEPT
+from relay.store.api_tokens import create_operator_token
+from relay.store.database import Database
+from relay.store.idempotency import IdempotencyKeys
+from sdk_stub.apns import ApnsStandIn
+
+from .store import ALERT, App, Copy, Store
+
+
+def body_of(copy: Copy, **fields: Any) -> bytes:
+    body = {"app_id": copy.app.app_id, "payload": ALERT, "destinations": {copy.customer: []}, **fields}
+    return json.dumps(body).encode()
+
+
+async def post(
+    session: aiohttp.ClientSession, app: App, body: bytes, key: str | None, token: str | None = None
+) -> tuple[int, bytes]:
+    headers = {"Authorization": f"Bearer {token or app.push_token}", "Content-Type": "application/json"}
+    if key is not None:
+        headers["Idempotency-Key"] = key
+    async with session.post("/v1.0/send/", data=body, headers=headers) as response:
+        return response.status, await response.read()
+
+
+def push_id(answer: tuple[int, bytes]) -> str:
+    status, body = answer
+    assert status == 202, body
+    return str(json.loads(body)["push_id"])
+
+
+async def stored(database: Database) -> int:
+    async with database.connection() as connection:
+        return int(await connection.fetchval("SELECT count(*) FROM push"))
+
+
+async def test_a_repeated_request_is_one_push_with_one_answer(store: Store) -> None:
+    app = await store.app()
+    copy, gone = await store.copy(app, "anna", "a1"), await store.copy(app, "bert", "b1", register=False)
+    body = body_of(copy, destinations={copy.customer: [], gone.customer: []})
+    first = await post(store.http, app, body, '"k-1"')
+    await store.done(app, push_id(first))
+    # What it was answered stays so, also when the world is another one.
+    await store.must("DELETE", f"/v1.0/operator/installations/{copy.uuid}/", store.operator_token)
+    assert await post(store.http, app, body, "k-1") == first
+    assert json.loads(first[1])["targets"] == 1
+    assert [warning["code"] for warning in json.loads(first[1])["warnings"]] == ["unreachable"]
+    assert await store.received(copy) == [1]
+
+
+async def test_without_a_key_or_with_another_it_is_another_push(store: Store) -> None:
+    app = await store.app()
+    copy = await store.copy(app, "anna", "a1")
+    second_token = await store.push_token(app.publisher, app.app_id)
+    answers = [
+        await post(store.http, app, body_of(copy), None),
+        await post(store.http, app, body_of(copy), None),
+        await post(store.http, app, body_of(copy), "a"),
+        await post(store.http, app, body_of(copy), "A"),
+        await post(store.http, app, body_of(copy), "a", second_token),
+    ]
+    made = {push_id(answer) for answer in answers}
+    assert len(made) == len(answers)
+    for one in made:
+        await store.done(app, one)
+    assert await store.received(copy) == [len(answers)]
+
+
+async def test_another_body_with_the_same_key_is_refused(store: Store) -> None:
+    app = await store.app()
+    copy = await store.copy(app, "anna", "a1")
+    first = await post(store.http, app, body_of(copy), "k")
+    for other in (body_of(copy, priority=5), body_of(copy) + b" "):
+        status, answer = await post(store.http, app, other, "k")
+        problem = json.loads(answer)
+        assert (status, problem["errors"][0]["code"]) == (422, "idempotency_key_reused")
+    await store.done(app, push_id(first))
+    assert await store.received(copy) == [1]
+
+
+async def test_an_error_leaves_the_key_free(store: Store, relay: Relay) -> None:
+    app = await store.app()
+    copy = await store.copy(app, "anna", "a1")
+    for wrong in (
+        b"{",
+        body_of(copy, priority=7),
+        body_of(copy, app_id="other"),
+        body_of(copy, destinations={}),
+    ):
+        status, _ = await post(store.http, app, wrong, "k")
+        assert 400 <= status < 500
+    push_id(await post(store.http, app, body_of(copy), "k"))
+    assert await stored(relay.database) == 1
+
+
+async def test_what_is_no_key_is_refused_by_name(store: Store, relay: Relay) -> None:
+    app = await store.app()
+    copy = await store.copy(app, "anna", "a1")
+    for key in ("", '"', "two words", "x" * 256):
+        status, answer = await post(store.http, app, body_of(copy), key)
+        assert status == 400
+        assert "Idempotency-Key" in json.loads(answer)["detail"]
+    assert await stored(relay.database) == 0
+
+
+async def test_a_repeat_is_answered_when_it_could_not_be_sent_any_more(store: Store, relay: Relay) -> None:
+    app = await store.app()
+    copy = await store.copy(app, "anna", "a1")
+    soon = int(datetime.now(UTC).timestamp()) + 2
+    first = await post(store.http, app, body_of(copy, expiration=soon), "k")
+    while datetime.now(UTC).timestamp() <= soon:
+        await asyncio.sleep(0.1)
+    assert (await post(store.http, app, body_of(copy, expiration=soon), "other"))[0] == 422
+    assert await post(store.http, app, body_of(copy, expiration=soon), "k") == first
+
+
+async def test_a_broadcast_is_not_repeated_either(store: Store) -> None:
+    app = await store.app()
+    copies = [await store.copy(app, f"c{n}", f"a{n}") for n in range(3)]
+    body = body_of(copies[0], destinations="all")
+    first = await post(store.http, app, body, "k")
+    assert await post(store.http, app, body, "k") == first
+    await store.done(app, push_id(first))
+    assert await store.received(*copies) == [1, 1, 1]
+
+
+async def test_who_asks_at_the_same_time_gets_the_same_answer_on_any_node(
+    settings: Settings, apns: ApnsStandIn, database: Database
+) -> None:
+    """Ten keys, each by many requests over two nodes at once, between requests without a key and with a taken one."""
+    token = await create_operator_token(database, SystemClock(), secrets.token_bytes)
+    async with AsyncExitStack() as stack:
+        nodes = [await Relay.start(settings, stack) for _ in range(2)]
+        sessions = [await stack.enter_async_context(aiohttp.ClientSession(node.url)) for node in nodes]
+        store = Store(sessions[0], apns, token)
+        app = await store.app()
+        copy = await store.copy(app, "anna", "a1")
+        keys = [str(uuid4()) for _ in range(10)]
+        taken = push_id(await post(sessions[0], app, body_of(copy), "taken"))
+        requests = [
+            post(session, app, body_of(copy), key)
+            for _ in range(5)
+            for key in (*keys, None, "taken", *reversed(keys))
+            for session in sessions
+        ]
+        clashing = [post(session, app, body_of(copy, priority=5), "taken") for session in sessions]
+        answers = await asyncio.gather(*requests, *clashing)
+        refused = answers[len(requests) :]
+        assert [status for status, _ in refused] == [422, 422]
+        made: dict[str | None, list[tuple[int, bytes]]] = {}
+        order = [key for _ in range(5) for key in (*keys, None, "taken", *reversed(keys)) for _ in sessions]
+        for key, answer in zip(order, answers, strict=False):
+            made.setdefault(key, []).append(answer)
+        alone = made.pop(None)
+        assert len({push_id(answer) for answer in alone}) == len(alone) == 10
+        for answered in made.values():
+            assert len(set(answered)) == 1, "all of a key have the same answer, byte for byte"
+        assert push_id(made["taken"][0]) == taken
+        pushes = {push_id(answered[0]) for answered in made.values()} | {push_id(answer) for answer in alone}
+        assert len(pushes) == 10 + 1 + 10 == await stored(database)
+        for one in pushes:
+            await store.done(app, one)
+        assert await store.received(copy) == [len(pushes)]
+
+
+async def test_keys_are_known_for_a_day(store: Store, relay: Relay) -> None:
+    app = await store.app()
+    copy = await store.copy(app, "anna", "a1")
+    first = await post(store.http, app, body_of(copy), "old")
+    async with relay.database.connection() as connection:
+        await connection.execute(
+            "UPDATE idempotency_key SET created_at = created_at - interval '23 hours 59 minutes'"
+        )
+    kept = IdempotencyKeys(relay.database)
+    second = await post(store.http, app, body_of(copy), "new")
+    await kept.drop_before(datetime.now(UTC) - KEPT, piece=1)
+    assert await post(store.http, app, body_of(copy), "old") == first
+    await kept.drop_before(datetime.now(UTC) - KEPT + timedelta(minutes=2), piece=1)
+    assert await post(store.http, app, body_of(copy), "new") == second
+    assert push_id(await post(store.http, app, body_of(copy), "old")) != push_id(first)
+
+
+class TestFullQueue:
+    @pytest.fixture
+    def settings(self, settings: Settings) -> Settings:
+        return msgspec.structs.replace(settings, limits=Limits(queued_batches=1))
+
+    @pytest.fixture
+    async def relay(self, settings: Settings) -> AsyncIterator[Relay]:
+        """A node that accepts and does not send."""
+        async with AsyncExitStack() as stack:
+            yield await Relay.start(settings, stack, roles=Roles(dispatch=False))
+
+    async def test_a_repeat_is_answered_though_nothing_more_is_taken(self, store: Store) -> None:
+        app = await store.app()
+        copy = await store.copy(app, "anna", "a1")
+        first = await post(store.http, app, body_of(copy), "k")
+        assert push_id(first)
+        while (await post(store.http, app, body_of(copy), None))[0] == 202:
+            await asyncio.sleep(0.01)
+        assert await post(store.http, app, body_of(copy), "k") == first

@@ -1,0 +1,121 @@
+"""Spans, as an OpenTelemetry collector receives them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import msgspec
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from relay.config import Settings, Telemetry
+from tests.leaks import LEAKS
+
+from .store import ALERT, PATIENCE, Store
+
+CALLER = "0af7651916cd43dd8448eb211c80319c"
+
+
+class Collector:
+    """Takes spans over OTLP/HTTP."""
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+        self.services: set[str] = set()
+
+    async def take(self, request: web.Request) -> web.Response:
+        sent = ExportTraceServiceRequest.FromString(await request.read())
+        LEAKS.search(str(sent), "a span")
+        for group in sent.resource_spans:
+            about = {one.key: one.value.string_value for one in group.resource.attributes}
+            self.services.add(about["service.name"])
+            for scope in group.scope_spans:
+                self.spans += scope.spans
+        body = ExportTraceServiceResponse().SerializeToString()
+        return web.Response(body=body, content_type="application/x-protobuf")
+
+    async def until(self, *names: str) -> dict[str, Span]:
+        """The last span of each name, when there is one of each."""
+        deadline = time.monotonic() + PATIENCE
+        while not set(names) <= {span.name for span in self.spans}:
+            assert time.monotonic() < deadline, [span.name for span in self.spans]
+            await asyncio.sleep(0.1)
+        return {span.name: span for span in self.spans}
+
+
+@pytest.fixture
+async def collector(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Collector, str]]:
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
+    collector = Collector()
+    application = web.Application()
+    application.router.add_post("/v1/traces", collector.take)
+    server = TestServer(application)
+    await server.start_server(access_log=None)
+    yield collector, str(server.make_url("/"))
+    await server.close()
+
+
+@pytest.fixture
+def settings(settings: Settings, collector: tuple[Collector, str]) -> Settings:
+    return msgspec.structs.replace(settings, telemetry=Telemetry(endpoint=collector[1]))
+
+
+def attributes(span: Span) -> dict[str, str | int]:
+    return {one.key: one.value.string_value or one.value.int_value for one in span.attributes}
+
+
+async def test_the_trace_of_a_push_has_its_id(store: Store, collector: tuple[Collector, str]) -> None:
+    app = await store.app()
+    copy = await store.copy(app, "anna", "a1")
+    body = {"app_id": app.app_id, "payload": ALERT, "destinations": {copy.customer: []}}
+    headers = {
+        "Authorization": f"Bearer {app.push_token}",
+        "X-Request-Id": "order-4711",
+        "traceparent": f"00-{CALLER}-b7ad6b7169203331-01",
+    }
+    async with store.http.post("/v1.0/send/", json=body, headers=headers) as response:
+        push_id = (await response.json())["push_id"]
+    await store.done(app, push_id)
+    trace_id = UUID(push_id).bytes
+
+    seen = collector[0]
+    found = await seen.until("POST /v1.0/send/", "accept push", "store pushes", "send batch", "settle")
+    request = found["POST /v1.0/send/"]
+    assert request.trace_id.hex() == CALLER
+    assert request.parent_span_id.hex() == "b7ad6b7169203331"
+    assert [link.trace_id for link in request.links] == [trace_id]
+    about = attributes(request)
+    assert about["push_relay.push_id"] == push_id
+    assert about["push_relay.request_id"] == "order-4711"
+    assert about["http.route"] == "/v1.0/send/"
+    assert about["http.response.status_code"] == 202
+
+    accepted, sent = found["accept push"], found["send batch"]
+    assert accepted.trace_id == sent.trace_id == trace_id
+    assert accepted.parent_span_id == b""
+    assert sent.parent_span_id == accepted.span_id == trace_id[8:]
+    assert accepted.links[0].trace_id.hex() == CALLER
+    assert attributes(sent)["push_relay.delivered"] == 1
+    for name in ("store pushes", "settle"):
+        assert [link.trace_id for link in found[name].links] == [trace_id]
+        assert found[name].parent_span_id == b""
+    assert seen.services == {"push-relay"}
+
+
+async def test_an_error_has_a_span_and_its_text_has_none(
+    store: Store, collector: tuple[Collector, str]
+) -> None:
+    status, _ = await store.call("GET", "/v1.0/pushes/secret-text-in-a-path/", "secret-token-of-nobody")
+    assert status == 401
+    found = await collector[0].until("GET /v1.0/pushes/{push_id}/")
+    assert attributes(found["GET /v1.0/pushes/{push_id}/"])["http.response.status_code"] == 401
+    assert "secret-text" not in str(collector[0].spans)

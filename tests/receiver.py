@@ -1,0 +1,99 @@
+"""A publisher's server for tests: it takes messages of webhooks, or does not, and checks what comes as one should."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+
+from relay.core.webhooks import verify
+
+PATIENCE = 180.0
+
+
+@dataclass
+class Message:
+    id: str
+    path: str
+    type: str
+    data: dict[str, Any]
+
+
+@dataclass
+class Receiver:
+    """`answers` are statuses that are given first, by path; after them 204. `hangs` names paths that never answer."""
+
+    tls: ssl.SSLContext | None = None
+    secrets: dict[str, str] = field(default_factory=dict)
+    answers: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    always: dict[str, int] = field(default_factory=dict)
+    hangs: set[str] = field(default_factory=set)
+    messages: list[Message] = field(default_factory=list)
+    requests: Counter[str] = field(default_factory=Counter)
+    at_once: Counter[str] = field(default_factory=Counter)
+    most_at_once: Counter[str] = field(default_factory=Counter)
+
+    async def __aenter__(self) -> Receiver:
+        application = web.Application()
+        application.router.add_route("*", "/{path:.*}", self._take)
+        # A request that the relay has given up is not one of those that it has under way.
+        self._runner = web.AppRunner(
+            application, access_log=None, shutdown_timeout=0.1, handler_cancellation=True
+        )
+        await self._runner.setup()
+        self._site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self.tls)
+        await self._site.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    def url(self, path: str = "", host: str = "127.0.0.1") -> str:
+        port = self._runner.addresses[0][1]
+        return f"{'https' if self.tls else 'http'}://{host}:{port}/{path}"
+
+    async def _take(self, request: web.Request) -> web.StreamResponse:
+        path = request.match_info["path"]
+        self.requests[path] += 1
+        self.at_once[path] += 1
+        self.most_at_once[path] = max(self.most_at_once[path], self.at_once[path])
+        try:
+            body = await request.read()
+            if path in self.hangs:
+                await asyncio.sleep(PATIENCE)
+            status = self.answers[path].pop(0) if self.answers[path] else self.always.get(path, 204)
+            if 300 <= status < 400:
+                return web.Response(status=status, headers={"Location": self.url("elsewhere")})
+            if status == 204:
+                self._note(request, path, body)
+            return web.Response(status=status)
+        finally:
+            self.at_once[path] -= 1
+
+    def _note(self, request: web.Request, path: str, body: bytes) -> None:
+        if path in self.secrets:
+            said = datetime.fromtimestamp(int(request.headers["webhook-timestamp"]), UTC)
+            verify(
+                self.secrets[path], request.headers, body, said
+            )  # the clock of a node may be ahead in a test
+        message = json.loads(body)
+        assert request.content_type == "application/json"
+        assert datetime.fromisoformat(message["timestamp"]).tzinfo is not None
+        self.messages.append(Message(request.headers["webhook-id"], path, message["type"], message["data"]))
+
+    def of(self, event: str, path: str | None = None) -> list[dict[str, Any]]:
+        """The data of all messages of that type."""
+        return [one.data for one in self.messages if one.type == event and path in (None, one.path)]
+
+    async def got(self, count: int) -> list[Message]:
+        """All messages, once there are so many different ones: what is answered late comes again."""
+        async with asyncio.timeout(PATIENCE):
+            while len({message.id for message in self.messages}) < count:
+                await asyncio.sleep(0.02)
+        return self.messages

@@ -1,0 +1,380 @@
+"""The publisher's client against a server that does what a test tells it: what is sent, and what is sent again."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from relay import client
+from relay.client import BlockingPushSender, ClientError, Problem, PushSender, Record, RelayClient
+
+ACCEPTED = {"success": True, "push_id": "p1", "targets": 2, "skipped": 0, "warnings": [], "errors": []}
+FAULT = {"code": "invalid_customer", "pointer": "/destinations/c_x", "detail": "No such customer."}
+PAYLOAD = {"aps": {"alert": "Good morning"}}
+SIMULATOR = "9F1B2C3D-0000-4000-8000-00000000ABCD"
+Answer = Callable[[web.Request], web.StreamResponse]
+
+
+class Seen(NamedTuple):
+    """One request, as it came."""
+
+    method: str
+    path: str
+    headers: Any
+    body: Any
+
+
+class Script:
+    """A server with one answer for each request; the last one is repeated."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = [accept]
+        self.seen: list[Seen] = []
+        app = web.Application()
+        app.router.add_route("*", "/v1.0/{path:.*}", self._answer)
+        self.server = TestServer(app)
+
+    @property
+    def url(self) -> str:
+        return str(self.server.make_url("/"))
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json() if request.can_read_body else None
+        self.seen.append(Seen(request.method, request.match_info["path"], request.headers, body))
+        answer = self.answers[0] if len(self.answers) == 1 else self.answers.pop(0)
+        return answer(request)
+
+
+def accept(_: web.Request) -> web.Response:
+    return web.json_response(ACCEPTED, status=202)
+
+
+def lose(request: web.Request) -> web.Response:
+    """The connection ends without an answer."""
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+def says(body: Any, status: int = 202, **headers: str) -> Answer:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda _: web.json_response(body, status=status, headers=named)
+
+
+def refuses(status: int, **headers: str) -> Answer:
+    return says({"success": False, "errors": [FAULT]}, status, **headers)
+
+
+@pytest.fixture
+async def script() -> AsyncIterator[Script]:
+    script = Script()
+    await script.server.start_server(access_log=None)
+    yield script
+    await script.server.close()
+
+
+@pytest.fixture
+async def sender(script: Script) -> AsyncIterator[PushSender]:
+    async with PushSender("push_x", "shop", script.url, patience=10, chance=lambda: 0.0) as sender:
+        yield sender
+
+
+def test_the_file_can_be_copied() -> None:
+    imported = set()
+    for node in ast.walk(ast.parse(Path(client.__file__).read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            imported |= {name.name.partition(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add((node.module or "").partition(".")[0])
+    assert imported - sys.stdlib_module_names == {"aiohttp"}
+
+
+# --- what is sent ---
+
+
+async def test_a_send_is_one_request(script: Script, sender: PushSender) -> None:
+    result = await sender.send(PAYLOAD, {"c_x": []}, collapse_id="news", ttl=60)
+    assert (result.success, result.push_id, result.warnings, result.errors) == (True, "p1", (), ())
+    (seen,) = script.seen
+    assert (seen.method, seen.path) == ("POST", "send/")
+    assert seen.headers["Authorization"] == "Bearer push_x"
+    assert seen.headers["Idempotency-Key"] == f'"{result.idempotency_key}"'
+    assert "Prefer" not in seen.headers
+    assert seen.body == {
+        "app_id": "shop",
+        "payload": PAYLOAD,
+        "destinations": {"c_x": []},
+        "collapse_id": "news",
+        "ttl": 60,
+    }
+
+
+@pytest.mark.parametrize(
+    ("recipients", "destinations"),
+    [
+        ("anna@example.com", ["anna@example.com"]),
+        (["anna@example.com", "c_x"], ["anna@example.com", "c_x"]),
+        ({"c_x": ["d_y"], "anna@example.com": []}, {"c_x": ["d_y"], "anna@example.com": []}),
+        ({"mails": ["anna@example.com"], "customers": ["c_x"]}, ["anna@example.com", "c_x"]),
+        ({"mails": "anna@example.com"}, ["anna@example.com"]),
+        ("all", "all"),
+    ],
+)
+async def test_recipients_in_all_their_forms(
+    script: Script, sender: PushSender, recipients: Any, destinations: Any
+) -> None:
+    await sender.send_notification({"title": "Good morning"}, recipients)
+    assert script.seen[0].body == {
+        "app_id": "shop",
+        "notification": {"title": "Good morning"},
+        "destinations": destinations,
+    }
+
+
+@pytest.mark.parametrize(
+    ("recipients", "fault"),
+    [
+        ([], ("no_recipients", "/destinations")),
+        ({}, ("no_recipients", "/destinations")),
+        (["c_x", "ab" * 32], ("device_token", "/destinations/1")),
+        ({"deviceTokens": ["ab" * 32]}, ("device_token", "/destinations/0")),
+        (["booted"], ("no_simulators", "/destinations")),
+        ({SIMULATOR: []}, ("no_simulators", "/destinations")),
+    ],
+)
+async def test_recipients_that_no_relay_is_asked_for(
+    script: Script, sender: PushSender, recipients: Any, fault: tuple[str, str]
+) -> None:
+    result = await sender.send(PAYLOAD, recipients)
+    assert not result.success
+    assert [error[:2] for error in result.errors] == [fault]
+    assert "abab" not in str(result)
+    assert script.seen == []
+
+
+async def test_recipients_set_once(script: Script) -> None:
+    async with PushSender("push_x", "shop", script.url, recipients="anna@example.com") as sender:
+        await sender.send_notification({"title": "One"})
+        await sender.open("Invoices", {"title": "Two"}, "c_x")
+    assert [seen.body["destinations"] for seen in script.seen] == [["anna@example.com"], ["c_x"]]
+
+
+async def test_opening_a_list_or_a_record(script: Script, sender: PushSender) -> None:
+    await sender.open("Invoices", {"title": "New"}, "c_x")
+    await sender.open(Record("Invoices", 7), {"title": "Changed", "data_synchro": False}, "c_x")
+    assert [seen.body["notification"] for seen in script.seen] == [
+        {"title": "New", "open": {"data_class": "Invoices"}},
+        {
+            "title": "Changed",
+            "data_synchro": False,
+            "open": {"data_class": "Invoices", "primary_key": 7},
+        },
+    ]
+
+
+async def test_everybody(script: Script, sender: PushSender) -> None:
+    script.answers = [says(ACCEPTED | {"targets": None, "skipped": None})]
+    assert (await sender.send_all({"title": "Good morning"})).success
+    assert script.seen[0].body["destinations"] == "all"
+
+
+async def test_validating_sends_nothing(script: Script, sender: PushSender) -> None:
+    script.answers = [
+        says({key: ACCEPTED[key] for key in ACCEPTED if key != "push_id"} | {"payload_bytes": 9}, 200)
+    ]
+    result = await sender.validate({"notification": {"title": "x"}}, ["c_x", "booted"])
+    assert (result.success, result.push_id, result.answer["payload_bytes"]) == (True, None, 9)
+    assert [(seen.path, "Idempotency-Key" in seen.headers) for seen in script.seen] == [("validate/", False)]
+
+
+# --- what it came to ---
+
+
+async def test_a_refusal_is_a_result(script: Script, sender: PushSender) -> None:
+    script.answers = [refuses(422)]
+    result = await sender.send(PAYLOAD, {"c_x": []})
+    assert (result.success, result.push_id, result.errors) == (False, None, (Problem(**FAULT),))
+    assert len(script.seen) == 1, "it would be refused again"
+    with pytest.raises(ClientError, match=r"^/destinations/c_x No such customer\.$"):
+        result.raise_for_errors()
+
+
+async def test_nobody_reached_is_no_success(script: Script, sender: PushSender) -> None:
+    warning = {"code": "no_devices", "pointer": "/destinations/c_x", "detail": "There is no device."}
+    script.answers = [
+        says(ACCEPTED | {"targets": 0, "warnings": [warning]}),
+        says(ACCEPTED | {"targets": 0, "skipped": 3}),
+    ]
+    nobody = await sender.send(PAYLOAD, {"c_x": []})
+    assert (nobody.success, nobody.push_id, nobody.warnings) == (False, "p1", (Problem(**warning),))
+    assert [error.code for error in nobody.errors] == ["no_recipients"]
+    unlisted = await sender.send(PAYLOAD, {"c_x": []}, debug=True)
+    assert "3 copies" in unlisted.errors[0].detail
+
+
+async def test_an_outcome_that_was_waited_for(script: Script, sender: PushSender) -> None:
+    def ended(delivered: int, **reasons: int) -> Answer:
+        push = {"state": "done", "counts": {"delivered": delivered}, "reasons": reasons}
+        return says(ACCEPTED | {"push": push}, 200)
+
+    script.answers = [ended(1, Unregistered=1), ended(0, BadTopic=2), accept]
+    some = await sender.send(PAYLOAD, {"c_x": []}, wait=20)
+    assert script.seen[0].headers["Prefer"] == "wait=20"
+    assert "wait" not in script.seen[0].body
+    assert (some.success, [one.detail for one in some.warnings]) == (True, ["1 × Unregistered"])
+    none = await sender.send(PAYLOAD, {"c_x": []}, wait=20)
+    assert (none.success, [one.detail for one in none.errors]) == (False, ["2 × BadTopic"])
+    assert (await sender.send(PAYLOAD, {"c_x": []}, wait=1)).success, "accepted, and not known yet"
+
+
+async def test_a_push_is_watched_until_nothing_is_open(script: Script, sender: PushSender) -> None:
+    course = [("queued", 2), ("sending", 1), ("cancelled", 1), ("cancelled", 0)]
+    script.answers = [
+        says({"state": state, "counts": {"pending": pending}}, 200) for state, pending in course
+    ]
+    seen = [push async for push in sender.watch("p1", 0.01)]
+    assert [(push["state"], push["counts"]["pending"]) for push in seen] == course
+
+
+async def test_what_is_no_relay_is_told(script: Script, sender: PushSender) -> None:
+    script.answers = [
+        lambda _: web.Response(text="<h1>It works!</h1>"),
+        lambda _: web.Response(status=404, text="nothing"),
+        says({"ok": True}),
+        says(["ok"]),
+        lambda request: web.Response(
+            status=307, headers={"Location": str(request.url.with_path("/v1.0/other/"))}
+        ),
+    ]
+    for _ in range(5):
+        result = await sender.send(PAYLOAD, {"c_x": []})
+        assert [error.code for error in result.errors] == ["not_a_relay"]
+    assert {seen.path for seen in script.seen} == {"send/"}, "a token is for one relay only"
+
+
+async def test_what_is_no_json_is_not_blamed_on_the_relay(script: Script, sender: PushSender) -> None:
+    with pytest.raises(TypeError, match="datetime"):
+        await sender.send({**PAYLOAD, "at": datetime.now(UTC)}, {"c_x": []})
+    assert script.seen == []
+
+
+async def test_a_newer_relay_may_say_more(script: Script, sender: PushSender) -> None:
+    script.answers = [says(ACCEPTED | {"warnings": [{**FAULT, "hint": "new"}]})]
+    result = await sender.send(PAYLOAD, {"c_x": []})
+    assert (result.push_id, result.warnings, result.errors) == ("p1", (Problem(**FAULT),), ())
+
+
+# --- what is sent again ---
+
+
+@pytest.mark.parametrize("trouble", [refuses(429), refuses(503), refuses(409), lose])
+async def test_a_send_is_repeated_under_its_key(script: Script, sender: PushSender, trouble: Answer) -> None:
+    script.answers = [trouble, trouble, accept]
+    assert (await sender.send(PAYLOAD, {"c_x": []})).success
+    assert len(script.seen) == 3
+    assert len({seen.headers["Idempotency-Key"] for seen in script.seen}) == 1
+    assert script.seen[0].body == script.seen[1].body == script.seen[2].body
+
+
+async def test_each_send_has_a_key_of_its_own(script: Script, sender: PushSender) -> None:
+    first, second = [await sender.send(PAYLOAD, {"c_x": []}) for _ in range(2)]
+    assert first.idempotency_key != second.idempotency_key
+    again = await sender.send(PAYLOAD, {"c_x": []}, idempotency_key=first.idempotency_key)
+    assert again.idempotency_key == first.idempotency_key
+    await sender.send(PAYLOAD, {"c_x": []}, idempotency_key='a "b" \\')
+    keys = [seen.headers["Idempotency-Key"] for seen in script.seen]
+    assert keys[0] == keys[2] != keys[1]
+    assert keys[3] == r'"a \"b\" \\"'
+    with pytest.raises(ValueError, match="ASCII"):
+        await sender.send(PAYLOAD, {"c_x": []}, idempotency_key="é\n")
+
+
+async def test_retry_after_is_kept_to(script: Script, sender: PushSender) -> None:
+    script.answers = [refuses(429, Retry_After="1"), accept]
+    clock = asyncio.get_running_loop().time
+    start = clock()
+    assert (await sender.send(PAYLOAD, {"c_x": []})).success
+    assert clock() - start >= 1
+
+
+async def test_patience_has_an_end(script: Script) -> None:
+    script.answers = [refuses(503, Retry_After="30")]
+    async with PushSender("push_x", "shop", script.url, patience=5) as sender:
+        result = await sender.send(PAYLOAD, {"c_x": []}, idempotency_key="mine")
+    assert (result.success, result.errors, result.idempotency_key) == (False, (Problem(**FAULT),), "mine")
+    assert len(script.seen) == 1, "what comes too late is not waited for"
+
+
+async def test_a_relay_that_is_away(script: Script) -> None:
+    url = script.url
+    await script.server.close()
+    async with PushSender("push_secret", "shop", url, patience=1, chance=lambda: 0.0) as sender:
+        result = await sender.send(PAYLOAD, {"c_x": []})
+        assert [error.code for error in result.errors] == ["unreachable"]
+        with pytest.raises(ClientError) as raised:
+            await sender.push("p1")
+    assert raised.value.status == 0
+    assert "push_secret" not in f"{raised.value!r} {result} {sender!r}"
+
+
+async def test_a_post_without_a_key_is_not_repeated(script: Script) -> None:
+    script.answers = [refuses(503)]
+    async with RelayClient("manage_x", script.url, patience=10) as relay:
+        with pytest.raises(ClientError):
+            await relay.call("POST", "apps/shop/webhooks/", {})
+        script.answers = [refuses(503), says({"items": [], "next": None}, 200)]
+        assert [item async for item in relay.every("apps/")] == []
+    assert [seen.method for seen in script.seen] == ["POST", "GET", "GET"]
+
+
+async def test_pages_follow_one_another(script: Script, sender: PushSender) -> None:
+    script.answers = [
+        says({"items": [{"n": 1}], "next": "a/b"}, 200),
+        says({"items": [{"n": 2}], "next": None}, 200),
+    ]
+    assert [item["n"] async for item in sender.every("customers/?app_id=shop")] == [1, 2]
+
+
+# --- without asyncio ---
+
+
+async def test_blocking(script: Script) -> None:
+    def work() -> list[str | None]:
+        with (
+            BlockingPushSender("push_x", "shop", script.url) as sender,
+            ThreadPoolExecutor(4) as threads,
+        ):
+            assert sender.send_all({"title": "x"}).success
+            assert sender.call("GET", "pushes/p1/")["push_id"] == "p1"
+            sends = [threads.submit(sender.send, PAYLOAD, {"c_x": []}) for _ in range(8)]
+            return [send.result().push_id for send in sends]
+
+    assert await asyncio.to_thread(work) == ["p1"] * 8
+    assert len({seen.headers.get("Idempotency-Key") for seen in script.seen}) == 10
+
+
+async def test_closing_ends_what_another_thread_waits_for(script: Script) -> None:
+    script.answers = [refuses(503, Retry_After="20")]
+
+    def work() -> None:
+        sender = BlockingPushSender("push_x", "shop", script.url, patience=3600)
+        with ThreadPoolExecutor(1) as threads:
+            sending = threads.submit(sender.send, PAYLOAD, {"c_x": []})
+            while not script.seen:
+                time.sleep(0.01)
+            sender.close()
+            with pytest.raises(CancelledError):
+                sending.result(timeout=60)
+
+    await asyncio.to_thread(work)

@@ -1,0 +1,62 @@
+"""Upkeep: what is kept for a while is kept for as long as that, also where a clock is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from relay import upkeep
+from relay.config import Settings
+from relay.store import audit
+from relay.store.audit import COMMAND_LINE, Action, Entry
+from relay.store.database import Database
+from relay.upkeep import Upkeep
+
+
+class Clock:
+    """Ahead of the machine's by so many days."""
+
+    def __init__(self, days: float) -> None:
+        self._ahead = timedelta(days=days)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self._ahead
+
+
+async def kept(database: Database, clock: Clock) -> tuple[int, int]:
+    """How many idempotency keys and entries of the audit log there are after a round."""
+    once = asyncio.Event()
+
+    async def last() -> None:
+        once.set()
+
+    running = asyncio.create_task(Upkeep(database, Settings(), clock, last).run())
+    async with asyncio.timeout(60):
+        await once.wait()
+    running.cancel()
+    async with database.connection() as connection:
+        keys = await connection.fetchval("SELECT count(*) FROM idempotency_key")
+        return keys, await connection.fetchval("SELECT count(*) FROM audit")
+
+
+async def test_a_node_whose_clock_is_ahead_drops_nothing_for_that(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "_PAUSE", 0.01)
+    now = datetime.now(UTC)
+    async with database.connection() as connection:
+        for hours in (1, 23, 25):
+            await connection.execute(
+                "INSERT INTO idempotency_key VALUES ('app', $1, '', $2, '', $3)",
+                bytes([hours]),
+                uuid4(),
+                now - timedelta(hours=hours),
+            )
+        for days in (1, 366):
+            entry = Entry(Action.PUSH_CANCELLED, "a push")
+            await audit.write(connection, COMMAND_LINE, now - timedelta(days=days), entry)
+    assert await kept(database, Clock(days=-3)) == (3, 2)
+    assert await kept(database, Clock(days=800)) == (2, 1)
