@@ -46,18 +46,18 @@ def main() -> None:
             if not arguments.quick:
                 table.show_targets(judge(rows))
             print(", ".join(f"{name} {version}" for name, version in machine.versions().items()))
-    if arguments.date:
-        command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
-        path = ROOT / "bench" / "RESULTS.md"
-        results.write(
-            path,
-            rows,
-            date=arguments.date,
-            command=command,
-            found=found,
-            runs=arguments.runs,
-            payload=len(PAYLOAD),
-        )
+        if arguments.date:
+            command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
+            path = ROOT / "bench" / "RESULTS.md"
+            results.write(
+                path,
+                rows,
+                date=arguments.date,
+                command=command,
+                found=found,
+                runs=arguments.runs,
+                payload=len(PAYLOAD),
+            )
 
 
 def _rows(arguments: argparse.Namespace) -> Iterator[Row]:

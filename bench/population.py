@@ -34,7 +34,7 @@ _STATEMENTS = (
     " UNION ALL SELECT app_id, 'd', n, device FROM member, signed",
     "WITH made AS (INSERT INTO installation (app_id, installation_id, installation_uuid, customer_id, device_id,"
     " alongside, bundle_id, team_id, environment, app_version, enrolled_at) OVERRIDING SYSTEM VALUE"
-    " SELECT app_id, n, gen_random_uuid(), n, n, '', bundle_id || n % 50, team_id, environment, '1.0', now()"
+    " SELECT app_id, n, gen_random_uuid(), n, n, '', bundle_id || n, team_id, environment, '1.0', now()"
     " FROM member, signed RETURNING app_id, installation_id, installation_uuid)"
     " INSERT INTO installation_app (installation_uuid, app_id, installation_id)"
     " SELECT installation_uuid, app_id, installation_id FROM made",

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +26,7 @@ class Postgres:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         _clear(directory)
-        self._server = _start(directory)
+        self._server = EmbeddedPostgres(directory)
         self.url = self._server.url()
         self.settings = {name: self._show(name) for name in _SHOWN}
         off = [name for name in _DURABLE if self.settings[name] != "on"]
@@ -101,11 +100,3 @@ def _clear(directory: Path) -> None:
             left.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
             left.wait(30)
     shutil.rmtree(directory, ignore_errors=True)
-
-
-def _start(directory: Path, attempts: int = 5) -> EmbeddedPostgres:
-    """On a busy machine the first start takes longer than pgserver waits; the next attempt finds it running."""
-    for _ in range(attempts - 1):
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return EmbeddedPostgres(directory)
-    return EmbeddedPostgres(directory)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -110,10 +110,13 @@ class Api:
     def __init__(self, port: int) -> None:
         self._http = HTTPConnection("127.0.0.1", port, timeout=120)
 
-    def call(self, method: str, path: str, token: str, body: Any = None) -> Any:
-        """Send JSON, return JSON. Raises RefusedError. Bytes are sent as they are."""
+    def call(
+        self, method: str, path: str, token: str, body: Any = None, more: Mapping[str, str] | None = None
+    ) -> Any:
+        """Send JSON, with `more` headers, return JSON. Raises RefusedError. Bytes are sent as they are."""
         raw = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        headers |= more or {}
         self._http.request(method, path, raw, headers)
         response = self._http.getresponse()
         text = response.read().decode()

@@ -40,8 +40,8 @@ Versions: {versions}.
 - Device tokens and, for ours and aioapns, apns-ids are made before the clock runs; requests, JWT and
   everything else by the sender while it runs.
 - The whole relay is `push-relay serve` with its settings as shipped. PostgreSQL is the embedded one, with
-  fsync and synchronous commit on. The devices were put into the database directly, 50 different topics
-  among them. A fan-out counts from the POST's first byte to state "done": then every device is in the
+  fsync and synchronous commit on. The devices were put into the database directly, each with a topic
+  of its own. A fan-out counts from the POST's first byte to state "done": then every device is in the
   ledger as delivered, and arrived.
 - Single-destination sends: wrk, 64 connections, until the last push is in the ledger. Latency: a Go program
   posts at half that rate (Poisson, 64 connections) and is the sink; if the relay answers late, the wait

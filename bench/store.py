@@ -56,5 +56,6 @@ def build(postgres: Postgres, settings: Path, sizes: Sequence[int], *, neighbour
 def _add_app(api: Api, operator: str, publisher: dict[str, str]) -> tuple[str, str]:
     body = {"publisher_id": publisher["id"], "name": "bench"}
     app_id = api.call("POST", "/v1.0/operator/apps/", operator, body)["app_id"]
-    made = api.call("POST", f"/v1.0/apps/{app_id}/tokens/", publisher["manage_token"], {"label": "bench"})
+    token = {"label": "bench", "broadcast": True}
+    made = api.call("POST", f"/v1.0/apps/{app_id}/tokens/", publisher["manage_token"], token)
     return app_id, made["token"]

@@ -69,6 +69,7 @@ def _text(report: Report) -> str:
         "retried": verdict.retried,
         "expired": verdict.expired,
         "failed": verdict.failed,
+        "cancelled": verdict.cancelled,
         "LOST": verdict.lost,
         "duplicates": f"{verdict.duplicates} (at most {verdict.explained})",
         "wrongly retired tokens": verdict.wrongly_retired,

@@ -118,7 +118,7 @@ async def cluster(directory: Path, nodes: int, chance: random.Random) -> AsyncIt
     """PostgreSQL, the stand-in and so many nodes, each a process (or several), all ready. Files in `directory`."""
     directory.mkdir(parents=True, exist_ok=True)
     ports = _free_ports(3 + nodes, chance)
-    postgres = await Postgres.create(directory / "postgres")
+    postgres = await asyncio.to_thread(Postgres, directory / "postgres")
     try:
         token = await _operator_token(postgres.url())
         async with (
@@ -157,6 +157,7 @@ async def _stand_in(directory: Path, ports: Sequence[int], seed: int) -> AsyncIt
     arguments = [
         text for name, port in zip(names, ports, strict=True) for text in (f"--{name}-port", str(port))
     ]
+    arguments += ["--production-channels-port", "0", "--sandbox-channels-port", "0"]
     arguments += ["--ca-file", str(_ca_file(directory)), "--receipts", str(_RECEIPTS), "--seed", str(seed)]
     with (directory / "apns.log").open("ab") as log:
         process = await _start("-m", "sdk_stub.apns", *arguments, log=log)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from uuid import UUID
 
 import asyncpg
@@ -13,13 +13,13 @@ from sdk_stub.apns import ControlClient
 _OUTCOMES = """
 SELECT push_id, outcome, reason, attempt, installations FROM delivery ORDER BY push_id
 """
-# Who was there before a push to all, and still is, was one of its targets.
+# Who was there before a push to all, and still is, was one of its targets, unless it was cancelled before it got there.
 _TARGETS_OF_ALL = """
-SELECT p.push_id, greatest(p.targets, (
+SELECT p.push_id, CASE WHEN p.cancelled_at IS NOT NULL THEN p.targets ELSE greatest(p.targets, (
     SELECT count(*) FROM installation i JOIN device_token t USING (app_id, installation_id)
     WHERE i.app_id = p.app_id AND i.enrolled_at < p.created_at AND i.retired_at IS NULL
       AND t.registered_at < p.created_at AND t.retired_at IS NULL
-))
+)) END
 FROM push p WHERE p.push_id = ANY($1::uuid[])
 """
 _DEVICE_TOKENS = """
@@ -40,6 +40,7 @@ async def gather(
     accepted: Mapping[UUID, int | None],
     population: int,
     may_repeat: int,
+    cancelled: Set[UUID],
 ) -> Evidence:
     """All of it. `accepted` None: a push to all; if nothing is known of it any more, it lost `population` targets."""
     connection = await asyncpg.connect(postgres_url)
@@ -60,6 +61,7 @@ async def gather(
             rows_left=rows_left,
             rows_held=rows_held,
             may_repeat=may_repeat,
+            cancelled=cancelled,
         )
     finally:
         await connection.close()

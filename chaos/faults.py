@@ -140,7 +140,7 @@ class Schedule:
         began = now()
         await end()
         await asyncio.sleep(min(self._hold, LEASE / 2))
-        await self._cluster.postgres.start()
+        await asyncio.to_thread(self._cluster.postgres.start)
         self.long_outages += now() - began > LEASE / 2
 
     async def _recover(self, name: str) -> None:

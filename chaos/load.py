@@ -18,6 +18,8 @@ from chaos.store import Api, App, Store
 _PUBLISHERS = 4
 _TTL = 6 * 3600
 """Seconds a push is good for: nothing may expire in a run."""
+_CANCELLED = 0.2
+"""Of the large pushes so many are cancelled, within a second."""
 _TOO_MUCH = 2_000
 """Installations in the queue above which single pushes become few."""
 _WAITING = """
@@ -31,6 +33,7 @@ class Load:
 
     Attributes:
         accepted: by push that got a 202, how many installations it said it would try; None for a push to all.
+        cancelled: pushes that were cancelled, or may be: the answer did not come.
         answers: to sends, by HTTP status; 0 where there was none.
         changes: copies that came, changed their device token, or went.
         resumed: credentials that the operator resumed.
@@ -47,6 +50,7 @@ class Load:
         fan_out: int,
     ) -> None:
         self.accepted: dict[UUID, int | None] = {}
+        self.cancelled: set[UUID] = set()
         self.answers: Counter[int] = Counter()
         self.changes: Counter[str] = Counter()
         self.resumed = 0
@@ -92,12 +96,20 @@ class Load:
         while True:
             if self._waiting < self._fan_out // 10:
                 named: dict[str, list[str]] = {one: [] for one in self._large.customers[: self._fan_out]}
-                if await self._send(self._large, "all" if to_all else named):
+                push_id = await self._send(self._large, "all" if to_all else named)
+                if push_id is not None:
                     to_all = not to_all
+                    if self._chance.random() < _CANCELLED:
+                        await asyncio.sleep(self._chance.uniform(0.0, 1.0))
+                        await self._cancel(self._large, push_id)
             await asyncio.sleep(1.0)
 
-    async def _send(self, app: App, destinations: dict[str, list[str]] | Literal["all"]) -> bool:
-        """One push. What got no 202 is never sent again: what follows is another push."""
+    async def _cancel(self, app: App, push_id: UUID) -> None:
+        self.cancelled.add(push_id)
+        await self._api.call("DELETE", f"/v1.0/pushes/{push_id}/", app.push_token)
+
+    async def _send(self, app: App, destinations: dict[str, list[str]] | Literal["all"]) -> UUID | None:
+        """One push; its id if it was accepted. What got no 202 is never sent again: what follows is another push."""
         self._serial += 1
         body: dict[str, Any] = {
             "app_id": app.app_id,
@@ -108,10 +120,11 @@ class Load:
         status, answer = await self._api.call("POST", "/v1.0/send/", app.push_token, body)
         self.answers[status] += 1
         if status == 202:
-            self.accepted[UUID(answer["push_id"])] = answer["targets"]
-        else:
-            await asyncio.sleep(self._chance.uniform(0.05, 0.5))
-        return status == 202
+            push_id = UUID(answer["push_id"])
+            self.accepted[push_id] = answer["targets"]
+            return push_id
+        await asyncio.sleep(self._chance.uniform(0.05, 0.5))
+        return None
 
     async def _change_copies(self) -> None:
         while True:

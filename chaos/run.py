@@ -110,6 +110,7 @@ async def run(plan: Plan, directory: Path, say: Callable[[str], None]) -> Report
             load.accepted,
             plan.fan_out,
             IN_FLIGHT * windows + report.answers_at_risk,
+            load.cancelled,
         )
         report.verdict = compare(evidence)
     report.seconds = round(time.monotonic() - began, 1)

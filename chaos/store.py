@@ -142,7 +142,8 @@ class Store:
         body = {"publisher_id": publisher["id"], "name": bundle_id}
         app_id = (await self._api.must("POST", "/v1.0/operator/apps/", self._operator, body))["app_id"]
         path = f"/v1.0/apps/{app_id}/tokens/"
-        made = await self._api.must("POST", path, publisher["manage_token"], {"label": "chaos"})
+        token = {"label": "chaos", "broadcast": True}
+        made = await self._api.must("POST", path, publisher["manage_token"], token)
         return App(app_id, made["token"], team_id, environment, bundle_id)
 
     async def _fill(self, app: App, count: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import Any
@@ -41,7 +41,7 @@ class Evidence:
 
     `accepted`: by push that got a 202, its number of targets. `waiting`: by push, how many installations are still
     in the queue, in `rows_left` rows. `receipts`: by apns-id, how often APNs accepted it. `dead`: by device token,
-    the latest moment (epoch ms) at which a 410 said that it was dead.
+    the latest moment (epoch ms) at which a 410 said that it was dead. `cancelled`: pushes that somebody cancelled.
     """
 
     accepted: Mapping[UUID, int]
@@ -50,6 +50,7 @@ class Evidence:
     device_tokens: Iterable[DeviceToken] = ()
     dead: Mapping[str, int] = field(default_factory=dict)
     waiting: Mapping[UUID, int] = field(default_factory=dict)
+    cancelled: Set[UUID] = frozenset()
     rows_left: int = 0
     rows_held: int = 0
     may_repeat: int = 0
@@ -67,7 +68,9 @@ class Verdict:
         lost: without an outcome though not in the queue, or delivered by the ledger and never received.
         surplus: outcomes beyond one for each target.
         pending: still in the queue at the end.
-        duplicates: receipts beyond one for each apns-id; `explained`: at most so many may be.
+        cancelled_unasked: ended as cancelled, though nobody cancelled the push.
+        duplicates: receipts beyond one for each apns-id, and those of what ended as cancelled; `explained`: at most
+            so many may be.
         wrongly_retired: device tokens retired though no 410 said that they were dead since their registration.
         kept_dead: device tokens that are active though a 410 said so.
         stuck: rows left in the queue that wait for no credential.
@@ -79,6 +82,8 @@ class Verdict:
     unregistered: int = 0
     expired: int = 0
     failed: int = 0
+    cancelled: int = 0
+    cancelled_unasked: int = 0
     retried: int = 0
     lost: int = 0
     surplus: int = 0
@@ -94,7 +99,10 @@ class Verdict:
     @property
     def broken(self) -> list[str]:
         """The promises that were not kept, each as a sentence."""
-        zero = ("lost", "surplus", "pending", "failed", "expired", "wrongly_retired", "kept_dead", "stuck")
+        zero = (
+            *("lost", "surplus", "pending", "failed", "expired", "cancelled_unasked"),
+            *("wrongly_retired", "kept_dead", "stuck"),
+        )
         found = [f"{name} is {getattr(self, name)}, not 0" for name in zero if getattr(self, name)]
         if self.duplicates > self.explained:
             found.append(f"{self.duplicates} duplicates, of which {self.explained} are explained")
@@ -136,7 +144,7 @@ def _look_at_push(
     verdict: Verdict, evidence: Evidence, push_id: UUID, rows: list[Outcome], reasons: Counter[str]
 ) -> None:
     targets = evidence.accepted[push_id]
-    apns_ids = ApnsIds(push_id)
+    apns_ids, received = ApnsIds(push_id), evidence.receipts
     ended: set[int] = set()
     total = 0
     for row in rows:
@@ -146,8 +154,10 @@ def _look_at_push(
         verdict.retried += count if row.attempt else 0
         setattr(verdict, row.outcome, getattr(verdict, row.outcome) + count)
         if row.outcome == "delivered":
-            received = evidence.receipts
             verdict.lost += sum(apns_ids.of(one) not in received for one in row.installations)
+        elif row.outcome == "cancelled":
+            verdict.cancelled_unasked += count if push_id not in evidence.cancelled else 0
+            verdict.duplicates += sum(apns_ids.of(one) in received for one in row.installations)
         elif row.outcome != "unregistered":
             reasons[f"{row.outcome}: {row.reason}"] += count
     waiting = evidence.waiting.get(push_id, 0)
