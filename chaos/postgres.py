@@ -24,15 +24,18 @@ class Postgres(EmbeddedPostgres):
 
     async def kill(self) -> None:
         """End all of its processes at once, wherever they are."""
-        postmaster = psutil.Process(self._server.get_pid())
+        info = self._server.get_postmaster_info()
+        postmaster = psutil.Process(info.pid)
         processes = [postmaster, *postmaster.children(recursive=True)]
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         while any(map(_lives, processes)):
             await asyncio.sleep(_PAUSE)
-        # Where nobody fetches dead processes, this file would say that it still runs.
+        # Where nobody fetches dead processes, these files would say that it still runs.
         (self._server.pgdata / "postmaster.pid").unlink(missing_ok=True)
+        if info.socket_dir is not None:
+            (info.socket_dir / f".s.PGSQL.{info.port}.lock").unlink(missing_ok=True)
 
 
 def _lives(process: psutil.Process) -> bool:

@@ -19,7 +19,12 @@ def client_of(request: web.Request) -> str:
 
 def client_behind(request: web.BaseRequest, trusted: Sequence[Network]) -> str:
     """The same, for a request that belongs to no application."""
-    return client_address(request.remote or "", request.headers.getall("X-Forwarded-For", ()), trusted)
+    return client_address(request.remote or "", header_values(request, "X-Forwarded-For"), trusted)
+
+
+def header_values(request: web.BaseRequest, name: str) -> Sequence[str]:
+    """All values of that header. What could not be parsed has none: aiohttp gives it a plain dict."""
+    return request.headers.getall(name, ()) if request.headers else ()
 
 
 def scheme_of(request: web.Request) -> str:

@@ -11,7 +11,7 @@ from uuid import UUID
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from relay.api.client import client_behind
+from relay.api.client import client_behind, header_values
 from relay.core.client_address import Network
 from relay.telemetry.logs import get_logger
 from relay.telemetry.request_ids import HEADER, REQUEST_ID, request_id
@@ -41,7 +41,7 @@ def begin(request: web.BaseRequest, match: web.UrlMappingMatchInfo | None = None
     if noted is None:
         resource = match.route.resource if match is not None else None
         noted = request[_NOTED] = _Noted(
-            request_id(request.headers.getall(HEADER, ())),
+            request_id(header_values(request, HEADER)),
             asyncio.get_running_loop().time(),
             resource.canonical if resource is not None else None,
         )

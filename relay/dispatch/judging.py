@@ -18,6 +18,8 @@ from relay.store.queue import Again, Outcome, Retirement, Trace
 _BAD_TOKEN = "BadDeviceToken"
 _SUSPENDED, _NO_CREDENTIAL = "CredentialSuspended", "NoCredential"
 _HELD = (_SUSPENDED, _NO_CREDENTIAL)
+_LOOK_AGAIN = 2.0
+"""Seconds: twice as long as what a node knows of the credentials may be old."""
 
 
 @dataclass(slots=True)
@@ -112,7 +114,7 @@ class Judge:
         They are looked at once all the same, soon, for the case that it was made to work while this was written, and
         then seldom: many may be waiting.
         """
-        wait = self._backoff.longest if batch.last_reason in _HELD else self._backoff.wait(0, self._spread())
+        wait = self._backoff.longest if batch.last_reason in _HELD else _LOOK_AGAIN + self._spread()
         due = min(now + timedelta(seconds=wait), batch.expires_at)
         reason = _SUSPENDED if credential_id else _NO_CREDENTIAL
         return Again(batch, batch.attempt + tried, due, credential_id, reason, installations)

@@ -11,7 +11,7 @@ HEADER = "X-Request-Id"
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 """Of the request that is being answered, "" outside of any. aiohttp runs each request in a context of its own; work
 that is done for several of them, or outlives the one that began it, has to be started in an empty one."""
-_FORM = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_FORM = re.compile(r"[A-Za-z0-9.-]{1,64}")
 
 
 def request_id(given: Sequence[str]) -> str:

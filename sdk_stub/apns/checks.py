@@ -1,7 +1,8 @@
 """Every check the stand-in makes of a push request, in the order APNs makes them.
 
 `CHECKS` is the whole of it: the first check that objects decides the answer. The order and most rules are
-those of Pushy's mock server, the best-tested imitation of Apple's; the rest are APNSwift's test server's
+those of Pushy's mock server, the best-tested imitation of Apple's, but that who sends is checked before to whom,
+as Apple does: a stranger does not learn which device tokens there are. The rest are APNSwift's test server's
 and, where marked [ours], drawn from Apple's list of reasons or from reports of what the real servers
 answered.
 
@@ -346,10 +347,6 @@ CHECKS: tuple[Check, ...] = (
     push_type_fits_topic,
     background_priority,
     path,
-    token_form,
-    token_environment,
-    token_registered,
-    token_for_topic,
     provider_token_present,
     provider_token_valid,
     one_team_per_connection,
@@ -358,6 +355,10 @@ CHECKS: tuple[Check, ...] = (
     key_related,
     provider_token_updates,
     certificate_environment,
+    token_form,
+    token_environment,
+    token_registered,
+    token_for_topic,
     certificate_topic,
     topic_allowed,
     payload_present,

@@ -203,12 +203,12 @@ async def test_a_batch_that_another_node_settled_in_part_is_begun_anew(
 
 
 def test_held_pushes_are_looked_at_soon_once_and_then_seldom() -> None:
-    judge = Judge(Backoff(2, 900), lambda: 1.0)
+    judge = Judge(Backoff(0.1, 900), lambda: 1.0)
     first = ClaimedBatch(
         "app", push_id(1, 1), 1, 3, [1], b"{}", PushHeaders("alert", 10), NOW, NOW + timedelta(days=1)
     )
     again = judge.hold(first, 7, [1], NOW)
-    assert (again.due_at - NOW, again.attempt, again.held_by) == (timedelta(seconds=2), 3, 7)
+    assert (again.due_at - NOW, again.attempt, again.held_by) == (timedelta(seconds=3), 3, 7)
     second = ClaimedBatch(
         "app",
         push_id(1, 1),

@@ -69,6 +69,8 @@ class Proxy:
 @asynccontextmanager
 async def proxy(folder: Path, node: str) -> AsyncIterator[Proxy]:
     clear, encrypted = free_port(), free_port()
+    folder /= "nginx"  # the stand-in's authority lies beside it
+    folder.mkdir()
     (folder / "nginx.conf").write_text(configuration(folder, node, clear, encrypted))
     program = find_program("nginx")
     assert program is not None

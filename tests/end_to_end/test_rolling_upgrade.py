@@ -30,7 +30,9 @@ from .store import Store
 
 _WHEEL = Path(__file__).parent / "versions" / "push_relay-0.1.0-py3-none-any.whl"
 _SECTIONS = ("database", "apns", "keys", "dispatch")
-"""What the first version's settings know as well."""
+"""What the first version's settings know as well,"""
+_LATER = (("keys", "alias"), ("database", "connect_timeout"), ("database", "statement_timeout"))
+"""but for these."""
 
 
 @pytest.fixture
@@ -48,7 +50,8 @@ class FirstVersion:
         self._directory = directory
         self._file = directory / "first.yaml"
         known = {name: msgspec.to_builtins(getattr(settings, name)) for name in _SECTIONS}
-        del known["keys"]["alias"]  # it follows from another key where it is not given
+        for section, later in _LATER:
+            del known[section][later]
         self._file.write_text(yaml.safe_dump({"http": {"port": 0}, **known}))
 
     async def run(self, *command: str) -> Process:

@@ -23,6 +23,10 @@ async def validate(
     return answer
 
 
+def told(problem: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in problem.items() if name != "request_id"}
+
+
 async def test_it_says_what_a_send_then_does(store: Store, relay: Relay) -> None:
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
@@ -63,7 +67,7 @@ async def test_everyone_is_counted(store: Store, monkeypatch: pytest.MonkeyPatch
     assert (answer["targets"], answer["skipped"]) == (3, 0)
     _, answer = await validate(store, app, "all", debug=True)
     assert (answer["targets"], answer["skipped"]) == (1, 2)
-    monkeypatch.setattr("relay.api.validate._MOST_COUNTED", 2)
+    monkeypatch.setattr("relay.api.validate.MOST_COUNTED", 2)
     _, answer = await validate(store, app, "all")
     assert (answer["targets"], answer["skipped"]) == (None, None)
     assert await store.received(*copies) == [0, 0, 0]
@@ -88,7 +92,8 @@ async def test_what_a_send_refuses_is_refused_with_the_same_words(store: Store) 
         asked: dict[str, Any] = {"destinations": good, **arguments}
         status, problem = await validate(store, app, **asked)
         assert status >= 400
-        assert (status, problem) == await store.send(app, **asked)
+        sent, refusal = await store.send(app, **asked)
+        assert (status, told(problem)) == (sent, told(refusal))
 
 
 async def test_a_friendly_notification_is_shown_as_it_would_arrive_and_arrives_so(store: Store) -> None:

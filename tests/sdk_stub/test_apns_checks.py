@@ -217,14 +217,14 @@ async def test_the_order_everything_wrong_and_put_right_one_by_one():
         await expect("BadPriority", {"apns_push_type": "alert"})  # 10 for background
         await expect("BadPath", {"path": "/3/device/"})
         await expect("MissingDeviceToken", {"path": "/3/device/xyz"})
-        await expect("BadDeviceToken", {"path": "/3/device/" + "0" * 64})
-        await expect("BadDeviceToken", {"path": "/3/device/" + dead})  # never issued
-        await expect("Unregistered", {"path": "/3/device/" + foreign})
-        await expect("DeviceTokenNotForTopic", {"apns_topic": OTHER_BUNDLE})
         await expect("MissingProviderToken", {"authorization": "bearer x"})
         await expect("InvalidProviderToken", {"authorization": f"bearer {rig.sign(sandbox_key, iat=1)}"})
         await expect("ExpiredProviderToken", {"authorization": f"bearer {rig.sign(sandbox_key)}"})
         await expect("BadEnvironmentKeyIdInToken", {"authorization": f"bearer {fine_key}"})
+        await expect("BadDeviceToken", {"path": "/3/device/" + "0" * 64})
+        await expect("BadDeviceToken", {"path": "/3/device/" + dead})  # never issued
+        await expect("Unregistered", {"path": "/3/device/" + foreign})
+        await expect("DeviceTokenNotForTopic", {"apns_topic": OTHER_BUNDLE})
         await expect("TopicDisallowed", {"path": None, "apns_topic": BUNDLE})
         await expect("PayloadEmpty", {})
         body = b"{" * 4097
