@@ -180,11 +180,12 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
 
 async def _serve(settings: config.Settings, roles: Roles, ready: Callable[[str], None]) -> None:
     from relay.app import Relay
-    from relay.workers import stop_signals
+    from relay.workers import rest_collector, stop_signals
 
     stopped = stop_signals()
     async with AsyncExitStack() as stack:
         relay = await Relay.start(settings, stack, roles=roles)
+        rest_collector()
         ready(relay.url)
         await stopped.wait()
 

@@ -7,6 +7,7 @@ the connections that wait at its socket. Another takes its place; what it was se
 from __future__ import annotations
 
 import asyncio
+import gc
 import multiprocessing
 import signal
 import socket
@@ -66,6 +67,16 @@ async def serve(settings: Settings, count: int, roles: Roles, *, ready: Callable
             stopped.set()
             announced.cancel()
             await asyncio.gather(*kept, return_exceptions=True)
+
+
+def rest_collector() -> None:
+    """Let Python's cyclic collector look at what starting left no more, and at the rest seldom.
+
+    Hardly anything here is in a cycle: with its defaults it takes a tenth of the CPU, and stops for 0.1 s at a time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 100)
 
 
 def stop_signals() -> asyncio.Event:
@@ -191,5 +202,6 @@ async def _relay(settings: Settings, listeners: Sequence[socket.socket], roles: 
     _when_ended(parent.sentinel, stopped.set)
     async with AsyncExitStack() as stack:
         await Relay.start(settings, stack, roles=roles, listeners=listeners)
+        rest_collector()
         serves.set()
         await stopped.wait()
