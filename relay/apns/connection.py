@@ -262,8 +262,10 @@ class ApnsConnection(APNsTLSClientProtocol):
             if type(event) is Flight:
                 submission = cast(Submission, event.tag)
                 submission.left -= 1
-                if not submission.left and not submission.done.done():
-                    submission.done.set_result(None)
+                if not submission.left:
+                    submission.flights.clear()  # they know it, and it knows them: that would keep both for long
+                    if not submission.done.done():
+                        submission.done.set_result(None)
             elif isinstance(event, Opened):
                 if not self._opened.done():
                     self._opened.set_result(None)

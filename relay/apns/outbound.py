@@ -104,6 +104,7 @@ class Outbound:
         stream_id = self._streams.next_id
         shift = (stream_id >> 1) - flight.next
         run = flight.run
+        assert run is not None  # it has pushes that are queued
         if run.shift != shift:
             if flight.next:  # streams of other flights lie between: the former run is still in use
                 run = flight.run = Run(flight, shift)
@@ -118,6 +119,8 @@ class Outbound:
             for traced_id in range(stream_id, stream_id + 2 * count, 2):
                 streams.unusual[traced_id] = Unusual(traced=True)
         flight.next += count
+        if flight.next == len(flight.batch.answers):
+            flight.run = None
         streams.next_id = stream_id + 2 * count
         self.queued -= count
 

@@ -19,7 +19,8 @@ from relay.core.sending import Answer, Fate, SendBatch
 class Flight:
     """A batch on a connection, until its last push has ended; then it is an event.
 
-    `tag` is the caller's, untouched. Pushes from index `next` on are still queued; `left` have not ended.
+    `tag` is the caller's, untouched. Pushes from index `next` on are still queued; `left` have not ended. `run` is that
+    of its next stream, None when it needs no more: the two know each other, and what is in a cycle is kept for long.
     """
 
     __slots__ = ("authorization", "batch", "left", "next", "run", "tag")
@@ -30,7 +31,7 @@ class Flight:
         self.tag = tag
         self.next = 0
         self.left = len(batch.answers)
-        self.run = Run(self, 0)
+        self.run: Run | None = Run(self, 0)
 
 
 class Run:
@@ -127,6 +128,7 @@ class Streams:
         count = len(answers) - flight.next
         answers[flight.next :] = [answer] * count
         flight.next = len(answers)
+        flight.run = None
         flight.left -= count
         if not flight.left:
             self.events.append(flight)

@@ -148,6 +148,11 @@ def _greet(demo: Demo, directory: Path) -> None:
     token = customer.devices[0].copies[0].device_token
     _console.print("\nWhat arrives is shown here, and to be read at the APNs stand-in, for example:\n")
     _console.print(f"curl -sS {demo.apns.control}/devices/{token}/notifications", markup=False)
+    _console.print(
+        f"\nIn the browser: {demo.relay}/console/, where these sign in, a publisher and the operator:\n"
+    )
+    for token in (demo.publishers[0].manage_token, demo.operator_token):
+        _console.print(token, markup=False)
     _console.print(f"\nAll tokens and identifiers: {directory / 'demo.json'}. Ctrl-C ends it.\n")
 
 

@@ -19,6 +19,7 @@ from relay.core.reasons import closed
 from relay.core.retry import Backoff, next_attempt
 from relay.core.sending import Answer, Credential, Fate
 from relay.core.verdicts import Action, judge
+from relay.dispatch import following
 from relay.dispatch.book import FreshBook
 from relay.dispatch.turns import Turns
 from relay.errors import RelayError, describe
@@ -175,7 +176,7 @@ class ChannelDispatcher:
 
     async def _push(self, credential: Credential, delivery: Delivery) -> Answer:
         channel = delivery.channel
-        return await self._provider.broadcast(
+        answer = await self._provider.broadcast(
             credential,
             channel.topic.bundle_id,
             channel.apns_channel_id,
@@ -183,6 +184,9 @@ class ChannelDispatcher:
             delivery.headers,
             delivery.payload,
         )
+        if following.is_followed():
+            following.channel_answered(delivery.push_id, credential.credential_id, delivery.attempt, answer)
+        return answer
 
     def _judge(self, delivery: Delivery, answer: Answer, now: datetime) -> Settled:
         action = judge(answer).action

@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from itertools import islice
+from uuid import UUID
 
 from relay.core.accepting import PushRequest
 from relay.core.ids import ApnsIds
 from relay.core.routing import ClaimedBatch, Leg, Route
-from relay.core.sending import DELIVERED
+from relay.core.sending import DELIVERED, Answer
+from relay.core.webhooks import Attempt
 from relay.store.queue import Settlement
 from relay.telemetry.logs import get_logger
 from relay.telemetry.traces import Span, Traces
@@ -73,6 +75,29 @@ def answered(part: Leg) -> None:
         delivered=len(answers) - len(failures) - answers.count(None),
         failed=len(failures),
         failures=failures[:_FEW],
+    )
+
+
+def channel_answered(push_id: UUID, credential_id: int, attempt: int, answer: Answer) -> None:
+    """What Apple said to a push to a channel, whose apns-request-id is its push id."""
+    _log.debug(
+        "a push to a channel is answered",
+        push_id=str(push_id),
+        attempt=attempt,
+        credential_id=credential_id,
+        status=answer.status,
+        reason=answer.reason,
+    )
+
+
+def message_answered(message_id: str, attempt: int, answer: Attempt) -> None:
+    """What a publisher's server said to a message of a webhook."""
+    _log.debug(
+        "a message is answered",
+        message_id=message_id,
+        attempt=attempt,
+        status=answer.status,
+        error=answer.error,
     )
 
 

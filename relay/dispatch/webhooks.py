@@ -17,6 +17,7 @@ from relay.core.clock import Clock
 from relay.core.retry import Backoff
 from relay.core.webhook_health import Patience
 from relay.core.webhooks import Attempt, Receivers
+from relay.dispatch import following
 from relay.dispatch.turns import Turns
 from relay.errors import RelayError, describe
 from relay.store.webhook_queue import Due, LeasedWebhook, Round, WebhookQueue
@@ -143,9 +144,12 @@ class WebhookDispatcher:
     async def _send(self, webhook: LeasedWebhook, due: Due) -> Attempt:
         if webhook.secret is None:
             return _UNREADABLE
-        return await self._receivers.send(
+        attempt = await self._receivers.send(
             webhook.url, webhook.secret, due.message_id, due.body, self._clock.now()
         )
+        if following.is_followed():
+            following.message_answered(due.message_id, due.attempt, attempt)
+        return attempt
 
     def _ended(self, due: list[Due], attempts: list[Attempt]) -> Round:
         now = self._clock.now()

@@ -18,7 +18,7 @@ import trustme
 from relay.apns.connection import ApnsConnection, Timing
 from relay.apns.pool import Endpoint, certificate_file
 from relay.apns.sender import APPLE, ApnsSender
-from relay.core.sending import DELIVERED, Credential, Environment, Sender
+from relay.core.sending import DELIVERED, Credential, Environment, SendBatch, Sender
 from tests.apns.clients import FAST, OK, Ours, Outcome, credential, make_batch, new_key, outcomes
 from tests.apns.scripted_server import Peer, Request, ScriptedServer, Tls
 
@@ -85,6 +85,22 @@ async def test_mixed_answers_keep_their_index(start: Start, connect: Connect) ->
         await client.sender.send(credential(client.key), [batch])
     expected = {"0": Outcome("answered", 410, "Unregistered"), "1": Outcome("not_sent", 0, "RefusedStream")}
     assert outcomes(batch) == [expected.get(token[-1], OK) for token in tokens]
+
+
+async def test_what_has_been_answered_is_let_go_without_a_collection(start: Start, connect: Connect) -> None:
+    """A broadcast's batches are large, and the collector of cycles comes seldom."""
+    server = await start(serve)
+    client = connect(server)
+    gc.collect()
+    gc.disable()
+    try:
+        async with within():
+            for _ in range(5):
+                await client.sender.send(credential(client.key), [make_batch(700), make_batch(3)])
+        left = sum(isinstance(one, SendBatch) for one in gc.get_objects())
+    finally:
+        gc.enable()
+    assert left == 0
 
 
 # Credentials and pools

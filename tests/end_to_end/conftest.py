@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from relay.store.api_tokens import create_operator_token
 from sdk_stub.apns import ApnsStandIn
 from tests.leaks import LEAKS
 
+from .log import Log
 from .store import Store
 
 
@@ -65,3 +67,11 @@ async def store(relay: Relay, apns: ApnsStandIn) -> AsyncIterator[Store]:
     LEAKS.note("an operator's token", token)
     async with aiohttp.ClientSession(relay.url, trace_configs=[LEAKS.tracing()]) as session:
         yield Store(session, apns, token)
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    kept, root = Log(), logging.getLogger()
+    root.addHandler(kept)
+    yield kept
+    root.removeHandler(kept)

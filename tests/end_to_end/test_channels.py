@@ -17,6 +17,7 @@ from relay.config import Dispatch, Settings
 from sdk_stub.apns import ListenerFault
 from sdk_stub.client import BundleInfo, ServicesClient
 
+from .log import Log
 from .store import PATIENCE, App, Copy, Store
 
 NOW = int(time.time())
@@ -212,7 +213,7 @@ class TestPatient:
         assert await store.apns.channel_notifications(mine) == []
 
 
-async def test_a_passing_fault_is_tried_again(store: Store) -> None:
+async def test_a_passing_fault_is_tried_again(store: Store, log: Log) -> None:
     app = await store.app()
     channel_id = await channel(store, app)
     mine = await ask(store, await store.copy(app, "anna", "a1"), channel_id)
@@ -224,6 +225,11 @@ async def test_a_passing_fault_is_tried_again(store: Store) -> None:
     await store.apns.clear_faults()
     assert (await until(store, app, channel_id, sent["push_id"], "done"))["counts"]["delivered"] == 1
     assert len(await store.apns.channel_notifications(mine)) == 1
+    answered = [
+        line for line in log.grep(sent["push_id"]) if line["event"] == "a push to a channel is answered"
+    ]
+    assert (answered[0]["attempt"], answered[0]["status"]) == (0, 503)
+    assert answered[-1]["status"] == 200
 
 
 @pytest.mark.parametrize("kind", ["tcp_reset", "refused_stream", "internal_error", "html", "goaway"])

@@ -2,52 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import logging
-import time
-from collections.abc import Iterator
-from typing import Any
-
 import msgspec
 import pytest
 
 from relay.config import Http, Settings
-from relay.telemetry.logs import formatter
 
-from .store import ALERT, PATIENCE, App, Copy, Store
-
-
-class Log(logging.Handler):
-    """The log as a file would have it: one line of JSON after the other."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setFormatter(formatter("json", colors=False))
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.name.startswith("relay."):
-            self.lines.append(self.format(record))
-
-    def grep(self, text: str) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.lines if text in line]
-
-    async def until(self, text: str, event: str) -> list[dict[str, Any]]:
-        """The lines with that text, when one of them says that event."""
-        deadline = time.monotonic() + PATIENCE
-        while event not in (line["event"] for line in self.grep(text)):
-            assert time.monotonic() < deadline, self.grep(text)
-            await asyncio.sleep(0.05)
-        return self.grep(text)
-
-
-@pytest.fixture
-def log() -> Iterator[Log]:
-    kept, root = Log(), logging.getLogger()
-    root.addHandler(kept)
-    yield kept
-    root.removeHandler(kept)
+from .log import Log
+from .store import ALERT, App, Copy, Store
 
 
 @pytest.fixture

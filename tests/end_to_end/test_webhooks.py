@@ -22,6 +22,7 @@ from relay.store.database import Database
 from sdk_stub.apns import ApnsStandIn
 from tests.receiver import Receiver
 
+from .log import Log
 from .store import App, Copy, Store
 
 EVENTS = ["push.completed", "delivery.failed", "device.unregistered"]
@@ -151,7 +152,7 @@ async def test_a_listed_device_plays_it(store: Store, receiver: Receiver) -> Non
     assert unregistered["copies"] == [named(copy)]
 
 
-async def test_a_receiver_that_is_away_hears_it_later(store: Store, receiver: Receiver) -> None:
+async def test_a_receiver_that_is_away_hears_it_later(store: Store, receiver: Receiver, log: Log) -> None:
     app = await store.app()
     webhook = await listen(store, receiver, app, "ada", ["push.completed"])
     receiver.answers["ada"] = [502, 503]
@@ -169,6 +170,7 @@ async def test_a_receiver_that_is_away_hears_it_later(store: Store, receiver: Re
                 break
             await asyncio.sleep(0.05)
     assert (shown["id"], shown["state"], shown["last_status"]) == (webhook, "active", 204)
+    assert [line["status"] for line in log.grep("a message is answered")] == [502, 503, 204]
 
 
 async def test_each_push_is_completed_once_over_three_nodes(

@@ -1,0 +1,37 @@
+"""What the relay logs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from typing import Any
+
+from relay.telemetry.logs import formatter
+
+from .store import PATIENCE
+
+
+class Log(logging.Handler):
+    """The log as a file would have it: one line of JSON after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(formatter("json", colors=False))
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name.startswith("relay."):
+            self.lines.append(self.format(record))
+
+    def grep(self, text: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.lines if text in line]
+
+    async def until(self, text: str, event: str) -> list[dict[str, Any]]:
+        """The lines with that text, when one of them says that event."""
+        deadline = time.monotonic() + PATIENCE
+        while event not in (line["event"] for line in self.grep(text)):
+            assert time.monotonic() < deadline, self.grep(text)
+            await asyncio.sleep(0.05)
+        return self.grep(text)
