@@ -175,4 +175,9 @@ async def look(page: Page, name: str, *, full_page: bool = True) -> None:
 async def _keep(page: Page, name: str, full_page: bool) -> None:
     if os.environ.get("PUSH_RELAY_SCREENSHOTS"):
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        # What is scrolled to stays where it is in a picture of the whole page, and what is not painted yet is left out.
+        await page.evaluate(
+            "() => new Promise(done => { scrollTo(0, 0);"
+            " requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 300))) })"
+        )
         await page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=full_page)
