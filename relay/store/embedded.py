@@ -8,6 +8,8 @@ import time
 import warnings
 from pathlib import Path
 
+from fasteners import InterProcessLock
+
 from relay.errors import Unavailable
 
 with warnings.catch_warnings():
@@ -32,6 +34,8 @@ class EmbeddedPostgres:
         directory = directory.resolve()
         directory.parent.mkdir(parents=True, exist_ok=True)
         self._server: PostgresServer = get_server(directory, cleanup_mode="stop", start=False)
+        # The library has one lock for the whole machine, in a file that belongs to the first user who took it.
+        self._server._lock = InterProcessLock(directory.with_name(f".{directory.name}.lock"))
         self.start()
 
     def start(self) -> None:
