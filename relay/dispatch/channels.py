@@ -159,17 +159,11 @@ class ChannelDispatcher:
         finally:
             self._under_way[credential.credential_id] -= len(deliveries)
         now = self._clock.now()
+        answered = list(zip(deliveries, answers, strict=True))
         await self._settle(
-            [self._judge(one, answer, now) for one, answer in zip(deliveries, answers, strict=True)]
+            [self._judge(one, answer, now) for one, answer in answered],
+            lost=[one.channel for one, answer in answered if answer.reason == _NOT_REGISTERED],
         )
-        gone = [
-            one.channel
-            for one, answer in zip(deliveries, answers, strict=True)
-            if answer.reason == _NOT_REGISTERED
-        ]
-        if gone:  # the next copy that asks gets a new one
-            async with self._database.connection() as connection:
-                await channel_queue.forget(connection, gone)
         refused = next((one for one in answers if judge(one).action is Action.SUSPEND), None)
         if refused is not None:
             await self._book.suspend(credential, refused.reason, sent_at)
@@ -201,9 +195,12 @@ class ChannelDispatcher:
             return Settled(delivery, delivery.attempt, None, "expired", answer.status, answer.reason)
         return Settled(delivery, delivery.attempt + 1, due, None, answer.status, answer.reason)
 
-    async def _settle(self, settled: Sequence[Settled]) -> None:
-        async with self._database.connection() as connection:
+    async def _settle(self, settled: Sequence[Settled], *, lost: Sequence[AppleChannel] = ()) -> None:
+        """Write what became of pushes. Channels that Apple lost go with it: the next copy that asks gets a new one."""
+        async with self._database.transaction() as connection:
             await channel_queue.settle(connection, self._owner, settled)
+            if lost:
+                await channel_queue.forget(connection, lost)
         ended = Counter((one.outcome, closed(one.reason)) for one in settled if one.outcome is not None)
         for labels, count in ended.items():
             CHANNEL_DELIVERIES.labels(*labels).inc(count)

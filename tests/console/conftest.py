@@ -157,7 +157,7 @@ async def sign_in(page: Page, token: str) -> None:
 async def look(page: Page, name: str, *, full_page: bool = True) -> None:
     """The page as a reader meets it: no sideways scrolling on a phone, in both colour schemes, and pictures if wanted.
 
-    With PUSH_RELAY_SCREENSHOTS=1 pictures are kept in docs/screenshots: NAME.png, NAME-dark.png and NAME-phone.png.
+    With SCREENSHOTS=1 pictures are kept in docs/screenshots: NAME.png, NAME-dark.png and NAME-phone.png.
     """
     before = page.viewport_size
     schemes: tuple[Literal["light", "dark"], ...] = ("dark", "light")
@@ -173,7 +173,7 @@ async def look(page: Page, name: str, *, full_page: bool = True) -> None:
 
 
 async def _keep(page: Page, name: str, full_page: bool) -> None:
-    if os.environ.get("PUSH_RELAY_SCREENSHOTS"):
+    if os.environ.get("SCREENSHOTS"):
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         # What is scrolled to stays where it is in a picture of the whole page, and what is not painted yet is left out.
         await page.evaluate(
