@@ -11,17 +11,20 @@ import asyncio
 import contextlib
 import resource
 from collections.abc import Coroutine
-from contextvars import copy_context
 from http import HTTPStatus
 from typing import Any, cast
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError, LineTooLong
+from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
+from relay.api.answers import HEADERS, refusal
+from relay.api.express import EXPRESS, Express
 from relay.api.http import log_unexpected, problem
 from relay.api.requests import begin, note
 from relay.config import Http
+from relay.core.client_address import client_address
 from relay.errors import (
     ExpectationFailed,
     HeadTooLarge,
@@ -31,17 +34,8 @@ from relay.errors import (
     Unavailable,
 )
 from relay.telemetry.logs import get_logger
-from relay.telemetry.request_ids import HEADER, REQUEST_ID, new_request_id
+from relay.telemetry.request_ids import HEADER
 
-HEADERS = (
-    (hdrs.SERVER, "push-relay"),
-    ("X-Content-Type-Options", "nosniff"),
-    (hdrs.CACHE_CONTROL, "no-store"),
-    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
-    ("Referrer-Policy", "no-referrer"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
-)
-"""On every answer that does not say otherwise itself."""
 MOST_HEADERS = 64
 MOST_HEAD = 32 * 1024
 """Bytes of a head that does not arrive at once."""
@@ -62,7 +56,7 @@ class Runner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         _allow_files(self._limits.max_connections + OTHER_FILES)
         made = await super()._make_server()
-        return _Server(made, self._limits)
+        return _Server(made, self._limits, self.app.get(EXPRESS))
 
 
 def _allow_files(wanted: int) -> None:
@@ -77,9 +71,10 @@ def _allow_files(wanted: int) -> None:
 class _Server(web.Server):
     """Makes the connections, and counts those that are open."""
 
-    def __init__(self, like: web.Server, limits: Http) -> None:
+    def __init__(self, like: web.Server, limits: Http, express: Express | None) -> None:
         super().__init__(like.request_handler, request_factory=like.request_factory)
         self.limits = limits
+        self.express = express
         self.proxies = limits.proxies()
         self.open = 0
 
@@ -92,10 +87,14 @@ class Connection(web.RequestHandler):
 
     __slots__ = (
         "_admitted",
+        "_answered",
+        "_aside",
         "_body",
+        "_express",
         "_head_size",
         "_head_timer",
         "_heads",
+        "_in_express",
         "_limits",
         "_server",
         "_wire",
@@ -113,6 +112,11 @@ class Connection(web.RequestHandler):
         )
         self._server = server
         self._limits = limits
+        self._express = server.express
+        self._in_express = False
+        self._aside: list[Any] = []
+        """Requests of which it is not known yet who answers them."""
+        self._answered: asyncio.Future[None] | None = None
         self._admitted = False
         self._wire: asyncio.Transport | None = None
         self._body: StreamReader = EMPTY_PAYLOAD
@@ -126,7 +130,7 @@ class Connection(web.RequestHandler):
         wire = self._wire = cast(asyncio.Transport, transport)
         if self._server.open >= self._limits.max_connections:
             self.force_close()  # from here on what comes is ignored
-            wire.write(_on_the_wire(Unavailable("There are too many connections.")))
+            wire.write(refusal(Unavailable("There are too many connections.")))
             wire.close()
             return
         self._admitted = True
@@ -149,7 +153,12 @@ class Connection(web.RequestHandler):
         """Bytes of a request's head or body."""
         body = self._body
         more_body = not body.is_eof()
+        self._messages.extend(self._aside)
+        self._aside.clear()
+        # aiohttp wakes its task for the request, unless it finds nobody waiting.
+        idle, self._waiter = self._waiter, None
         super().data_received(data)
+        self._waiter = idle
         if self._request_count != self._heads:
             self._heads = self._request_count
             self._head_arrived()
@@ -163,6 +172,80 @@ class Connection(web.RequestHandler):
             self._head_size += len(data)
             if self._head_size > MOST_HEAD:
                 self._refuse(HeadTooLarge(f"The head is larger than {MOST_HEAD} bytes."))
+        if idle is not None:
+            self._serve()
+        elif data and self._messages and not self._request_in_progress:
+            # aiohttp's task has answered and is about to wait. What it would find it would take.
+            self._aside.extend(self._messages)
+            self._messages.clear()
+            self._loop.call_soon(self._serve_aside)
+
+    # --- who answers it ---
+
+    def _serve(self) -> None:
+        """Hand the next request to the express lane or, if it is none for that, to aiohttp's task. One at a time."""
+        idle = self._waiter
+        if not self._messages or self._in_express or idle is None or idle.done():
+            return
+        if not self._goes_by_express():
+            idle.set_result(None)
+
+    def _serve_aside(self) -> None:
+        self._messages.extend(self._aside)
+        self._aside.clear()
+        self._serve()
+
+    def _goes_by_express(self) -> bool:
+        message, payload = self._messages[0]
+        if (
+            self._express is None
+            or self.writing_paused
+            or not payload.is_eof()
+            or not isinstance(message, RawRequestMessage)
+            or not self._express.may_take(message)
+        ):
+            return False
+        self._in_express = True  # from here on: reading the body may let in what has been held back behind it
+        body = payload.read_nowait()
+        if not self._express.take(message, body, self._client, self._write_express):
+            self._in_express = False
+            again = StreamReader(self, self._read_bufsize, loop=self._loop)
+            again.feed_data(body)
+            again.feed_eof()
+            self._messages[0] = message, again
+            return False
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        self._messages.popleft()
+        # As aiohttp's task does for what it takes from there.
+        if self._parser is not None:
+            self._parser.message_consumed()
+        if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+            self._resume_reading_if_drained()
+        return True
+
+    def _client(self, message: RawRequestMessage) -> str:
+        peer = self.peername
+        remote = str(peer[0] if isinstance(peer, tuple | list) else peer or "")
+        return client_address(remote, message.headers.getall("X-Forwarded-For", ()), self._server.proxies)
+
+    def _write_express(self, answer: bytes) -> None:
+        self._in_express = False
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(answer)
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_result(None)
+        if self._close:
+            self.force_close()
+        self._serve()
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:
+        """End, after what is under way has been answered, if that is within `timeout` seconds."""
+        if self._in_express:
+            self._answered = self._loop.create_future()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._answered
+        await super().shutdown(timeout)
 
     def _expect_head(self) -> None:
         if self._head_timer is None:
@@ -181,8 +264,8 @@ class Connection(web.RequestHandler):
 
     def _refuse(self, error: RelayError) -> None:
         """End a connection on which half a head has come: with an answer, unless another one is being written."""
-        if self._waiter is not None and self.transport is not None:
-            self.transport.write(_on_the_wire(error))
+        if self._waiter is not None and not self._in_express and self.transport is not None:
+            self.transport.write(refusal(error))
             self.force_close()
         else:
             self.close()
@@ -255,23 +338,3 @@ def _refusal(error: BaseException | None) -> RelayError:
             return HeadTooLarge(f"There are more than {MOST_HEADERS} headers.")
         return MalformedRequest(f"This is not HTTP/1.1: {what}.")
     return MalformedRequest("This is not HTTP/1.1.")
-
-
-def _on_the_wire(error: RelayError) -> bytes:
-    """An answer outside of any request, after which the connection is closed."""
-    outside = copy_context()  # the loop's own is everybody's
-    request_id = new_request_id()
-    outside.run(REQUEST_ID.set, request_id)
-    response = outside.run(problem, error)
-    outside.run(_log.debug, "a connection is refused", status=error.status, reason=error.detail)
-    assert isinstance(response.body, bytes)
-    headers = [
-        *response.headers.items(),
-        (HEADER, request_id),
-        *HEADERS,
-        (hdrs.CONTENT_LENGTH, str(len(response.body))),
-        (hdrs.CONNECTION, "close"),
-    ]
-    lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}"]
-    lines += [f"{name}: {value}" for name, value in headers]
-    return "\r\n".join([*lines, "", ""]).encode() + response.body

@@ -40,6 +40,7 @@ INSTALL_TOKENS = web.AppKey("install_tokens", InstallTokens)
 """Both are needed by `authenticate`."""
 BODY_TIMEOUT = web.AppKey("body_timeout", float)
 """Seconds in which a body must have arrived; without it there is no limit."""
+JSON, PROBLEM = "application/json", "application/problem+json"
 _log = get_logger(__name__)
 _VERSIONS = (HttpVersion11, HttpVersion10)
 _encode = msgspec.json.encode
@@ -50,11 +51,18 @@ _FORMS = {f"Expected `str` matching regex {pattern!r}": words for pattern, words
 
 def answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """A JSON answer. `body` is anything msgspec encodes: structs, dicts, UUIDs, datetimes (RFC 3339)."""
-    return web.Response(body=_encode(body), status=status, content_type="application/json", headers=headers)
+    return web.Response(body=_encode(body), status=status, content_type=JSON, headers=headers)
 
 
 def problem(error: RelayError) -> web.Response:
     """The answer to an error: application/problem+json (RFC 9457)."""
+    return web.Response(
+        body=problem_body(error), status=error.status, content_type=PROBLEM, headers=error.headers
+    )
+
+
+def problem_body(error: RelayError) -> bytes:
+    """That of an answer to the request whose id is REQUEST_ID."""
     body = {
         "type": "about:blank",
         "title": error.title,
@@ -65,12 +73,7 @@ def problem(error: RelayError) -> web.Response:
         "request_id": REQUEST_ID.get(),
         "errors": [fault._asdict() for fault in error.faults],
     }
-    return web.Response(
-        body=_encode(body),
-        status=error.status,
-        content_type="application/problem+json",
-        headers=error.headers,
-    )
+    return _encode(body)
 
 
 @web.middleware
@@ -116,7 +119,7 @@ async def read_json(request: web.Request) -> Any:
 
     Raises MalformedBody, UnsupportedMediaType, BodyTooLarge, or RequestTimeout if it does not arrive in time.
     """
-    if hdrs.CONTENT_TYPE in request.headers and request.content_type != "application/json":
+    if hdrs.CONTENT_TYPE in request.headers and request.content_type != JSON:
         raise UnsupportedMediaType("Send Content-Type: application/json.")
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
         raise UnsupportedMediaType("Send the body without Content-Encoding.")
@@ -191,7 +194,12 @@ async def authenticate(request: web.Request, *kinds: str) -> ApiToken:
 
 def bearer(request: web.Request) -> str:
     """The bearer token of the request (RFC 6750). Raises Unauthenticated without one."""
-    scheme, _, text = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-    if scheme.lower() != "bearer" or not text.strip():
-        raise Unauthenticated()
-    return text.strip()
+    if text := bearer_in(request.headers.get(hdrs.AUTHORIZATION, "")):
+        return text
+    raise Unauthenticated()
+
+
+def bearer_in(authorization: str) -> str:
+    """The bearer token in the value of that header, "" if there is none."""
+    scheme, _, text = authorization.partition(" ")
+    return text.strip() if scheme.lower() == "bearer" else ""

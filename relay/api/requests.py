@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from relay.api.client import client_behind, header_values
+from relay.core.accepting import PushRequest
 from relay.core.client_address import Network
 from relay.telemetry.logs import get_logger
 from relay.telemetry.request_ids import HEADER, REQUEST_ID, request_id
@@ -50,22 +51,45 @@ def begin(request: web.BaseRequest, match: web.UrlMappingMatchInfo | None = None
 
 
 def note(request: web.BaseRequest, status: int, trusted: Sequence[Network]) -> None:
-    """A line about a request that is answered: our faults are warnings, the callers' of interest, the rest for
-    debugging. It names the route and never the path, in which callers write what they like."""
-    level = logging.WARNING if status >= 500 else logging.INFO if status >= 400 else logging.DEBUG
-    if not _log.isEnabledFor(level):
-        return
-    noted, token_id = request[_NOTED], request.get(TOKEN_ID)
+    """Log a request that is answered. It says the route and never the path, in which callers write what they like."""
+    if is_noted(status):
+        noted = request[_NOTED]
+        client = client_behind(request, trusted)
+        log_answered(request.method, noted.route, status, noted.began, request.get(TOKEN_ID), client)
+
+
+def is_noted(status: int) -> bool:
+    """Whether the log takes a line about an answer with that status."""
+    return _log.isEnabledFor(_level(status))
+
+
+def log_answered(
+    method: str, route: str | None, status: int, began: float, token_id: UUID | None, client: str
+) -> None:
+    """A line about a request, which `began` at that time of the event loop."""
     _log.log(
-        level,
+        _level(status),
         "request",
-        method=request.method,
-        route=noted.route,
+        method=method,
+        route=route,
         status=status,
-        ms=round((asyncio.get_running_loop().time() - noted.began) * 1000, 1),
+        ms=round((asyncio.get_running_loop().time() - began) * 1000, 1),
         token_id=token_id and str(token_id),
-        client=client_behind(request, trusted),
+        client=client,
     )
+
+
+def _level(status: int) -> int:
+    """Our faults are warnings, the callers' of interest, the rest for debugging."""
+    return logging.WARNING if status >= 500 else logging.INFO if status >= 400 else logging.DEBUG
+
+
+def log_accepted(push: PushRequest) -> None:
+    """A line that has the request's id and the push's."""
+    if is_noted(202):
+        _log.debug(
+            "a push is accepted", push_id=str(push.push_id), app_id=push.app_id, token_id=str(push.token_id)
+        )
 
 
 def traced(traces: Traces) -> Middleware:

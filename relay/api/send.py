@@ -11,6 +11,7 @@ from aiohttp import web
 
 from relay.api import http
 from relay.api.rates import Rates
+from relay.api.requests import log_accepted
 from relay.api.send_check import SendCheck
 from relay.api.waiting import APPLIED, PREFER, Waiting, seconds_to_wait
 from relay.core.accepting import Accepted, Acceptor
@@ -40,6 +41,8 @@ class Submitter:
             request = await self._check.check(body, token)
             request.key, request.sent_by = key, sent_by
             accepted = await self._acceptor.accept(request)
+            if accepted is not None:
+                log_accepted(request)
         except RelayError:
             # What was sent once is answered as it was, also if it could not be sent any more.
             earlier = await self._answered(token, key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 from relay.api import http
@@ -41,10 +42,22 @@ class SendCheck:
         self._random = random
 
     async def check(self, value: Any, token: ApiToken) -> PushRequest:
-        """The push that this JSON value asks for.
+        """The push that this JSON value asks for. Others get their turn while many destinations are looked at.
 
         Raises Forbidden for another app than the token's, and for everybody without the right to that, and Invalid.
         """
+        for request in self._steps(value, token):
+            if request is not None:
+                return request
+            await asyncio.sleep(0)
+        raise AssertionError("the last step is the push")
+
+    def check_at_once(self, value: Any, token: ApiToken) -> PushRequest | None:
+        """The same in one go; None if there are too many destinations for that."""
+        return next(self._steps(value, token))
+
+    def _steps(self, value: Any, token: ApiToken) -> Iterator[PushRequest | None]:
+        """None while there is more to look at, and in the end the push."""
         body = http.convert(value, SendBody)
         if body.app_id != token.app_id:
             raise Forbidden(
@@ -71,14 +84,13 @@ class SendCheck:
         try:
             wanted = {} if everyone else check_destinations(body.destinations)
             check = DestinationCheck(self._identifiers, self._address_digests, body.app_id, wanted)
-            for _ in check.slices():
-                await asyncio.sleep(0)
+            yield from check.slices()
             check.finish()
         except Invalid as error:
             faults.extend(error.faults)
         if faults:
             raise Invalid("Nothing was sent.", faults)
-        return PushRequest(
+        yield PushRequest(
             app_id=body.app_id,
             push_id=ids.push_id(int(now.timestamp() * 1000), int.from_bytes(self._random(10), "big")),
             token_id=token.token_id,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -26,7 +26,7 @@ from relay.core.push_types import (
     live_activity_kind,
 )
 from relay.core.sending import PushHeaders
-from relay.errors import Fault, Invalid
+from relay.errors import Fault, Invalid, RelayError
 
 _MAX_COLLAPSE_ID = 64
 _MAX_EPOCH = 2**32 - 1
@@ -93,6 +93,13 @@ class Accepted(NamedTuple):
     answer: bytes
 
 
+Outcome: TypeAlias = Accepted | RelayError | None
+"""What became of a push at the way in. RelayError: it was not stored (Unavailable), or has no recipients (Invalid).
+
+None: its key was used before, so that nothing was stored; what was answered then is durable.
+"""
+
+
 def accepted(push_id: UUID, targets: int | None, skipped: int | None, warnings: Sequence[Fault]) -> Accepted:
     """What is answered for a push: `targets` installations will be tried, `skipped` are on no test-device list.
 
@@ -112,11 +119,14 @@ def accepted(push_id: UUID, targets: int | None, skipped: int | None, warnings: 
 class Acceptor(Protocol):
     """The way in: group commit, seen from the API."""
 
-    async def accept(self, request: PushRequest) -> Accepted | None:
-        """Returns when the push is durable. Raises Unavailable if it is not.
+    def submit(self, request: PushRequest, done: Callable[[Outcome], None]) -> None:
+        """Have a push stored. `done` is called once, later, when it is durable or cannot be.
 
-        None: its key was used before, so that nothing was stored; what was answered then is durable.
+        Raises Unavailable at once where there is no room; then `done` is not called.
         """
+
+    async def accept(self, request: PushRequest) -> Accepted | None:
+        """The same for who can wait: returns when the push is durable, and raises why it is not."""
 
 
 def check_headers(

@@ -30,16 +30,6 @@ def is_followed() -> bool:
     return _log.isEnabledFor(logging.DEBUG)
 
 
-def accepted(request: PushRequest) -> None:
-    """Said in the context of the HTTP request, so that its id and the push's are in one line."""
-    _log.debug(
-        "a push is accepted",
-        push_id=str(request.push_id),
-        app_id=request.app_id,
-        token_id=str(request.token_id),
-    )
-
-
 def stored(
     requests: Sequence[PushRequest], routes: Sequence[Route], batches: Sequence[list[ClaimedBatch] | None]
 ) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextvars import Context
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
-from relay.core.accepting import Accepted, PushRequest, accepted
+from relay.core.accepting import Accepted, Outcome, PushRequest, accepted
 from relay.core.routing import ClaimedBatch, Group, Route, group
 from relay.dispatch import following
 from relay.dispatch.backlog import Backlog
@@ -40,12 +41,14 @@ _MAX_WAITING_DESTINATIONS = 250_000
 """What may wait for a commit, in each line. It is in memory only, and whoever is refused can ask again."""
 _GROUP_SIZE = GROUP_SIZE.labels("intake")
 
+_Waiting: TypeAlias = tuple[PushRequest, Callable[[Outcome], None]]
+
 
 class _Line:
     """Requests that wait for a commit, first come, first served."""
 
     def __init__(self) -> None:
-        self._requests: deque[tuple[PushRequest, asyncio.Future[Accepted | None]]] = deque()
+        self._requests: deque[_Waiting] = deque()
         self._destinations = 0
 
     def __bool__(self) -> bool:
@@ -55,15 +58,13 @@ class _Line:
     def is_full(self) -> bool:
         return len(self._requests) >= _MAX_WAITING or self._destinations >= _MAX_WAITING_DESTINATIONS
 
-    def append(
-        self, request: PushRequest, future: asyncio.Future[Accepted | None], destinations: int
-    ) -> None:
-        self._requests.append((request, future))
+    def append(self, request: PushRequest, done: Callable[[Outcome], None], destinations: int) -> None:
+        self._requests.append((request, done))
         self._destinations += destinations
 
-    def take(self) -> list[tuple[PushRequest, asyncio.Future[Accepted | None]]]:
+    def take(self) -> list[_Waiting]:
         """As many as go into one commit, from the front."""
-        group: list[tuple[PushRequest, asyncio.Future[Accepted | None]]] = []
+        group: list[_Waiting] = []
         destinations = 0
         while self._requests and len(group) < _MAX_GROUP and destinations < _MAX_DESTINATIONS:
             group.append(self._requests.popleft())
@@ -115,28 +116,27 @@ class Intake:
         self._committing_large: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def accept(self, request: PushRequest) -> Accepted | None:
-        """Store one push with others that arrive now.
+    def submit(self, request: PushRequest, done: Callable[[Outcome], None]) -> None:
+        """Store one push with others that arrive now; `done` is told what became of it.
 
-        None: its Idempotency-Key was used before, and nothing was stored. Raises Unavailable if it could not be
-        stored, and Invalid if it has no recipients.
+        Raises Unavailable if there is no room for it; then `done` is told nothing. It must not raise.
         """
         if self._closed:
             raise Unavailable("The relay is shutting down.")
-        loop = asyncio.get_running_loop()
-        self._backlog.check(request.app_id, loop.time())
+        self._backlog.check(request.app_id, asyncio.get_running_loop().time())
         destinations = _destinations(request)
         line = self._large if destinations > _LARGE else self._usual
         if line.is_full:
             raise Unavailable("The relay is busy; nothing was stored.")
-        future: asyncio.Future[Accepted | None] = loop.create_future()
-        line.append(request, future, destinations)
+        line.append(request, done, destinations)
         self._start_groups()
+
+    async def accept(self, request: PushRequest) -> Accepted | None:
+        """The same for who can wait: raises Unavailable if it could not be stored, and Invalid without recipients."""
+        future: asyncio.Future[Accepted | None] = asyncio.get_running_loop().create_future()
+        self.submit(request, functools.partial(_tell, future))
         with self._traces.push(request.push_id) if self._traces.on else _NO_SPAN:
-            accepted = await future
-        if accepted is not None and following.is_followed():
-            following.accepted(request)
-        return accepted
+            return await future
 
     async def aclose(self) -> None:
         """Accept nothing more; return when everything accepted is committed."""
@@ -178,24 +178,17 @@ class Intake:
             ):
                 ends, batches = await self._commit(requests)
         except RelayError as error:
-            for _, future in group:
-                if not future.done():
-                    future.set_exception(type(error)(error.detail))
+            for _, done in group:
+                done(type(error)(error.detail))
         except BaseException as error:
-            for _, future in group:
-                if not future.done():
-                    future.set_exception(Unavailable("The push could not be stored."))
+            for _, done in group:
+                done(Unavailable("The push could not be stored."))
             if not isinstance(error, Exception):
                 raise
             _log.error("pushes could not be stored", pushes=len(group), error=describe(error))
         else:
-            for (_, future), end in zip(group, ends, strict=True):
-                if future.done():  # the caller has gone away; its push is stored all the same
-                    continue
-                if isinstance(end, Invalid):
-                    future.set_exception(end)
-                else:
-                    future.set_result(end)
+            for (_, done), end in zip(group, ends, strict=True):
+                done(end)
             await self._note(batches)
 
     async def _note(self, batches: Mapping[str, int]) -> None:
@@ -206,9 +199,7 @@ class Intake:
             with contextlib.suppress(RelayError):
                 await self._backlog.count(self._database, stale, now)
 
-    async def _commit(
-        self, requests: list[PushRequest]
-    ) -> tuple[list[Accepted | Invalid | None], Counter[str]]:
+    async def _commit(self, requests: list[PushRequest]) -> tuple[list[Outcome], Counter[str]]:
         """What becomes of each: None where the key was used before, and nothing is stored.
 
         Also how many batches were stored by app_id; a broadcast, which is cut later, counts as one.
@@ -294,6 +285,15 @@ class Intake:
         if batches:
             self._outlet.take(batches, groups)
         return len(batches)
+
+
+def _tell(future: asyncio.Future[Accepted | None], outcome: Outcome) -> None:
+    if future.done():  # the caller has gone away; its push is stored all the same
+        return
+    if isinstance(outcome, RelayError):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
 
 
 def _count(requests: list[PushRequest], routes: list[Route], stored: list[list[ClaimedBatch] | None]) -> None:

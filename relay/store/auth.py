@@ -114,10 +114,18 @@ class ApiTokens:
         """The token's meaning, or None if it is unknown, revoked or expired."""
         now = self._clock.now()
         key = digest(text)
-        known = self._known.get(key)
-        if known is None or known[0] < now.timestamp():
-            known = await self._look_up(text, key, now)
-        token = known[1]
+        entry = self._known.get(key)
+        if entry is None or entry[0] < now.timestamp():
+            entry = await self._look_up(text, key, now)
+        return self._valid(entry[1], now)
+
+    def remembered(self, text: str) -> ApiToken | None:
+        """The same without asking the database: also None if it would have to be asked."""
+        now = self._clock.now()
+        entry = self._known.get(digest(text))
+        return None if entry is None or entry[0] < now.timestamp() else self._valid(entry[1], now)
+
+    def _valid(self, token: ApiToken | None, now: datetime) -> ApiToken | None:
         if token is None or (token.expires_at is not None and token.expires_at <= now):
             return None
         self._used[token.token_id] = now

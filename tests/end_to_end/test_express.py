@@ -1,0 +1,202 @@
+"""POST /v1.0/send/ has two ways in, the short one for what is usual: whoever calls cannot tell them apart."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import AsyncExitStack
+from random import Random
+from typing import Any
+
+import pytest
+
+from relay.api.http import API_TOKENS
+from relay.app import Relay
+from relay.config import Settings
+
+from .log import Log
+from .raw import RawAnswer, connection, read_answer
+from .store import ALERT, PATIENCE, App, Store
+
+OWN = ("timestamp", "request_id", "push_id", "ms")
+LONG_WAY = {"Content-Type": "application/json; charset=utf-8"}
+"""Says what "application/json" says, and is not what is usual."""
+
+
+def post(app: App, destinations: Any, headers: dict[str, str] | None = None) -> bytes:
+    """A request as it goes over the wire."""
+    body = json.dumps({"app_id": app.app_id, "payload": ALERT, "destinations": destinations}).encode()
+    lines = {
+        "Host": "relay",
+        "Authorization": f"Bearer {app.push_token}",
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        **(headers or {}),
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"POST /v1.0/send/ HTTP/1.1\r\n{head}\r\n".encode() + body
+
+
+async def ask(relay: Relay, said: bytes) -> RawAnswer:
+    async with connection(relay.url) as (reader, writer):
+        writer.write(said)
+        return await read_answer(reader)
+
+
+async def remember(relay: Relay, app: App) -> None:
+    """For two seconds from now the token is one that the relay need not look up."""
+    tokens = relay.application[API_TOKENS]
+    tokens.forget()
+    await tokens.find(app.push_token)
+
+
+async def test_answers_are_the_same_on_both_ways(relay: Relay, store: Store) -> None:
+    app = await store.app()
+    copy = await store.copy(app, "anna", "a1")
+    for destinations, headers in (
+        ({copy.customer: []}, {}),
+        ({copy.customer: [copy.device]}, {"X-Request-Id": "gateway-7"}),
+        ({copy.customer: []}, {"X-Request-Id": "not a usual one"}),
+        ([copy.customer], {"Accept": "*/*"}),
+        ({copy.customer: [], "nobody@example.com": []}, {}),
+        ("all", {}),
+        ({"c_wrong": []}, {}),
+        ({}, {}),
+    ):
+        await remember(relay, app)
+        short, long = [await ask(relay, post(app, destinations, headers | way)) for way in ({}, LONG_WAY)]
+        assert short.status == long.status
+        assert short.headers.keys() == long.headers.keys()
+        own = {"content-length", "date", "x-request-id", "ratelimit"}
+        assert {k: v for k, v in short.headers.items() if k not in own} == {
+            k: v for k, v in long.headers.items() if k not in own
+        }
+        assert (short.headers["x-request-id"] == "gateway-7") == (headers.get("X-Request-Id") == "gateway-7")
+        bodies = [json.loads(one.body) for one in (short, long)]
+        for body in bodies:
+            body.pop("push_id", None), body.pop("request_id", None)
+        assert bodies[0] == bodies[1]
+
+
+async def test_a_usual_push_takes_the_short_way(relay: Relay, store: Store) -> None:
+    """Each aiohttp request is counted by aiohttp's server; the short way leaves no trace there."""
+    app = await store.app()
+    copy = await store.copy(app, "anna", "a1")
+    await remember(relay, app)
+    server = relay._runner.server
+    assert server is not None
+    async with connection(relay.url) as (reader, writer):
+        before = server.requests_count
+        for _ in range(3):
+            writer.write(post(app, {copy.customer: []}))
+            assert (await read_answer(reader)).status == 202
+        assert server.requests_count == before
+        writer.write(post(app, {copy.customer: []}, LONG_WAY))
+        assert (await read_answer(reader)).status == 202
+        assert server.requests_count == before + 1
+        writer.write(post(app, {copy.customer: []}))
+        assert (await read_answer(reader)).status == 202
+        assert server.requests_count == before + 1, "one on the long way does not keep the others there"
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_answers_come_in_the_order_of_the_requests(relay: Relay, store: Store, seed: int) -> None:
+    """Many on one connection at once, on both ways, cut anywhere."""
+    random = Random(seed)
+    app = await store.app()
+    copy = await store.copy(app, "anna", "a1")
+    usual, wrong = post(app, {copy.customer: []}), post(app, {"c_wrong": []})
+    health = b"GET /healthz HTTP/1.1\r\nHost: relay\r\n\r\n"
+    kinds = {usual: 202, post(app, {copy.customer: []}, LONG_WAY): 202, wrong: 422, health: 200}
+    for mean in (100_000, 3000, 300, 60):
+        everything = random.choices(list(kinds), (3, 1, 1, 1), k=150)
+        said = b"".join(everything)
+        await remember(relay, app)
+        async with connection(relay.url) as (reader, writer):
+            at = 0
+            while at < len(said):
+                size = random.randint(1, 2 * mean)
+                writer.write(said[at : at + size])
+                at += size
+                await asyncio.sleep(0)
+            statuses = [(await read_answer(reader)).status for _ in everything]
+        assert statuses == [kinds[one] for one in everything]
+
+
+async def test_a_request_that_comes_in_pieces(relay: Relay, store: Store) -> None:
+    app = await store.app()
+    copy = await store.copy(app, "anna", "a1")
+    await remember(relay, app)
+    said = post(app, {copy.customer: []})
+    body = said.index(b"\r\n\r\n") + 4
+    async with connection(relay.url) as (reader, writer):
+        for cut in (5, body - 2, body, body + 1, len(said) - 1):
+            writer.write(said[:cut])
+            await asyncio.sleep(0.01)
+            writer.write(said[cut:])
+            assert (await read_answer(reader)).status == 202
+
+
+async def test_who_goes_away_is_sent_for_all_the_same(relay: Relay, store: Store) -> None:
+    app = await store.app()
+    copy = await store.copy(app, "anna", "a1")
+    await remember(relay, app)
+    for _ in range(5):
+        async with connection(relay.url) as (_, writer):
+            writer.write(post(app, {copy.customer: []}))
+            await writer.drain()
+            await asyncio.sleep(0.002)
+    async with asyncio.timeout(PATIENCE):
+        while await store.received(copy) != [5]:
+            await asyncio.sleep(0.02)
+
+
+async def test_what_is_on_its_way_at_the_end_is_answered(
+    settings: Settings, relay: Relay, store: Store
+) -> None:
+    app = await store.app()
+    copy = await store.copy(app, "anna", "a1")
+    async with AsyncExitStack() as stack:
+        ending = await Relay.start(settings, AsyncExitStack())
+        await remember(ending, app)
+        asked = [await stack.enter_async_context(connection(ending.url)) for _ in range(10)]
+        async with relay.database.transaction() as lock:
+            await lock.execute("LOCK TABLE push IN EXCLUSIVE MODE")
+            for _, writer in asked:
+                writer.write(post(app, {copy.customer: []}))
+            await asyncio.sleep(0.1)
+            end = asyncio.create_task(ending.aclose())
+            await asyncio.sleep(0.1)
+        assert [(await read_answer(reader)).status for reader, _ in asked] == [202] * 10
+        await end
+
+
+async def test_what_went_wrong_with_the_database_is_said(
+    settings: Settings, relay: Relay, store: Store
+) -> None:
+    app = await store.app()
+    copy = await store.copy(app, "anna", "a1")
+    async with relay.database.connection() as database:
+        await database.execute("ALTER TABLE push RENAME TO elsewhere")
+    await remember(relay, app)
+    answer = await ask(relay, post(app, {copy.customer: []}))
+    assert (answer.status, answer.problem["code"]) == (503, "unavailable")
+    assert answer.headers["retry-after"]
+
+
+async def test_both_ways_are_logged_alike(relay: Relay, store: Store, log: Log) -> None:
+    app = await store.app()
+    copy = await store.copy(app, "anna", "a1")
+    for destinations in ({copy.customer: []}, {copy.customer[:-1]: []}):
+        lines = []
+        for name, way in (("short", {}), ("long", LONG_WAY)):
+            await remember(relay, app)
+            await ask(
+                relay, post(app, destinations, {"X-Request-Id": name, "X-Forwarded-For": "10.0.0.1", **way})
+            )
+            lines.append({line["event"]: line for line in log.grep(f'"{name}"')})
+            log.lines.clear()
+        assert lines[0].keys() == lines[1].keys()
+        for event in lines[0]:
+            short, long = ({k: v for k, v in one[event].items() if k not in OWN} for one in lines)
+            assert short == long
