@@ -33,7 +33,7 @@ from relay.console.composer import SendingDoor
 from relay.console.wiring import make_console
 from relay.core.accepting import Lifetimes
 from relay.core.addresses import AddressDigests
-from relay.core.clock import Clock, Portions, Random
+from relay.core.clock import Clock, Random
 from relay.core.idempotency import IdempotencyDigests
 from relay.core.identifiers import Identifiers
 from relay.core.install_tokens import InstallTokens
@@ -105,7 +105,7 @@ def _add_api(application: web.Application, settings: Settings, parts: Parts, key
     pushes, validations = (
         Rates(what, RateLimit(limits.pushes_per_second, limits.burst)) for what in ("pushes", "validations")
     )
-    check = SendCheck(identifiers, address_digests, lifetimes, clock, Portions(random))
+    check = SendCheck(identifiers, address_digests, lifetimes, clock, random)
     if not parts.traces.on:  # a span is for a request as aiohttp has it
         application[EXPRESS] = Express(parts.api_tokens, check, parts.intake, pushes)
     submitter = Submitter(check, parts.intake, IdempotencyKeys(database))

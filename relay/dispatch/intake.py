@@ -20,9 +20,10 @@ from relay.core.routing import ClaimedBatch, Group, Route, group
 from relay.dispatch import following
 from relay.dispatch.backlog import Backlog
 from relay.errors import Invalid, RelayError, Unavailable, describe
-from relay.store import audit, outbox, pushes
+from relay.store import audit, outbox, pushes, queue
 from relay.store.audit import Action, Actor, Entry
 from relay.store.database import Connection, Database
+from relay.store.queue import AboutApps
 from relay.telemetry import counts
 from relay.telemetry.logs import get_logger
 from relay.telemetry.metrics import GROUP_SIZE
@@ -79,8 +80,11 @@ class Outlet(Protocol):
     def lease(self, installations: int) -> pushes.Lease | None:
         """A lease for a new batch of so many installations if there is room for it now."""
 
-    def take(self, batches: list[ClaimedBatch], groups: list[list[Group]]) -> None:
-        """Send these batches, which were stored under such leases; `groups` are their copies."""
+    def take(self, batches: list[ClaimedBatch], groups: list[list[Group]], about: AboutApps | None) -> None:
+        """Send these batches, which were stored under such leases; `groups` are their copies.
+
+        `about` are their apps, None if that could not be read.
+        """
 
 
 class Intake:
@@ -204,6 +208,7 @@ class Intake:
 
         Also how many batches were stored by app_id; a broadcast, which is cut later, counts as one.
         """
+        about: asyncio.Task[AboutApps | None] | None = None
         async with self._database.connection() as connection:
             found = await pushes.routes(connection, requests)
             routes = [made for made in found if isinstance(made, Route)]
@@ -212,10 +217,13 @@ class Intake:
             ]
             answers = [_accepted(request, made) for request, made in zip(routed, routes, strict=True)]
             leases = self._leases(routes)
+            if any(leases):
+                # Read while they are being stored, so that they can leave at once.
+                about = asyncio.create_task(self._about({request.app_id for request in routed}))
             stored = await self._insert(connection, routed, routes, leases, answers)
         if following.is_followed():
             following.stored(routed, routes, stored)
-        handed_over = self._hand_over(routes, leases, stored)
+        handed_over = self._hand_over(routes, leases, stored, await about) if about else 0
         if handed_over < sum(map(len, filter(None, stored))) or any(request.everyone for request in routed):
             self._on_queued()
         batches: Counter[str] = Counter()
@@ -225,6 +233,14 @@ class Intake:
         _count(routed, routes, stored)
         ends = iter([None if own is None else answer for answer, own in zip(answers, stored, strict=True)])
         return [made if isinstance(made, Invalid) else next(ends) for made in found], batches
+
+    async def _about(self, app_ids: set[str]) -> AboutApps | None:
+        """What dispatch must know of these apps, None if it has to find out itself. It has a connection of its own."""
+        try:
+            async with self._database.connection() as connection:
+                return await queue.about_apps(connection, list(app_ids))
+        except RelayError:
+            return None
 
     async def _insert(
         self,
@@ -274,6 +290,7 @@ class Intake:
         routes: list[Route],
         leases: list[pushes.Lease | None],
         stored: list[list[ClaimedBatch] | None],
+        about: AboutApps | None,
     ) -> int:
         """Returns the number of batches that the outlet took."""
         batches: list[ClaimedBatch] = []
@@ -283,7 +300,7 @@ class Intake:
                 batches += own
                 groups.extend(group(made.copies[number] for number in batch.installations) for batch in own)
         if batches:
-            self._outlet.take(batches, groups)
+            self._outlet.take(batches, groups, about)
         return len(batches)
 
 

@@ -30,7 +30,7 @@ from relay.store import outbox, queue
 from relay.store.credentials import NO_CREDENTIAL, CredentialBook
 from relay.store.database import Database
 from relay.store.pushes import Lease
-from relay.store.queue import Again, Outcome
+from relay.store.queue import AboutApps, Again, Outcome
 from relay.telemetry.logs import get_logger
 from relay.telemetry.metrics import APNS_SECONDS
 from relay.telemetry.traces import NO_TRACES, Traces
@@ -157,15 +157,15 @@ class Dispatcher:
             return None
         return Lease(self._owner, self._clock.now() + timedelta(seconds=self._settings.lease))
 
-    def take(self, batches: list[ClaimedBatch], groups: list[list[Group]]) -> None:
-        """Send batches that were stored under this node's lease; `groups` are their copies.
+    def take(self, batches: list[ClaimedBatch], groups: list[list[Group]], about: AboutApps | None) -> None:
+        """Send batches that were stored under this node's lease; `groups` are their copies, `about` their apps.
 
         At the end nobody would write what became of them: then they are handed back, or due when the lease ends.
         """
         if not self._turns.running:
             return
         self._settler.open(batches)  # all are new: they were stored a moment ago
-        self._start(self._dispatch(batches, groups), batches)
+        self._start(self._dispatch(batches, groups, about), batches)
 
     # --- claim and resolve ---
 
@@ -185,7 +185,7 @@ class Dispatcher:
             return False
         batches = self._settler.open(claimed)
         if batches:
-            self._start(self._dispatch(batches, None), batches)
+            self._start(self._dispatch(batches), batches)
         return bool(claimed)
 
     def _start(self, work: Coroutine[Any, Any, None], batches: list[ClaimedBatch]) -> None:
@@ -201,12 +201,17 @@ class Dispatcher:
             _log.error("batches come back when their lease ends", batches=len(batches), error=describe(error))
             self._settler.abandon(batches)
 
-    async def _dispatch(self, batches: list[ClaimedBatch], groups: list[list[Group]] | None) -> None:
+    async def _dispatch(
+        self,
+        batches: list[ClaimedBatch],
+        groups: list[list[Group]] | None = None,
+        about: AboutApps | None = None,
+    ) -> None:
         now = self._clock.now()
         try:
             if groups is None:
                 batches = await self._end_unsent(batches, now)
-            made = await self._resolve(batches, groups)
+            made = await self._resolve(batches, groups, about)
             simulated = [simulate(leg, self._judge, now) for leg in made.simulated]
         except Unavailable:  # written when the database is back: sooner than when the leases end
             for batch in batches:
@@ -219,7 +224,8 @@ class Dispatcher:
                 raise
             _log.error("batches are sent one by one", batches=len(batches), error=describe(error))
             for number, batch in enumerate(batches):  # perhaps one is of a newer node, which knows more
-                await self._guard(self._dispatch([batch], groups and [groups[number]]), [batch])
+                own = groups and [groups[number]]
+                await self._guard(self._dispatch([batch], own, about), [batch])
             return
         for batch, ids in made.tokenless:
             self._settler.add(Judged([Outcome(batch, "unregistered", 0, "NoDeviceToken", ids)]))
@@ -257,14 +263,17 @@ class Dispatcher:
             again = Again(batch, batch.attempt, due, None, batch.last_reason, installations)
             self._settler.add(Judged(again=[again]))
 
-    async def _resolve(self, batches: list[ClaimedBatch], groups: list[list[Group]] | None) -> Plan:
+    async def _resolve(
+        self, batches: list[ClaimedBatch], groups: list[list[Group]] | None, about: AboutApps | None
+    ) -> Plan:
+        """The plan for these batches. What of their copies and apps is None is read."""
         if not batches:
             return Plan()
         await self._read_book()
-        async with self._database.connection() as connection:
-            if groups is None:
-                groups = await queue.resolve(connection, batches)
-            about = await queue.about_apps(connection, list({batch.app_id for batch in batches}))
+        if groups is None or about is None:
+            async with self._database.connection() as connection:
+                groups = groups or await queue.resolve(connection, batches)
+                about = about or await queue.about_apps(connection, list({one.app_id for one in batches}))
         if about.told:
             _note_told(batches, about.told)
         return plan(batches, groups, self._find_credential, about.listed)

@@ -7,13 +7,10 @@ import secrets
 from collections.abc import Sequence
 from contextvars import ContextVar
 
-from relay.core.clock import Portions
-
 HEADER = "X-Request-Id"
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 """Of the request that is being answered, "" outside of any. aiohttp runs each request in a context of its own; work
 that is done for several of them, or outlives the one that began it, has to be started in an empty one."""
-_random = Portions(secrets.token_bytes)
 _FORM = re.compile(r"[A-Za-z0-9.-]{1,64}")
 
 
@@ -29,4 +26,4 @@ def request_id(given: Sequence[str]) -> str:
 
 def new_request_id() -> str:
     """Sixteen random hexadecimal digits."""
-    return _random(8).hex()
+    return secrets.token_hex(8)

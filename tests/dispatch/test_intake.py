@@ -20,6 +20,7 @@ from relay.dispatch.intake import Intake
 from relay.errors import Unavailable
 from relay.store.database import Database
 from relay.store.pushes import Lease
+from relay.store.queue import AboutApps
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -30,7 +31,7 @@ class Elsewhere:
     def lease(self, installations: int) -> Lease | None:
         return None
 
-    def take(self, batches: list[ClaimedBatch], groups: list[list[Group]]) -> None:
+    def take(self, batches: list[ClaimedBatch], groups: list[list[Group]], about: AboutApps | None) -> None:
         raise AssertionError("nothing was leased")
 
 

@@ -127,7 +127,7 @@ async def test_what_is_handed_over_after_the_end_began_is_for_others(database: D
     batch = await node.put(10**6, lease)
     ending = asyncio.create_task(node.dispatcher.aclose(6.0))
     await asyncio.sleep(0)
-    node.dispatcher.take([batch], [[]])
+    node.dispatcher.take([batch], [[]], None)
     await ending
     await running
     assert node.ended == []
