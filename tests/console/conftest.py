@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -80,13 +81,15 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.skip("chromium is not installed")
     profile = tmp_path_factory.mktemp("chromium")
     command = [program, *CHROMIUM, "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    # In a group of its own: distributions wrap it in a script, which would be all that ends.
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True) as process:
         listening = profile / "DevToolsActivePort"  # its port, then a path
         while not (listening.exists() and (lines := listening.read_text().splitlines())[1:]):
             assert process.poll() is None, "Chromium ended"
             time.sleep(0.05)
         yield f"http://127.0.0.1:{lines[0]}"
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)
 
 
 @pytest.fixture
