@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from random import Random
 from typing import Any
 
 import pytest
 
+from relay.api.express import LARGEST
 from relay.api.http import API_TOKENS
 from relay.app import Relay
 from relay.config import Settings
@@ -121,6 +122,76 @@ async def test_answers_come_in_the_order_of_the_requests(relay: Relay, store: St
                 await asyncio.sleep(0)
             statuses = [(await read_answer(reader)).status for _ in everything]
         assert statuses == [kinds[one] for one in everything]
+
+
+def odd(app: App, customer: str) -> dict[str, bytes]:
+    """Requests that are not quite the usual one, or stand before or behind one that is."""
+    usual = post(app, {customer: []})
+    head, body = usual.split(b"\r\n\r\n", 1)
+    lines = [line for line in head.split(b"\r\n") if not line.startswith(b"Content-Length")]
+
+    def request(sent: bytes = body, *headers: bytes) -> bytes:
+        return b"\r\n".join((*lines, *(headers or (b"Content-Length: %d" % len(sent),)), b"", sent))
+
+    length, chunked = b"Content-Length: %d" % len(body), b"Transfer-Encoding: chunked"
+    chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    upgrade = b"GET /healthz HTTP/1.1\r\nHost: relay\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+    return {
+        "large": usual + request(b" " * 300_000 + body) + usual,
+        "almost large": request(b" " * (LARGEST - len(body)) + body) + usual,
+        "chunked": request(chunks, chunked) + usual,
+        "no chunk": usual + request(b"zz\r\n", chunked),
+        "the last one": usual + request(body, length, b"Connection: close"),
+        "of another version": request(body, length).replace(b"HTTP/1.1", b"HTTP/1.0"),
+        "upgrade before": upgrade + usual,
+        "upgrade behind": usual + upgrade + usual,
+        "connect behind": usual + b"CONNECT relay:443 HTTP/1.1\r\nHost: relay\r\n\r\n" + usual,
+        "garbage behind": usual + b"EHLO relay\r\n\r\n",
+        "expectation": request(body, length, b"Expect: 100-continue") + usual,
+        "encoded": request(body, length, b"Content-Encoding: gzip") + usual,
+        "two tokens": request(body, length, b"Authorization: Bearer other") + usual,
+        "two types": request(body, length, b"Content-Type: text/plain") + usual,
+        "another type": usual.replace(b"application/json", b"text/plain") + usual,
+        "large letters": usual.replace(b"application/json", b"Application/JSON") + usual,
+        "no type": usual.replace(b"Content-Type: application/json\r\n", b"") + usual,
+        "no body": request(b"") + usual,
+        "no JSON": request(b'{"app_id": NaN}') + usual,
+        "byte order mark": request(b"\xef\xbb\xbf" + body) + usual,
+        "a key twice": request(body.replace(b"{", b'{"app_id": "x", ', 1)) + usual,
+        "preference": request(body, length, b"Prefer: wait=30") + usual,
+        "key": request(body, length, b'Idempotency-Key: "k"') + usual,
+        "without slash": usual.replace(b"/send/ ", b"/send ") + usual,
+        "whole URL": usual.replace(b"/v1.0/send/ ", b"http://relay/v1.0/send/ ") + usual,
+        "empty lines": b"\r\n\r\n" + usual + b"\r\n" + usual,
+        "scheme in large letters": usual.replace(b"Bearer", b"BEARER") + usual,
+        "no token": usual.replace(b"Authorization", b"X-Other") + usual,
+        "unknown token": usual.replace(app.push_token.encode(), b"push_x") + usual,
+        "token of another kind": usual.replace(app.push_token.encode(), app.publisher.manage_token.encode()),
+        "many": usual * 100,
+    }
+
+
+async def test_whatever_stands_around_it_is_answered_as_without_the_short_way(
+    relay: Relay, store: Store
+) -> None:
+    app = await store.app()
+    copy = await store.copy(app, "anna", "a1")
+    server: Any = relay._runner.server
+    end = b"GET /healthz HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n"
+    for name, said in odd(app, copy.customer).items():
+        answers: list[list[int]] = []
+        for express in (server.express, None):
+            kept, server.express = server.express, express
+            await remember(relay, app)
+            answers.append([])
+            async with connection(relay.url) as (reader, writer):
+                writer.write(said + end)
+                with suppress(asyncio.IncompleteReadError, ConnectionError):
+                    while True:
+                        answers[-1].append((await read_answer(reader)).status)
+            server.express = kept
+        assert answers[0] == answers[1], name
+        assert answers[0], name
 
 
 async def test_a_request_that_comes_in_pieces(relay: Relay, store: Store) -> None:
