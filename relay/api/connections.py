@@ -1,8 +1,8 @@
-"""The connections of the HTTP server: what each may take of the relay, and aiohttp's own answers in our form.
+"""The connections of the HTTP server: what each may take of the relay, who answers its requests, and in which form.
 
 aiohttp limits neither the time in which the head of a request must arrive, nor that in which an answer must be taken,
 nor the number of connections. What it cannot parse it answers as plain text, and logs with the bytes of the request,
-which may be those of a token.
+which may be those of a token. And it starts a task for each request, which the usual push does without (`express`).
 """
 
 from __future__ import annotations
