@@ -106,9 +106,9 @@ def _add_api(application: web.Application, settings: Settings, parts: Parts, key
         Rates(what, RateLimit(limits.pushes_per_second, limits.burst)) for what in ("pushes", "validations")
     )
     check = SendCheck(identifiers, address_digests, lifetimes, clock, random)
-    if not parts.traces.on:  # a span is for a request as aiohttp has it
-        application[EXPRESS] = Express(parts.api_tokens, check, parts.intake, pushes)
     submitter = Submitter(check, parts.intake, IdempotencyKeys(database))
+    if not parts.traces.on:  # a span is for a request as aiohttp has it
+        application[EXPRESS] = Express(parts.api_tokens, check, parts.intake, submitter, idempotency, pushes)
     allow_private = settings.webhooks.allow_private
     webhooks = WebhooksApi(
         database, keys.credentials, parts.receivers, clock, random, allow_private=allow_private

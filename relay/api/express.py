@@ -1,8 +1,8 @@
 """The express lane of POST /v1.0/send/: the usual push needs no request object, no router and no task.
 
 Most pushes are alike: a small body that has come with its head, a token that is remembered, nothing wrong and nothing
-asked beyond. Such a one is checked where it arrives, and the commit that stores it writes the answer. All others are
-left to `SendApi`: what is wrong with a request is decided there only.
+asked beyond but an Idempotency-Key. Such a one is checked where it arrives, and the commit that stores it writes the
+answer. All others are left to `SendApi`: what is wrong with a request is decided there only.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http_parser import RawRequestMessage
 
 from relay.api.answers import on_the_wire
-from relay.api.http import JSON, PROBLEM, bearer_in, problem_body
+from relay.api.http import JSON, PROBLEM, bearer_in, log_unexpected, problem_body
 from relay.api.measuring import observe
 from relay.api.rates import Rates
 from relay.api.requests import is_noted, log_accepted, log_answered
+from relay.api.send import Submitter
 from relay.api.send_check import SendCheck
 from relay.api.waiting import PREFER
 from relay.core import idempotency, strict_json
 from relay.core.accepting import Accepted, Acceptor, Outcome, PushRequest
+from relay.core.idempotency import IdempotencyDigests
 from relay.errors import RelayError
 from relay.store.auth import ApiTokens
 from relay.telemetry.request_ids import HEADER, REQUEST_ID, request_id
@@ -31,17 +33,28 @@ LARGEST = 16 * 1024
 """Bytes of a body. The work for a larger one would keep the others waiting for too long."""
 _METHOD, _ROUTE = "POST", "/v1.0/send/"
 _PATHS = (_ROUTE, _ROUTE.rstrip("/"))
-_ASKS_FOR_MORE = (idempotency.HEADER, PREFER, hdrs.EXPECT, hdrs.CONTENT_ENCODING)
+_ASKS_FOR_MORE = (PREFER, hdrs.EXPECT, hdrs.CONTENT_ENCODING)
 
 
 class Express:
     """Takes the usual pushes in."""
 
-    def __init__(self, tokens: ApiTokens, check: SendCheck, acceptor: Acceptor, rates: Rates) -> None:
+    def __init__(
+        self,
+        tokens: ApiTokens,
+        check: SendCheck,
+        acceptor: Acceptor,
+        submitter: Submitter,
+        digests: IdempotencyDigests,
+        rates: Rates,
+    ) -> None:
         self._tokens = tokens
         self._check = check
         self._acceptor = acceptor
+        self._submitter = submitter
+        self._digests = digests
         self._rates = rates
+        self._looking_up: set[asyncio.Task[None]] = set()
 
     @staticmethod
     def may_take(message: RawRequestMessage) -> bool:
@@ -77,15 +90,38 @@ class Express:
             push = self._check.check_at_once(strict_json.decode(body), token)
             if push is None:
                 return False
+            if keys := message.headers.getall(idempotency.HEADER, ()):
+                push.key = self._digests.of(keys, token.token_id, body)
             headers = self._rates.take(token)  # who asks too often is not counted
         except Exception:
             return False  # it comes again where there is an answer to it
-        done = _Answer(message, push, headers, client, began, write)
+        answer = _Answer(message, push, headers, client, began, write)
+
+        def done(outcome: Outcome) -> None:
+            if push.key is None or isinstance(outcome, Accepted):
+                answer(outcome)
+            else:
+                looking_up = loop.create_task(self._look_up(outcome, push, answer), context=Context())
+                self._looking_up.add(looking_up)
+                looking_up.add_done_callback(self._looking_up.discard)
+
         try:
             self._acceptor.submit(push, done)
         except RelayError as error:
             loop.call_soon(done, error)
         return True
+
+    async def _look_up(self, refused: RelayError | None, push: PushRequest, answer: _Answer) -> None:
+        """Its key may have been used before: then it is answered as it was."""
+        outcome: Outcome
+        try:
+            outcome = await self._submitter.instead(refused, push.app_id, push.key)
+        except RelayError as error:
+            outcome = error
+        except Exception as error:
+            log_unexpected(error)
+            outcome = RelayError()
+        answer(outcome)
 
 
 EXPRESS = web.AppKey("express", Express)
@@ -122,9 +158,10 @@ class _Answer:
         if isinstance(outcome, Accepted):
             status = 202
             answer = on_the_wire(status, JSON, outcome.answer, own_id, self._headers)
-            log_accepted(self._push)
+            if outcome.push_id == self._push.push_id:  # else it was accepted some time ago
+                log_accepted(self._push)
         else:
-            error = outcome or RelayError()  # it has no key, so there is no third
+            error = outcome or RelayError()
             status = error.status
             answer = on_the_wire(status, PROBLEM, problem_body(error), own_id, error.headers)
         self._write(answer)

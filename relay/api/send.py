@@ -41,24 +41,28 @@ class Submitter:
             request = await self._check.check(body, token)
             request.key, request.sent_by = key, sent_by
             accepted = await self._acceptor.accept(request)
-            if accepted is not None:
-                log_accepted(request)
-        except RelayError:
-            # What was sent once is answered as it was, also if it could not be sent any more.
-            earlier = await self._answered(token, key)
-            if earlier is None:
-                raise
-            return earlier
+        except RelayError as error:
+            return await self.instead(error, token.app_id, key)
         if accepted is None:
-            accepted = await self._answered(token, key)
-        if accepted is None:
-            raise Unavailable("The time of this Idempotency-Key ended just now; nothing was stored.")
+            return await self.instead(None, token.app_id, key)
+        log_accepted(request)
         return accepted
 
-    async def _answered(self, token: ApiToken, key: IdempotencyKey | None) -> Accepted | None:
-        if key is None or token.app_id is None:
-            return None
-        return await self._keys.answered(token.app_id, key)
+    async def instead(
+        self, refused: RelayError | None, app_id: str | None, key: IdempotencyKey | None
+    ) -> Accepted:
+        """What is answered where nothing was stored: what was answered when the key was used before.
+
+        What was sent once is answered as it was, also if it could not be sent any more. Otherwise raises `refused`,
+        or Unavailable if that is None.
+        """
+        earlier = None
+        if key is not None and app_id is not None:
+            earlier = await self._keys.answered(app_id, key)
+        if earlier is None:
+            gone = "The time of this Idempotency-Key ended just now; nothing was stored."
+            raise refused or Unavailable(gone)
+        return earlier
 
 
 class SendApi:

@@ -13,6 +13,7 @@ import pytest
 from relay.api.express import LARGEST
 from relay.api.http import API_TOKENS
 from relay.app import Relay
+from relay.client import PushSender
 from relay.config import Settings
 
 from .log import Log
@@ -59,6 +60,7 @@ async def test_answers_are_the_same_on_both_ways(relay: Relay, store: Store) -> 
         ({copy.customer: [copy.device]}, {"X-Request-Id": "gateway-7"}),
         ({copy.customer: []}, {"X-Request-Id": "not a usual one"}),
         ([copy.customer], {"Accept": "*/*"}),
+        ({copy.customer: []}, {"Idempotency-Key": '"k"'}),
         ({copy.customer: [], "nobody@example.com": []}, {}),
         ("all", {}),
         ({"c_wrong": []}, {}),
@@ -88,8 +90,8 @@ async def test_a_usual_push_takes_the_short_way(relay: Relay, store: Store) -> N
     assert server is not None
     async with connection(relay.url) as (reader, writer):
         before = server.requests_count
-        for _ in range(3):
-            writer.write(post(app, {copy.customer: []}))
+        for headers in ({}, {"X-Request-Id": "r"}, {"Idempotency-Key": "k"}, {"Idempotency-Key": "k"}):
+            writer.write(post(app, {copy.customer: []}, headers))
             assert (await read_answer(reader)).status == 202
         assert server.requests_count == before
         writer.write(post(app, {copy.customer: []}, LONG_WAY))
@@ -98,6 +100,17 @@ async def test_a_usual_push_takes_the_short_way(relay: Relay, store: Store) -> N
         writer.write(post(app, {copy.customer: []}))
         assert (await read_answer(reader)).status == 202
         assert server.requests_count == before + 1, "one on the long way does not keep the others there"
+
+
+async def test_our_own_client_is_usual(relay: Relay, store: Store) -> None:
+    app = await store.app()
+    copy = await store.copy(app, "anna", "a1")
+    server: Any = relay._runner.server
+    async with PushSender(app.push_token, app.app_id, url=relay.url) as sender:
+        await remember(relay, app)
+        before = server.requests_count
+        assert (await sender.send(ALERT, {copy.customer: []})).success
+    assert server.requests_count == before
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -160,6 +173,11 @@ def odd(app: App, customer: str) -> dict[str, bytes]:
         "a key twice": request(body.replace(b"{", b'{"app_id": "x", ', 1)) + usual,
         "preference": request(body, length, b"Prefer: wait=30") + usual,
         "key": request(body, length, b'Idempotency-Key: "k"') + usual,
+        "a key again": request(body, length, b"Idempotency-Key: k1") * 3,
+        "a key again with another body": request(body, length, b"Idempotency-Key: k2")
+        + request(body + b" ", b"Content-Length: %d" % (len(body) + 1), b"Idempotency-Key: k2"),
+        "two keys": request(body, length, b"Idempotency-Key: k3", b"Idempotency-Key: k4") + usual,
+        "no key": request(body, length, b"Idempotency-Key:") + usual,
         "without slash": usual.replace(b"/send/ ", b"/send ") + usual,
         "whole URL": usual.replace(b"/v1.0/send/ ", b"http://relay/v1.0/send/ ") + usual,
         "empty lines": b"\r\n\r\n" + usual + b"\r\n" + usual,
