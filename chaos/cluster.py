@@ -19,11 +19,11 @@ from typing import Any
 import aiohttp
 import yaml
 
+from apns_standin import ControlClient
 from chaos.postgres import Postgres
-from relay.app import SystemClock
-from relay.store.api_tokens import create_operator_token
+from relay.node.relay import SystemClock
+from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database
-from sdk_stub.apns import ControlClient
 
 _ROOT = Path(__file__).resolve().parent.parent
 _HOST = "127.0.0.1"
@@ -160,7 +160,7 @@ async def _stand_in(directory: Path, ports: Sequence[int], seed: int) -> AsyncIt
     arguments += ["--production-channels-port", "0", "--sandbox-channels-port", "0"]
     arguments += ["--ca-file", str(_ca_file(directory)), "--receipts", str(_RECEIPTS), "--seed", str(seed)]
     with (directory / "apns.log").open("ab") as log:
-        process = await _start("-m", "sdk_stub.apns", *arguments, log=log)
+        process = await _start("-m", "apns_standin", *arguments, log=log)
     try:
         async with ControlClient(f"http://{_HOST}:{ports[2]}") as control:
             async with asyncio.timeout(_PATIENCE):

@@ -7,8 +7,8 @@ from uuid import UUID
 
 import asyncpg
 
+from apns_standin import ControlClient
 from chaos.verdict import DeviceToken, Evidence, Outcome
-from sdk_stub.apns import ControlClient
 
 _OUTCOMES = """
 SELECT push_id, outcome, reason, attempt, installations FROM delivery ORDER BY push_id

@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
+from apns_standin import ListenerFault
+from apns_standin.faults import LISTENER_KINDS
+from apns_standin.registry import ENVIRONMENTS
 from chaos.cluster import LEASE, Cluster, Node
 from chaos.load import Load
-from sdk_stub.apns import ListenerFault
-from sdk_stub.apns.faults import LISTENER_KINDS
-from sdk_stub.apns.registry import ENVIRONMENTS
 
 FAULTS = (
     ListenerFault("goaway", share=0.02),

@@ -11,8 +11,8 @@ from uuid import UUID
 import aiohttp
 import asyncpg
 
+from apns_standin import Environment
 from chaos.cluster import Cluster
-from sdk_stub.apns import Environment
 
 _BULK = 1000
 _TOKENS = """

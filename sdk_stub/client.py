@@ -57,7 +57,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     app_version: str = ""
 
 
-class Alias(msgspec.Struct, frozen=True, kw_only=True):
+class CustomerAlias(msgspec.Struct, frozen=True, kw_only=True):
     """An address by which the customer can be reached as well. The address itself is not told."""
 
     id: UUID
@@ -65,7 +65,7 @@ class Alias(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Aliases(msgspec.Struct):
-    items: tuple[Alias, ...]
+    items: tuple[CustomerAlias, ...]
 
 
 class _AppleChannel(msgspec.Struct):
@@ -193,11 +193,11 @@ class ServicesClient:
 
     # --- aliases, where the publisher lets the copies of its app say them ---
 
-    async def attach_alias(self, address: str) -> Alias:
+    async def attach_alias(self, address: str) -> CustomerAlias:
         """The user has signed in with this e-mail address: a publisher may name them by it. Again changes nothing."""
-        return _read(await self._call("POST", "installation/aliases/", {"alias": address}), Alias)
+        return _read(await self._call("POST", "installation/aliases/", {"alias": address}), CustomerAlias)
 
-    async def get_aliases(self) -> tuple[Alias, ...]:
+    async def get_aliases(self) -> tuple[CustomerAlias, ...]:
         """All aliases of the customer, oldest first."""
         return _read(await self._call("GET", "installation/aliases/"), _Aliases).items
 

@@ -10,8 +10,8 @@ from typing import Any, Self
 
 import aiohttp
 
-from sdk_stub.apns.client import ControlClient
-from sdk_stub.apns.registry import Environment
+from apns_standin.client import ControlClient
+from apns_standin.registry import Environment
 from sdk_stub.client import BundleInfo, ServicesClient
 
 _LONGEST_WAIT = 30.0

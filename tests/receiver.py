@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from relay.core.webhooks import verify
+from relay.core.webhooks.messages import verify
 
 PATIENCE = 180.0
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from relay.config import Keys, Settings, SettingsError, key_ring, load
+from relay.keys import key_ring
+from relay.settings import KeysSettings, Settings, SettingsError, load
 
 SECRET = "5ec2e7" * 8
 ROOT = Path(__file__).parents[1]
@@ -65,7 +66,7 @@ def test_no_error_shows_what_a_variable_or_the_key_file_holds(tmp_path: Path, te
     path = tmp_path / "keys.yaml"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(SettingsError) as caught:
-        key_ring(Keys(file=str(path)))
+        key_ring(KeysSettings(file=str(path)))
     assert SECRET not in str(caught.value)
     assert str(path) in str(caught.value)
 
@@ -137,10 +138,10 @@ def test_the_timeouts_toward_apple() -> None:
 def test_a_key_file_without_a_key_for_addresses_is_as_good(tmp_path: Path) -> None:
     """The version before made it so. All relays of a store must find the same key, without being told."""
     path = tmp_path / "keys.yaml"
-    made = key_ring(Keys(file=str(path)))
+    made = key_ring(KeysSettings(file=str(path)))
     assert made.of_aliases == made.alias != made.udid
     path.write_text("".join(line for line in path.read_text().splitlines(True) if "alias" not in line))
-    assert key_ring(Keys(file=str(path))).of_aliases == made.udid
+    assert key_ring(KeysSettings(file=str(path))).of_aliases == made.udid
     path.write_text(path.read_text() + "alias: short\n")
     with pytest.raises(SettingsError, match="32 characters"):
-        key_ring(Keys(file=str(path)))
+        key_ring(KeysSettings(file=str(path)))

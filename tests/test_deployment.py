@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from relay import workers
-from relay.api import waiting
-from relay.config import Http, load
-from relay.settings_reference import settings
+from relay.cli.settings_reference import settings
+from relay.node import workers
+from relay.service import waiting
+from relay.settings import HttpSettings, load
 
 ROOT = Path(__file__).parents[1]
 FILES = ("Dockerfile", "compose.yaml", "config/push-relay.service")
@@ -58,7 +58,7 @@ def test_what_the_image_copies_is_not_ignored() -> None:
 def test_nginx_lets_through_what_the_relay_takes() -> None:
     text = (ROOT / "config" / "nginx.conf").read_text("utf-8")
     numbers = {name: int(value) for name, value in re.findall(r"(\w+) (\d+)[sm];", text)}
-    defaults = Http()
+    defaults = HttpSettings()
     assert numbers["client_max_body_size"] * 2**20 > defaults.max_body
     assert numbers["client_header_timeout"] >= defaults.header_timeout
     assert numbers["client_body_timeout"] >= defaults.body_timeout
@@ -68,7 +68,7 @@ def test_nginx_lets_through_what_the_relay_takes() -> None:
 def test_systemd_waits_for_the_end_of_a_relay() -> None:
     unit = (ROOT / "config" / "push-relay.service").read_text("utf-8")
     assert int(re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)[0]) > workers.PATIENCE
-    assert int(re.findall(r"^LimitNOFILE=(\d+)$", unit, re.MULTILINE)[0]) > Http().max_connections
+    assert int(re.findall(r"^LimitNOFILE=(\d+)$", unit, re.MULTILINE)[0]) > HttpSettings().max_connections
     assert "\nKillMode=mixed\n" in unit
 
 

@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from typer.main import get_command
 
-from relay.cli import app
+from relay.cli.main import app
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(

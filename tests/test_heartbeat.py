@@ -7,11 +7,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from relay.errors import Unavailable
-from relay.heartbeat import Heartbeat, Usage
+from relay.core.errors import Unavailable
+from relay.node.heartbeat import Heartbeat, Usage
 from relay.store.database import Database
-from relay.store.minute_counts import MinuteCounts
-from relay.store.nodes import Nodes, NodeState
+from relay.store.operations.minute_counts import MinuteCounts
+from relay.store.operations.nodes import Nodes, NodeState
 from relay.telemetry.counts import Tally
 from tests.api.front import Clock
 from tests.end_to_end.network import network_to

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from relay.cli.simulator import Simulators
 from relay.client import PushSender
-from relay.simulator import Simulators
 
 BUNDLE = "com.example.shop"
 PHONE = "9F1B2C3D-0000-4000-8000-00000000ABCD"

@@ -8,12 +8,12 @@ from uuid import uuid4
 
 import pytest
 
-from relay import upkeep
-from relay.config import Settings
-from relay.store import audit
-from relay.store.audit import COMMAND_LINE, Action, Entry
+from relay.node import maintenance as upkeep
+from relay.node.maintenance import Upkeep
+from relay.settings import Settings
 from relay.store.database import Database
-from relay.upkeep import Upkeep
+from relay.store.operations import audit
+from relay.store.operations.audit import COMMAND_LINE, AuditAction, Entry
 
 
 class Clock:
@@ -56,7 +56,7 @@ async def test_a_node_whose_clock_is_ahead_drops_nothing_for_that(
                 now - timedelta(hours=hours),
             )
         for days in (1, 366):
-            entry = Entry(Action.PUSH_CANCELLED, "a push")
+            entry = Entry(AuditAction.PUSH_CANCELLED, "a push")
             await audit.write(connection, COMMAND_LINE, now - timedelta(days=days), entry)
     assert await kept(database, Clock(days=-3)) == (3, 2)
     assert await kept(database, Clock(days=800)) == (2, 1)

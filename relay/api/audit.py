@@ -8,11 +8,11 @@ from typing import Any
 
 from aiohttp import web
 
-from relay.api.fields import number_in_path
-from relay.api.http import authenticate, route
-from relay.api.pages import page_answer, page_request
-from relay.store.audit import AuditLog, LoggedEntry
+from relay.core.schema import number_in_path
+from relay.http.pagination import page_answer, page_request
+from relay.http.requests import authenticate, route
 from relay.store.database import Database
+from relay.store.operations.audit import AuditLog, LoggedEntry
 
 
 class AuditApi:

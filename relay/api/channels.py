@@ -13,20 +13,20 @@ import asyncpg
 import msgspec
 from aiohttp import web
 
-from relay.api.fields import AppId, uuid_in_path
-from relay.api.http import answer, authenticate, convert, read_json, route
-from relay.api.installed import Copies
-from relay.api.pages import page_answer, page_request
-from relay.api.rates import Rates
-from relay.core.accepting import Lifetimes
-from relay.core.channels import ChannelOpener, ChannelPush, ChannelSendBody, Topic, check_push
+from relay.core.channels import ChannelOpener, ChannelPush, ChannelSendBody, ChannelTopic, check_push
 from relay.core.clock import Clock, Random
+from relay.core.delivery.sending import Environment
+from relay.core.errors import Conflict, Fault, Forbidden, NotFound
 from relay.core.install_tokens import InstallTokens
 from relay.core.new_id import new_id
-from relay.core.sending import Environment
-from relay.errors import Conflict, Fault, Forbidden, NotFound
-from relay.store.auth import ApiToken
-from relay.store.channels import MOST_CHANNELS, Channel, Channels
+from relay.core.push.request import Lifetimes
+from relay.core.schema import AppId, uuid_in_path
+from relay.http.install_authentication import Copies
+from relay.http.pagination import page_answer, page_request
+from relay.http.requests import answer, authenticate, convert, read_json, route
+from relay.service.rate_limits import Rates
+from relay.store.accounts.auth import ApiToken
+from relay.store.channels.channels import MOST_CHANNELS, Channel, ChannelRepository
 from relay.store.database import Database
 from relay.telemetry import counts
 
@@ -53,7 +53,7 @@ class ChannelsApi:
         clock: Clock,
         random: Random,
     ) -> None:
-        self._channels = Channels(database)
+        self._channels = ChannelRepository(database)
         self._lifetimes = lifetimes
         self._rates = rates
         self._most_waiting = most_waiting
@@ -187,7 +187,7 @@ class InstalledChannelsApi:
         copy = (await self._copies.caller(request)).installation
         channel_id = uuid_in_path(request.match_info["channel_id"])
         environment = Environment(copy.environment or Environment.PRODUCTION)
-        topic = Topic(copy.team_id, environment, copy.bundle_id)
+        topic = ChannelTopic(copy.team_id, environment, copy.bundle_id)
         apns_channel_id = await self._opener.open(copy.app_id, channel_id, topic)
         if apns_channel_id is None:
             raise NotFound(_NOT_FOUND)

@@ -12,7 +12,14 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from relay.api.aliases import (
+from relay.core.clock import Clock, Random
+from relay.core.email_aliases import AddressDigests
+from relay.core.errors import MalformedRequest, NotFound
+from relay.core.identifiers import Identifiers
+from relay.core.schema import app_id_in_path, uuid_in_path
+from relay.http.pagination import page_answer, page_request
+from relay.http.requests import answer, authenticate, convert, read_json, route
+from relay.service.aliases import (
     AliasBody,
     answer_aliases,
     answer_attached,
@@ -20,26 +27,19 @@ from relay.api.aliases import (
     no_alias,
     too_many_aliases,
 )
-from relay.api.fields import app_id_in_path, uuid_in_path
-from relay.api.http import answer, authenticate, convert, read_json, route
-from relay.api.pages import page_answer, page_request
-from relay.core.addresses import AddressDigests
-from relay.core.clock import Clock, Random
-from relay.core.identifiers import Identifiers
-from relay.errors import MalformedRequest, NotFound
-from relay.store.aliases import Aliases, Changer, TooManyAliases
-from relay.store.customers import Copy, Customer, Customers
+from relay.store.accounts.registry import PublisherRepository
 from relay.store.database import Database
-from relay.store.registry import Registry
+from relay.store.installations.aliases import AliasActor, Aliases, TooManyAliases
+from relay.store.installations.customers import Customer, Customers, InstalledCopy
 
 _PATH = r"/v1.0/customers/{customer_id:c_[^/]+}/"
 """A customer in the path. Its form keeps it apart from `search`."""
 _CURSOR = re.compile(r"c_[A-Za-z0-9_-]{44}", re.ASCII)
 
 
-class _Caller(NamedTuple):
+class _CustomerCaller(NamedTuple):
     app_id: str
-    by: Changer
+    by: AliasActor
 
 
 class CustomersApi:
@@ -55,7 +55,7 @@ class CustomersApi:
     ) -> None:
         self._customers = Customers(database)
         self._aliases = Aliases(database)
-        self._registry = Registry(database)
+        self._registry = PublisherRepository(database)
         self._identifiers = identifiers
         self._digests = digests
         self._clock = clock
@@ -133,20 +133,20 @@ class CustomersApi:
 
     # --- who asks, and about whom ---
 
-    async def _caller(self, request: web.Request) -> _Caller:
+    async def _caller(self, request: web.Request) -> _CustomerCaller:
         token = await authenticate(request, "push", "manage")
-        by = Changer(token.actor, token.publisher_id)
+        by = AliasActor(token.actor, token.publisher_id)
         named = request.query.get("app_id")
         if token.app_id is not None:
             if named not in (None, token.app_id):
                 raise NotFound("There is no such app.")
-            return _Caller(token.app_id, by)
+            return _CustomerCaller(token.app_id, by)
         if named is None:
             raise MalformedRequest("With a manage token app_id must name the app.")
         assert token.publisher_id is not None  # every manage_ token is stored with its publisher
         if not await self._registry.owns(token.publisher_id, app_id_in_path(named)):
             raise NotFound("There is no such app.")
-        return _Caller(named, by)
+        return _CustomerCaller(named, by)
 
     def _customer(self, request: web.Request, app_id: str) -> str:
         """The customer of the path, if it is one of that app by its signature. Raises NotFound."""
@@ -176,7 +176,7 @@ def _show(customer: Customer) -> dict[str, Any]:
     }
 
 
-def _show_copy(copy: Copy) -> dict[str, Any]:
+def _show_copy(copy: InstalledCopy) -> dict[str, Any]:
     return {
         "alongside": copy.alongside,
         "app_version": copy.app_version,

@@ -7,7 +7,14 @@ from collections.abc import Iterable
 import msgspec
 from aiohttp import web
 
-from relay.api.aliases import (
+from relay.core.clock import Clock, Random
+from relay.core.email_aliases import AddressDigests
+from relay.core.errors import Conflict, Fault, Forbidden
+from relay.core.install_tokens import InstallTokens
+from relay.core.schema import DeviceToken, TokenKind, token_kind_in_query, uuid_in_path
+from relay.http.install_authentication import Copies, retired
+from relay.http.requests import answer, convert, read_json, route
+from relay.service.aliases import (
     AliasBody,
     answer_aliases,
     answer_attached,
@@ -15,17 +22,10 @@ from relay.api.aliases import (
     no_alias,
     too_many_aliases,
 )
-from relay.api.fields import DeviceToken, TokenKind, token_kind_in_query, uuid_in_path
-from relay.api.http import answer, convert, read_json, route
-from relay.api.installed import Copies, retired
-from relay.core.addresses import AddressDigests
-from relay.core.clock import Clock, Random
-from relay.core.install_tokens import InstallTokens
-from relay.errors import Conflict, Fault, Forbidden
-from relay.store.aliases import Aliases, TooManyAliases
 from relay.store.database import Database
-from relay.store.device_tokens import MOST_KINDS, DeviceTokens, TooManyKinds
-from relay.store.installations import Installation
+from relay.store.installations.aliases import Aliases, TooManyAliases
+from relay.store.installations.device_tokens import MOST_KINDS, DeviceTokens, TooManyKinds
+from relay.store.installations.installations import Installation
 
 SERVICES = ("push",)
 

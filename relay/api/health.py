@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
-from relay.api import http
-from relay.errors import Unavailable
+from relay.core.errors import Unavailable
+from relay.http import requests as http
 from relay.store.database import Database
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from aiohttp import hdrs, web
 
-from relay.api.state import StateMetrics
-from relay.core.client_address import Network, client_address, is_trusted
-from relay.errors import NotFound
+from relay.core.errors import NotFound
+from relay.core.ip_addresses import Network, client_address, is_trusted
+from relay.service.state_metrics import StateMetrics
 from relay.telemetry.exposition import exposition
 
 _FORWARDED_FOR = "X-Forwarded-For"

@@ -10,18 +10,18 @@ from uuid import UUID
 import msgspec
 from aiohttp import web
 
-from relay.api.credential_body import CredentialBody, checked_credential
-from relay.api.fields import AppId, Name, app_id_in_path, number_in_path, uuid_in_path
-from relay.api.http import answer, authenticate, convert, read_json, route
-from relay.api.pages import page_answer, page_request
 from relay.core.clock import Clock, Random
+from relay.core.errors import Conflict, Fault, NotFound
 from relay.core.new_id import new_id
-from relay.errors import Conflict, Fault, NotFound
-from relay.store.api_tokens import TokenIssuer
-from relay.store.auth import NewToken
-from relay.store.credentials import BY_OPERATOR, CredentialDescription, Credentials
+from relay.core.schema import AppId, Name, app_id_in_path, number_in_path, uuid_in_path
+from relay.http.pagination import page_answer, page_request
+from relay.http.requests import answer, authenticate, convert, read_json, route
+from relay.service.credentials import CredentialBody, checked_credential
+from relay.store.accounts.api_tokens import TokenIssuer
+from relay.store.accounts.auth import NewToken
+from relay.store.accounts.credentials import BY_OPERATOR, CredentialDescription, Credentials
+from relay.store.accounts.registry import App, Publisher, PublisherRepository
 from relay.store.database import Database
-from relay.store.registry import App, Publisher, Registry
 
 APP_ID_BYTES = 20
 
@@ -50,7 +50,7 @@ class OperatorApi:
         random: Random,
         on_due: Callable[[], None] = lambda: None,
     ) -> None:
-        self._registry = Registry(database)
+        self._registry = PublisherRepository(database)
         self._credentials = Credentials(database, credential_keys)
         self._issuer = TokenIssuer(database, clock, random)
         self._on_due = on_due

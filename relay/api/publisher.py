@@ -13,19 +13,19 @@ from uuid import UUID
 import msgspec
 from aiohttp import web
 
-from relay.api.fields import FailureDomain, Label, Name, Udid, app_id_in_path, uuid_in_path
-from relay.api.http import answer, authenticate, convert, read_json, route
-from relay.api.pages import page_answer, page_request
 from relay.core.clock import Clock, Random
+from relay.core.errors import Conflict, Fault, Invalid, NotFound
 from relay.core.new_id import new_id
+from relay.core.schema import FailureDomain, Label, Name, Udid, app_id_in_path, uuid_in_path
 from relay.core.udid import UdidDigests
-from relay.errors import Conflict, Fault, Invalid, NotFound
-from relay.store.api_tokens import TokenDescription, TokenIssuer
-from relay.store.audit import Actor
-from relay.store.auth import ApiTokens, NewToken
+from relay.http.pagination import page_answer, page_request
+from relay.http.requests import answer, authenticate, convert, read_json, route
+from relay.store.accounts.api_tokens import TokenDescription, TokenIssuer
+from relay.store.accounts.auth import ApiTokens, NewToken
+from relay.store.accounts.registry import App, PublisherRepository
+from relay.store.accounts.test_devices import TestDevice, TestDevices
 from relay.store.database import Database
-from relay.store.registry import App, Registry
-from relay.store.test_devices import TestDevice, TestDevices
+from relay.store.operations.audit import Actor
 
 
 class TokenBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -77,7 +77,7 @@ class TestDeviceChange(msgspec.Struct, forbid_unknown_fields=True):
     failure_domain: FailureDomain | None = None
 
 
-class _Caller(NamedTuple):
+class _PublisherCaller(NamedTuple):
     publisher_id: UUID
     actor: Actor
 
@@ -93,7 +93,7 @@ class PublisherApi:
         clock: Clock,
         random: Random,
     ) -> None:
-        self._registry = Registry(database)
+        self._registry = PublisherRepository(database)
         self._test_devices = TestDevices(database)
         self._issuer = TokenIssuer(database, clock, random)
         self._api_tokens = api_tokens
@@ -167,7 +167,7 @@ class PublisherApi:
         self._api_tokens.revoked()
         return web.Response(status=204)
 
-    async def _own_app(self, request: web.Request) -> tuple[_Caller, str]:
+    async def _own_app(self, request: web.Request) -> tuple[_PublisherCaller, str]:
         caller = await _caller(request)
         app_id = app_id_in_path(request.match_info["app_id"])
         if not await self._registry.owns(caller.publisher_id, app_id):
@@ -226,10 +226,10 @@ def already_listed() -> Conflict:
     return Conflict(faults=[Fault("conflict", "/udid", "The device is listed, or the list is full.")])
 
 
-async def _caller(request: web.Request) -> _Caller:
+async def _caller(request: web.Request) -> _PublisherCaller:
     token = await authenticate(request, "manage")
     assert token.publisher_id is not None  # every manage_ token is stored with its publisher
-    return _Caller(token.publisher_id, token.actor)
+    return _PublisherCaller(token.publisher_id, token.actor)
 
 
 def _in_utc(moment: datetime | None) -> datetime | None:

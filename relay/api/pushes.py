@@ -14,15 +14,15 @@ from typing import Any
 import asyncpg
 from aiohttp import web
 
-from relay.api import http
-from relay.api.fields import uuid_in_path
-from relay.api.pages import page_limit
 from relay.core.clock import Clock
-from relay.core.sending import OUTCOMES
-from relay.errors import MalformedRequest, NotFound
-from relay.store import cancellation, pushes
-from relay.store.auth import ApiToken
+from relay.core.delivery.sending import OUTCOMES
+from relay.core.errors import MalformedRequest, NotFound
+from relay.core.schema import uuid_in_path
+from relay.http import requests as http
+from relay.http.pagination import page_limit
+from relay.store.accounts.auth import ApiToken
 from relay.store.database import Connection, Database
+from relay.store.push import cancellation, pushes
 
 
 class PushesApi:

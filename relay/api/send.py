@@ -9,16 +9,16 @@ from uuid import UUID
 import msgspec
 from aiohttp import web
 
-from relay.api import http
-from relay.api.rates import Rates
-from relay.api.requests import log_accepted
-from relay.api.send_check import SendCheck
-from relay.api.waiting import APPLIED, PREFER, Waiting, seconds_to_wait
-from relay.core.accepting import Accepted, Acceptor
+from relay.core.errors import RelayError, Unavailable
 from relay.core.idempotency import HEADER, IdempotencyDigests, IdempotencyKey
-from relay.errors import RelayError, Unavailable
-from relay.store.auth import ApiToken
-from relay.store.idempotency import IdempotencyKeys
+from relay.core.push.request import Accepted, Acceptor
+from relay.http import requests as http
+from relay.http.request_log import log_accepted
+from relay.service.rate_limits import Rates
+from relay.service.validation import SendCheck
+from relay.service.waiting import APPLIED, PREFER, Waiting, seconds_to_wait
+from relay.store.accounts.auth import ApiToken
+from relay.store.push.idempotency import IdempotencyKeys
 
 
 class Submitter:
@@ -42,13 +42,13 @@ class Submitter:
             request.key, request.sent_by = key, sent_by
             accepted = await self._acceptor.accept(request)
         except RelayError as error:
-            return await self.instead(error, token.app_id, key)
+            return await self.stored_answer_or_raise(error, token.app_id, key)
         if accepted is None:
-            return await self.instead(None, token.app_id, key)
+            return await self.stored_answer_or_raise(None, token.app_id, key)
         log_accepted(request)
         return accepted
 
-    async def instead(
+    async def stored_answer_or_raise(
         self, refused: RelayError | None, app_id: str | None, key: IdempotencyKey | None
     ) -> Accepted:
         """What is answered where nothing was stored: what was answered when the key was used before.

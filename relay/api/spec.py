@@ -8,7 +8,7 @@ from pathlib import Path
 from aiohttp import hdrs, web
 from openapi_ui_bundles import swagger_ui
 
-from relay.errors import NotFound
+from relay.core.errors import NotFound
 
 _ASSETS = Path(swagger_ui.static_path)
 _SERVED = {

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from aiohttp import web
 
-from relay.api import http
-from relay.api.rates import Rates
-from relay.api.send_check import SendCheck
-from relay.core.accepting import PushRequest
-from relay.core.push_types import PUSH_TYPES
-from relay.errors import Fault, Invalid
-from relay.store import broadcasts, pushes
+from relay.core.errors import Fault, Invalid
+from relay.core.push.push_types import PUSH_TYPES
+from relay.core.push.request import PushRequest
+from relay.http import requests as http
+from relay.service.rate_limits import Rates
+from relay.service.validation import SendCheck
 from relay.store.database import Database
+from relay.store.push import broadcasts, pushes
 
 MOST_COUNTED = 100_000
 """Copies of a push to everyone; beyond that they are not counted."""

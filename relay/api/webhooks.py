@@ -15,13 +15,12 @@ from uuid import UUID
 import msgspec
 from aiohttp import web
 
-from relay.api.fields import WebhookUrl, app_id_in_path, uuid_in_path
-from relay.api.http import answer, authenticate, convert, read_json, route
-from relay.api.pages import page_answer, page_request
 from relay.core.clock import Clock, Random
+from relay.core.errors import Conflict, Fault, Invalid, NotFound, TooManyRequests
 from relay.core.new_id import new_id
-from relay.core.rate import RateLimit
-from relay.core.webhooks import (
+from relay.core.rate_limit import RateLimit
+from relay.core.schema import WebhookUrl, app_id_in_path, uuid_in_path
+from relay.core.webhooks.messages import (
     TEST,
     Attempt,
     EventType,
@@ -31,12 +30,13 @@ from relay.core.webhooks import (
     message,
     new_secret,
 )
-from relay.errors import Conflict, Fault, Invalid, NotFound, TooManyRequests
-from relay.store.audit import Actor
+from relay.http.pagination import page_answer, page_request
+from relay.http.requests import answer, authenticate, convert, read_json, route
+from relay.store.accounts.registry import PublisherRepository
 from relay.store.database import Database
-from relay.store.registry import Registry
-from relay.store.sealing import Unopened
-from relay.store.webhooks import MOST, NewWebhook, WebhookDescription, Webhooks
+from relay.store.encryption import Unopened
+from relay.store.operations.audit import Actor
+from relay.store.webhooks.webhooks import MOST, NewWebhook, WebhookDescription, WebhookRepository
 
 _TESTS_PER_SECOND, _TESTS = 0.2, 10
 """Tests with one token: they let the relay connect to where the caller wants, while the caller waits."""
@@ -67,7 +67,9 @@ class Tested(NamedTuple):
 class WebhookTests:
     """Sends test messages, as many with one API token as do no harm."""
 
-    def __init__(self, webhooks: Webhooks, receivers: Receivers, clock: Clock, random: Random) -> None:
+    def __init__(
+        self, webhooks: WebhookRepository, receivers: Receivers, clock: Clock, random: Random
+    ) -> None:
         self._webhooks = webhooks
         self._receivers = receivers
         self._clock = clock
@@ -124,8 +126,8 @@ class WebhooksApi:
         *,
         allow_private: bool,
     ) -> None:
-        self._registry = Registry(database)
-        self._webhooks = Webhooks(database, secret_keys)
+        self._registry = PublisherRepository(database)
+        self._webhooks = WebhookRepository(database, secret_keys)
         self.tests = WebhookTests(self._webhooks, receivers, clock, random)
         self._clock = clock
         self._random = random

@@ -24,7 +24,7 @@ from relay.apns.provider_token import ProviderToken
 from relay.apns.responses import BODY_MAX, json_reason
 from relay.apns.sender import ApnsSender
 from relay.core.channels import Created
-from relay.core.sending import Answer, Credential, Environment, Fate, PushHeaders
+from relay.core.delivery.sending import Answer, Credential, Environment, Fate, PushHeaders
 
 _PARALLEL: Final = 200
 """Requests under way at once with one credential; its others wait."""

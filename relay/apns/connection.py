@@ -19,7 +19,7 @@ from relay.apns.frames import ErrorCode, ProtocolError
 from relay.apns.provider_token import ProviderToken
 from relay.apns.streams import Event, Flight, GoingAway, Opened, TokenHeld, Wedged
 from relay.apns.wire import Phase, Wire
-from relay.core.sending import SendBatch
+from relay.core.delivery.sending import SendBatch
 from relay.telemetry.logs import get_logger
 
 logger = get_logger(__name__)

@@ -15,7 +15,7 @@ from relay.apns import frames
 from relay.apns.frames import ErrorCode, ProtocolError
 from relay.apns.requests import NO_TABLE, RequestEncoder, encode, encode_block
 from relay.apns.streams import Flight, Run, Streams, Unusual
-from relay.core.sending import Answer
+from relay.core.delivery.sending import Answer
 
 QUANTUM: Final = 256
 """Pushes of one flight before the next in the queue has its turn."""

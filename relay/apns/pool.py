@@ -28,7 +28,7 @@ from relay.apns.connection import ApnsConnection, Submission, Timing
 from relay.apns.errors import CannotSendError, connect_errors, credential_errors
 from relay.apns.provider_token import ProviderToken
 from relay.apns.streams import not_sent
-from relay.core.sending import Credential, SendBatch
+from relay.core.delivery.sending import Credential, SendBatch
 from relay.telemetry.logs import get_logger
 from relay.telemetry.metrics import APNS_CONNECTS
 

@@ -21,7 +21,7 @@ from relay.apns.connection import ApnsConnection, Timing
 from relay.apns.errors import connect_errors, credential_errors
 from relay.apns.pool import Endpoint, certificate_file, check_http2, protocol_class, tls_context
 from relay.apns.provider_token import ProviderToken
-from relay.core.sending import Answer, Credential, PushHeaders, SendBatch
+from relay.core.delivery.sending import Answer, Credential, PushHeaders, SendBatch
 
 NO_DEVICE: Final = "0" * 64
 """The device token of no device."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from relay.apns import frames
-from relay.core.sending import PushHeaders, SendBatch
+from relay.core.delivery.sending import PushHeaders, SendBatch
 
 NO_TABLE: Final = b"\x20"
 """Dynamic table size update to 0 (RFC 7541, 6.3)."""

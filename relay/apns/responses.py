@@ -21,7 +21,7 @@ from hpack import Decoder
 from hpack.exceptions import HPACKError
 
 from relay.apns.frames import ErrorCode, ProtocolError
-from relay.core.sending import DELIVERED, Answer, Fate
+from relay.core.delivery.sending import DELIVERED, Answer, Fate
 
 BODY_MAX: Final = 4_096
 """Octets of an error body that are kept; Apple's have about 40."""

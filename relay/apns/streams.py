@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from relay.apns.frames import ProtocolError
-from relay.core.sending import Answer, Fate, SendBatch
+from relay.core.delivery.sending import Answer, Fate, SendBatch
 
 
 class Flight:

@@ -47,7 +47,7 @@ from relay.apns.outbound import Outbound
 from relay.apns.requests import RequestEncoder
 from relay.apns.responses import BLOCK_MAX, BODY_MAX, json_reason
 from relay.apns.streams import Event, Flight, GoingAway, Opened, Ponged, Streams, not_sent
-from relay.core.sending import DELIVERED, SendBatch
+from relay.core.delivery.sending import DELIVERED, SendBatch
 
 STREAMS_DEFAULT: Final = 1_000
 """Streams at once if the server's SETTINGS name no number: what APNs typically grants."""

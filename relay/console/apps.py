@@ -6,16 +6,16 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
-from relay.api.fields import app_id_in_path, uuid_in_path
-from relay.api.pages import page_request
 from relay.console.own_apps import OwnApps, path_of
 from relay.console.pages import Pages, next_page
 from relay.console.session import Visitor, publisher_page, read_form
 from relay.core.clock import Clock
-from relay.core.sending import OUTCOMES
+from relay.core.delivery.sending import OUTCOMES
+from relay.core.schema import app_id_in_path, uuid_in_path
+from relay.http.pagination import page_request
+from relay.store.accounts.registry import PublisherRepository
 from relay.store.database import Database
-from relay.store.recent_pushes import RecentPushes
-from relay.store.registry import Registry
+from relay.store.push.recent_pushes import RecentPushes
 
 _APPS, _PUSHES = 50, 20
 """How many a page shows."""
@@ -27,7 +27,7 @@ class AppPages:
     def __init__(self, pages: Pages, database: Database, clock: Clock) -> None:
         self._pages = pages
         self._own_apps = OwnApps(database)
-        self._registry = Registry(database)
+        self._registry = PublisherRepository(database)
         self._pushes = RecentPushes(database)
         self._clock = clock
 

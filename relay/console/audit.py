@@ -7,12 +7,12 @@ from uuid import UUID
 
 from aiohttp import web
 
-from relay.api.fields import number_in_path, uuid_in_path
 from relay.console.pages import Pages
 from relay.console.session import Visitor, operator_page
-from relay.errors import NotFound
-from relay.store.audit import Action, AuditFilter, AuditLog
+from relay.core.errors import NotFound
+from relay.core.schema import number_in_path, uuid_in_path
 from relay.store.database import Database
+from relay.store.operations.audit import AuditAction, AuditFilter, AuditLog
 
 _PER_PAGE = 50
 _ACTORS = ("operator", "publisher", "relay")
@@ -57,6 +57,6 @@ class AuditPages:
             filtered=wanted != AuditFilter(),
             query=query,
             faults=faults,
-            actions=[action.value for action in Action],
+            actions=[action.value for action in AuditAction],
             actors=_ACTORS,
         )

@@ -42,7 +42,7 @@ class Tick(NamedTuple):
     text: str
 
 
-class Key(NamedTuple):
+class LegendEntry(NamedTuple):
     """A series in the legend, with its sum."""
 
     colour: int
@@ -57,7 +57,7 @@ class Chart:
     columns: list[Column]
     across: list[Tick]
     down: list[Tick]
-    keys: list[Key]
+    keys: list[LegendEntry]
 
     @property
     def is_empty(self) -> bool:
@@ -92,7 +92,10 @@ def stacked(
         columns,
         _times(times, step, wide),
         [Tick(round(TOP + high - high * value / top, 2), short(value)) for value in lines],
-        [Key(colour, name, sum(one.values())) for colour, (name, one) in enumerate(series.items(), 1)],
+        [
+            LegendEntry(colour, name, sum(one.values()))
+            for colour, (name, one) in enumerate(series.items(), 1)
+        ],
     )
 
 

@@ -15,9 +15,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from relay.api.rates import Rates
 from relay.api.send import Submitter
-from relay.api.send_check import SendCheck
 from relay.api.validate import MOST_COUNTED, reached
 from relay.console import composing
 from relay.console.composing import Draft, Remark, by_field, remarks_of
@@ -27,17 +25,19 @@ from relay.console.own_apps import OwnApps
 from relay.console.pages import Pages
 from relay.console.push_page import PushView, push_path, view_of
 from relay.console.session import Visitor, publisher_page, read_form
-from relay.core import payload as payloads
-from relay.core.accepting import Accepted, SendBody
-from relay.core.accepting import draft as draft_payload
 from relay.core.clock import Random
+from relay.core.errors import Invalid, RelayError
 from relay.core.idempotency import IdempotencyDigests
-from relay.core.push_types import PUSH_TYPES
-from relay.errors import Invalid, RelayError
-from relay.store.auth import ApiToken
+from relay.core.push import payload as payloads
+from relay.core.push.push_types import PUSH_TYPES
+from relay.core.push.request import Accepted, SendBody
+from relay.core.push.request import draft as draft_payload
+from relay.service.rate_limits import Rates
+from relay.service.validation import SendCheck
+from relay.store.accounts.auth import ApiToken
+from relay.store.accounts.registry import App
+from relay.store.accounts.test_devices import TestDeviceInApp, TestDevices
 from relay.store.database import Database
-from relay.store.registry import App
-from relay.store.test_devices import TestDeviceInApp, TestDevices
 
 _KEY = re.compile(r"[0-9a-f]{32}")
 _OPTIONS = {
@@ -87,7 +87,7 @@ class Look:
 
 
 @dataclass(slots=True, repr=False)
-class _Desk:
+class _ComposerState:
     """A page of the composer that is being made: whose, for which app, and what lies on it."""
 
     visitor: Visitor
@@ -132,7 +132,7 @@ class ComposerPages:
 
     async def begin(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
         """An empty form."""
-        desk = _Desk(visitor, await self._own_apps.of(request, visitor), Draft(), self._new_key())
+        desk = _ComposerState(visitor, await self._own_apps.of(request, visitor), Draft(), self._new_key())
         if "to" in request.query:  # from the page of a customer
             desk.draft = Draft(texts={"recipients": request.query["to"]})
         return await self._page(request, desk, replace(self._drawn(desk), remarks=()))
@@ -166,7 +166,7 @@ class ComposerPages:
 
     # --- what the buttons do ---
 
-    def _move(self, desk: _Desk, wanted: str) -> None:
+    def _move(self, desk: _ComposerState, wanted: str) -> None:
         """To the other editor, if nothing is lost by it."""
         move = composing.as_payload if wanted == "as_payload" else composing.as_notification
         moved = move(desk.draft)
@@ -178,7 +178,7 @@ class ComposerPages:
             detail = "The fields can't say all that stands here, so it stays as it is."
             desk.remarks.append(Remark("payload", detail, is_error=False))
 
-    async def _try(self, desk: _Desk) -> None:
+    async def _try(self, desk: _ComposerState) -> None:
         """Send to the test devices that have the app, and stay here."""
         devices = await self._test_devices.in_app(desk.visitor.publisher_id, desk.app.app_id)
         if not devices:
@@ -194,7 +194,9 @@ class ComposerPages:
             desk.key = self._new_key()
             desk.tried = await view_of(self._database, desk.app.app_id, accepted.push_id)
 
-    async def _send(self, desk: _Desk, body: dict[str, Any], unread: Sequence[Remark]) -> Accepted | None:
+    async def _send(
+        self, desk: _ComposerState, body: dict[str, Any], unread: Sequence[Remark]
+    ) -> Accepted | None:
         """Send, as the API does. None: it was refused, and the desk says why."""
         if unread:
             desk.status = 422
@@ -217,7 +219,7 @@ class ComposerPages:
 
     # --- what a draft comes to ---
 
-    async def _look_after(self, desk: _Desk) -> Look:
+    async def _look_after(self, desk: _ComposerState) -> Look:
         """The look of a page that a button was pressed on; what the button met comes first."""
         try:
             look = await self._look(desk, count_everyone=desk.asks)
@@ -230,7 +232,7 @@ class ComposerPages:
             remarks.pop(_NOBODY, None)
         return replace(look, remarks=[*remarks])
 
-    async def _look(self, desk: _Desk, *, count_everyone: bool = False) -> Look:
+    async def _look(self, desk: _ComposerState, *, count_everyone: bool = False) -> Look:
         """What `/v1.0/validate/` says of it. "All" is counted when it is about to be sent, not at each letter."""
         look = self._drawn(desk)
         body, unread = composing.body_of(desk.draft, desk.app.app_id)
@@ -249,7 +251,7 @@ class ComposerPages:
             remarks = [one for one in remarks if one.field != "recipients"] + [_NOBODY]
         return replace(look, remarks=remarks, targets=targets, skipped=skipped)
 
-    def _drawn(self, desk: _Desk) -> Look:
+    def _drawn(self, desk: _ComposerState) -> Look:
         """The picture and the size, of whatever is right of it."""
         body, _ = composing.body_of(desk.draft, desk.app.app_id)
         known = {name: body[name] for name in ("payload", "notification", "push_type") if name in body}
@@ -263,7 +265,7 @@ class ComposerPages:
 
     # --- the page ---
 
-    async def _page(self, request: web.Request, desk: _Desk, look: Look) -> web.StreamResponse:
+    async def _page(self, request: web.Request, desk: _ComposerState, look: Look) -> web.StreamResponse:
         devices = await self._test_devices.in_app(desk.visitor.publisher_id, desk.app.app_id)
         context = _context(desk, look, is_part=False)
         response = self._pages.render(request, "composer.html", desk.status, **context, devices=devices)
@@ -271,21 +273,21 @@ class ComposerPages:
             response.headers["Retry-After"] = desk.headers["Retry-After"]
         return response
 
-    async def _desk(self, request: web.Request, visitor: Visitor) -> tuple[_Desk, str]:
+    async def _desk(self, request: web.Request, visitor: Visitor) -> tuple[_ComposerState, str]:
         """The form that was posted, and which button was pressed."""
         app = await self._own_apps.of(request, visitor)
         form = await read_form(request)
         pairs = [(name, text) for name, text in (await request.post()).items() if isinstance(text, str)]
         key = form.get("key", "")
         key = key if _KEY.fullmatch(key) else self._new_key()
-        return _Desk(visitor, app, composing.read(pairs), key), form.get("do", "")
+        return _ComposerState(visitor, app, composing.read(pairs), key), form.get("do", "")
 
     def _new_key(self) -> str:
         """A word that the form carries as `Idempotency-Key`: pressed twice, it sends once."""
         return self._random(16).hex()
 
 
-def _context(desk: _Desk, look: Look, *, is_part: bool) -> dict[str, Any]:
+def _context(desk: _ComposerState, look: Look, *, is_part: bool) -> dict[str, Any]:
     return {
         "section": "compose",
         "shown_app": desk.app,

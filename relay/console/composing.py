@@ -1,6 +1,6 @@
 """The composer's form <-> the body of `POST /v1.0/send/`: only a translation, which decides nothing.
 
-What is wrong with a push is `relay/api/send_check.py`'s to say; here its words find the field they are about. A form is
+`relay/service/validation.py` says what is wrong with a push; here its words find the field they are about. A form is
 read from the pairs that a browser posts. It has two editors, and what stands in one can move to the other if nothing of
 it is lost.
 """
@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from relay.core import notification as notifications
 from relay.core import strict_json
-from relay.errors import Fault, MalformedBody
+from relay.core.errors import Fault, MalformedBody
+from relay.core.push import notification as notifications
 
 NOTIFICATION, PAYLOAD = "notification", "payload"
 """The two editors: fields, and Apple's payload as JSON."""

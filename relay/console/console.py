@@ -8,19 +8,11 @@ from typing import Protocol
 
 from aiohttp import hdrs, web
 
-from relay.api import http
-from relay.api.http import Handler
 from relay.console.pages import HERE, Pages
-from relay.console.session import (
-    BASE,
-    COOKIE,
-    Sessions,
-    check_origin,
-    check_word,
-    read_form,
-    visitor_of,
-)
-from relay.errors import BodyTooLarge, MethodNotAllowed, NotFound, RelayError
+from relay.console.session import BASE, COOKIE, Sessions, check_origin, check_word, read_form, visitor_of
+from relay.core.errors import BodyTooLarge, MethodNotAllowed, NotFound, RelayError
+from relay.http import requests as http
+from relay.http.requests import Handler
 
 LARGEST_FORM = 256 * 1024
 """Bytes. A certificate with its chain has less than 64 KB, and a form writes up to three bytes for one."""

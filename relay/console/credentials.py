@@ -7,16 +7,16 @@ from typing import Any
 
 from aiohttp import web
 
-from relay.api.credential_body import CredentialBody, checked_credential
-from relay.api.fields import number_in_path
 from relay.console.pages import Pages, context_of
 from relay.console.session import Visitor, form_as, operator_page, read_form
 from relay.core.clock import Clock
-from relay.core.verdicts import BAD_CREDENTIAL
-from relay.errors import Invalid, NotFound
-from relay.store.credentials import BY_OPERATOR, NO_CREDENTIAL, CredentialDescription, Credentials
+from relay.core.delivery.verdicts import BAD_CREDENTIAL
+from relay.core.errors import Invalid, NotFound
+from relay.core.schema import number_in_path
+from relay.service.credentials import CredentialBody, checked_credential
+from relay.store.accounts.credentials import BY_OPERATOR, NO_CREDENTIAL, CredentialDescription, Credentials
 from relay.store.database import Database
-from relay.store.queue_state import queue_state
+from relay.store.operations.queue_state import queue_state
 
 _MOST = 500
 """Credentials on the page: one a team, nearly always."""

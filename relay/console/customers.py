@@ -9,21 +9,21 @@ from collections.abc import Iterable, Sequence
 
 from aiohttp import web
 
-from relay.api.aliases import AliasBody, new_alias, no_alias, too_many_aliases
-from relay.api.fields import uuid_in_path
-from relay.api.pages import page_request
 from relay.console.own_apps import OwnApps, path_of
 from relay.console.pages import Pages, faults_of, next_page, refuse
 from relay.console.session import Visitor, form_as, publisher_page, read_form
-from relay.core import addresses
-from relay.core.addresses import AddressDigests
+from relay.core import email_aliases as addresses
 from relay.core.clock import Clock, Random
+from relay.core.email_aliases import AddressDigests
+from relay.core.errors import Invalid, NotFound, RelayError
 from relay.core.identifiers import Identifiers, parse
-from relay.errors import Invalid, NotFound, RelayError
-from relay.store.aliases import MOST, Aliases, Changer, TooManyAliases
-from relay.store.customers import Customer, Customers
+from relay.core.schema import uuid_in_path
+from relay.http.pagination import page_request
+from relay.service.aliases import AliasBody, new_alias, no_alias, too_many_aliases
+from relay.store.accounts.registry import App
 from relay.store.database import Database
-from relay.store.registry import App
+from relay.store.installations.aliases import MOST, AliasActor, Aliases, TooManyAliases
+from relay.store.installations.customers import Customer, Customers
 
 _LIST = "apps/{app_id}/customers/"
 _ONE = f"{_LIST}{{customer_id:c_[^/]+}}/"
@@ -196,8 +196,8 @@ class CustomerPages:
         return identifier
 
 
-def _changer(visitor: Visitor) -> Changer:
-    return Changer(visitor.actor, visitor.publisher_id)
+def _changer(visitor: Visitor) -> AliasActor:
+    return AliasActor(visitor.actor, visitor.publisher_id)
 
 
 def _no_customer() -> NotFound:

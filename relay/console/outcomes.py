@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from relay.core.explanations import Explanation, explain
-from relay.core.sending import OUTCOMES
+from relay.core.delivery.explanations import Explanation, explain
+from relay.core.delivery.sending import OUTCOMES
 
 WIDTH = 1000
 """Of the bar, in units of its own."""

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from relay.api.fields import app_id_in_path
 from relay.console.session import Visitor
-from relay.errors import NotFound
+from relay.core.errors import NotFound
+from relay.core.schema import app_id_in_path
+from relay.store.accounts.registry import App, PublisherRepository
 from relay.store.database import Database
-from relay.store.registry import App, Registry
 
 
 class OwnApps:
     """The apps that pages are about."""
 
     def __init__(self, database: Database) -> None:
-        self._registry = Registry(database)
+        self._registry = PublisherRepository(database)
 
     async def of(self, request: web.Request, visitor: Visitor) -> App:
         """The app of the path. Raises NotFound for another publisher's."""

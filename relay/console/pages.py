@@ -15,7 +15,7 @@ from itsdangerous import BadData, URLSafeSerializer
 
 from relay.console.session import BASE, CSRF_FIELD, CSRF_HEADER, Sessions, visitor_of
 from relay.core.clock import Clock
-from relay.errors import Fault, Invalid, RelayError
+from relay.core.errors import Fault, Invalid, RelayError
 
 Item = TypeVar("Item")
 

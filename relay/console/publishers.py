@@ -9,16 +9,16 @@ from uuid import UUID
 import msgspec
 from aiohttp import web
 
-from relay.api.fields import AppId, Label, Name, uuid_in_path
 from relay.console.pages import Pages, context_of, next_page, refuse
 from relay.console.session import Visitor, form_as, operator_page, read_form
 from relay.core.clock import Clock, Random
+from relay.core.errors import Invalid, NotFound
 from relay.core.new_id import new_id
-from relay.errors import Invalid, NotFound
-from relay.store.api_tokens import TokenIssuer, Wanted
-from relay.store.auth import ApiTokens, NewToken
+from relay.core.schema import AppId, Label, Name, uuid_in_path
+from relay.store.accounts.api_tokens import TokenFilter, TokenIssuer
+from relay.store.accounts.auth import ApiTokens, NewToken
+from relay.store.accounts.registry import App, Publisher, PublisherRepository
 from relay.store.database import Database
-from relay.store.registry import App, Publisher, Registry
 
 _PER_PAGE = 50
 _MOST = 200
@@ -46,7 +46,7 @@ class PublisherPages:
         self, pages: Pages, database: Database, api_tokens: ApiTokens, clock: Clock, random: Random
     ) -> None:
         self._pages = pages
-        self._registry = Registry(database)
+        self._registry = PublisherRepository(database)
         self._issuer = TokenIssuer(database, clock, random)
         self._api_tokens = api_tokens
         self._clock = clock
@@ -144,7 +144,7 @@ class PublisherPages:
         return self._pages.redirect(request, _path(publisher), "The token is revoked.")
 
     async def _manage_tokens(self, publisher_id: UUID) -> list[Any]:
-        wanted = Wanted(kind="manage", publisher_id=publisher_id)
+        wanted = TokenFilter(kind="manage", publisher_id=publisher_id)
         return [*await self._issuer.everything(wanted, None, _MOST)]
 
     async def _publisher(self, request: web.Request) -> Publisher:

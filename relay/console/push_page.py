@@ -11,17 +11,17 @@ from uuid import UUID
 import msgspec
 from aiohttp import web
 
-from relay.api.fields import uuid_in_path
 from relay.api.pushes import show_push, show_traces
 from relay.console.outcomes import WIDTH, Reason, Segment, TimeLine, bar, reasons, time_lines
 from relay.console.own_apps import OwnApps
 from relay.console.pages import Pages
 from relay.console.session import Visitor, publisher_page
 from relay.core.clock import Clock
-from relay.errors import NotFound
-from relay.store import cancellation, pushes
+from relay.core.errors import NotFound
+from relay.core.schema import uuid_in_path
+from relay.store.accounts.registry import App
 from relay.store.database import Database
-from relay.store.registry import App
+from relay.store.push import cancellation, pushes
 
 
 @dataclass(frozen=True, slots=True)

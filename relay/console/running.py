@@ -13,9 +13,9 @@ from relay.console.pages import Pages
 from relay.console.session import Visitor, operator_page
 from relay.core.clock import Clock
 from relay.store.database import Database
-from relay.store.minute_counts import MinuteCount, MinuteCounts
-from relay.store.nodes import Nodes
-from relay.store.queue_state import queue_state
+from relay.store.operations.minute_counts import MinuteCount, MinuteCounts
+from relay.store.operations.nodes import Nodes
+from relay.store.operations.queue_state import queue_state
 
 _LATE = 30.0
 """Seconds after which what is due and not sent is a sign of trouble."""

@@ -20,9 +20,8 @@ import msgspec
 from aiohttp import hdrs, web
 from itsdangerous import BadSignature, Signer
 
-from relay.api import http
 from relay.core.clock import Clock, Random
-from relay.errors import (
+from relay.core.errors import (
     BodyTooLarge,
     Forbidden,
     MalformedBody,
@@ -30,9 +29,10 @@ from relay.errors import (
     RequestTimeout,
     UnsupportedMediaType,
 )
-from relay.store.audit import Actor
-from relay.store.auth import ApiToken, ApiTokens
-from relay.store.console_sessions import IDLE, ConsoleSessions
+from relay.http import requests as http
+from relay.store.accounts.auth import ApiToken, ApiTokens
+from relay.store.accounts.console_sessions import IDLE, ConsoleSessions
+from relay.store.operations.audit import Actor
 
 T = TypeVar("T", bound=msgspec.Struct)
 

@@ -7,19 +7,19 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from relay.api.fields import uuid_in_path
-from relay.api.pages import page_request
 from relay.api.publisher import TestDeviceBody, TestDeviceChange, already_listed
 from relay.console.own_apps import OwnApps, path_of
 from relay.console.pages import Pages, faults_of, next_page
 from relay.console.session import Visitor, form_as, publisher_page, read_form
 from relay.core.clock import Clock, Random
+from relay.core.errors import Conflict, Invalid, NotFound, RelayError
 from relay.core.new_id import new_id
+from relay.core.schema import uuid_in_path
 from relay.core.udid import UdidDigests
-from relay.errors import Conflict, Invalid, NotFound, RelayError
+from relay.http.pagination import page_request
+from relay.store.accounts.registry import App
+from relay.store.accounts.test_devices import TestDevice, TestDevices
 from relay.store.database import Database
-from relay.store.registry import App
-from relay.store.test_devices import TestDevice, TestDevices
 
 _LIST = "apps/{app_id}/test-devices/"
 _DEVICES = 50

@@ -6,18 +6,18 @@ from collections.abc import Iterable, Mapping
 
 from aiohttp import web
 
-from relay.api.fields import uuid_in_path
-from relay.api.pages import page_request
 from relay.api.publisher import TokenBody
 from relay.console.own_apps import OwnApps, path_of
 from relay.console.pages import Pages, faults_of, next_page
 from relay.console.session import Visitor, form_as, publisher_page, read_form
 from relay.core.clock import Clock, Random
-from relay.errors import Conflict, Invalid, NotFound, RelayError
-from relay.store.api_tokens import TokenIssuer
-from relay.store.auth import ApiTokens
+from relay.core.errors import Conflict, Invalid, NotFound, RelayError
+from relay.core.schema import uuid_in_path
+from relay.http.pagination import page_request
+from relay.store.accounts.api_tokens import TokenIssuer
+from relay.store.accounts.auth import ApiTokens
+from relay.store.accounts.registry import App
 from relay.store.database import Database
-from relay.store.registry import App
 
 _LIST = "apps/{app_id}/tokens/"
 _TOKENS = 50

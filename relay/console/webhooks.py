@@ -7,18 +7,18 @@ from typing import Final, Literal
 
 from aiohttp import web
 
-from relay.api.fields import uuid_in_path
-from relay.api.http import convert
 from relay.api.webhooks import Tested, WebhookBody, WebhookTests, no_webhook, too_many_webhooks
 from relay.console.own_apps import OwnApps, path_of
 from relay.console.pages import Pages, faults_of
 from relay.console.session import Visitor, publisher_page, read_form
 from relay.core.clock import Clock, Random
-from relay.core.webhooks import EventType
-from relay.errors import Conflict, Invalid, RelayError, TooManyRequests
+from relay.core.errors import Conflict, Invalid, RelayError, TooManyRequests
+from relay.core.schema import uuid_in_path
+from relay.core.webhooks.messages import EventType
+from relay.http.requests import convert
+from relay.store.accounts.registry import App
 from relay.store.database import Database
-from relay.store.registry import App
-from relay.store.webhooks import MOST, Webhooks
+from relay.store.webhooks.webhooks import MOST, WebhookRepository
 
 EVENTS: Final[Mapping[EventType, str]] = {
     EventType.PUSH_COMPLETED: "A push has come to its end: its counts.",
@@ -35,7 +35,7 @@ class WebhookPages:
         self,
         pages: Pages,
         database: Database,
-        webhooks: Webhooks,
+        webhooks: WebhookRepository,
         tests: WebhookTests,
         clock: Clock,
         random: Random,

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from aiohttp import web
 
 from relay.api.webhooks import WebhookTests
-from relay.config import KeyRing
 from relay.console.apps import AppPages
 from relay.console.audit import AuditPages
 from relay.console.composer import ComposerPages, SendingDoor
@@ -22,15 +21,16 @@ from relay.console.session import Sessions
 from relay.console.test_devices import TestDevicePages
 from relay.console.tokens import TokenPages
 from relay.console.webhooks import WebhookPages
-from relay.core.addresses import AddressDigests
 from relay.core.clock import Clock, Random
+from relay.core.email_aliases import AddressDigests
 from relay.core.identifiers import Identifiers
 from relay.core.udid import UdidDigests
-from relay.store.auth import ApiTokens
-from relay.store.console_sessions import ConsoleSessions
-from relay.store.credentials import Credentials
+from relay.keys import KeyRing
+from relay.store.accounts.auth import ApiTokens
+from relay.store.accounts.console_sessions import ConsoleSessions
+from relay.store.accounts.credentials import Credentials
 from relay.store.database import Database
-from relay.store.webhooks import Webhooks
+from relay.store.webhooks.webhooks import WebhookRepository
 
 
 def make_console(
@@ -54,7 +54,10 @@ def make_console(
     sessions = Sessions(ConsoleSessions(database), api_tokens, keys.identifiers, clock, random, scheme_of)
     pages = Pages(sessions, keys.identifiers, clock)
     identifiers, digests = Identifiers(keys.identifiers), AddressDigests(keys.of_aliases)
-    credentials, webhooks = Credentials(database, keys.credentials), Webhooks(database, keys.credentials)
+    credentials, webhooks = (
+        Credentials(database, keys.credentials),
+        WebhookRepository(database, keys.credentials),
+    )
     parts: tuple[PageModule, ...] = (
         AppPages(pages, database, clock),
         CustomerPages(pages, database, identifiers, digests, clock, random),

@@ -14,11 +14,11 @@ from uuid import UUID
 
 import msgspec
 
-from relay.core import payload as payloads
-from relay.core.accepting import Lifetimes, SendBody, check_headers
-from relay.core.push_types import LIVE_ACTIVITY, PushType
-from relay.core.sending import Answer, Credential, Environment, PushHeaders
-from relay.errors import Fault, Invalid
+from relay.core.delivery.sending import Answer, Credential, Environment, PushHeaders
+from relay.core.errors import Fault, Invalid
+from relay.core.push import payload as payloads
+from relay.core.push.push_types import LIVE_ACTIVITY, PushType
+from relay.core.push.request import Lifetimes, SendBody, check_headers
 
 BROADCAST_LIMIT = 5120
 """Bytes of a payload (Apple, "Sending broadcast push notification requests to APNs")."""
@@ -100,7 +100,7 @@ def _event(payload: Any) -> Any:
     return aps.get("event") if isinstance(aps, dict) else None
 
 
-class Topic(NamedTuple):
+class ChannelTopic(NamedTuple):
     """What a channel at Apple belongs to, and the team that can reach it."""
 
     team_id: str
@@ -139,7 +139,7 @@ class ChannelProvider(Protocol):
 class ChannelOpener(Protocol):
     """Finds Apple's channel for a copy, seen from the API."""
 
-    async def open(self, app_id: str, channel_id: UUID, topic: Topic) -> str | None:
+    async def open(self, app_id: str, channel_id: UUID, topic: ChannelTopic) -> str | None:
         """The identifier of Apple's channel for that topic, which is made if it is missing.
 
         None if the app has no such channel. Raises Unavailable, and Conflict if Apple refuses to make one.

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from relay.errors import MalformedRequest
+from relay.core.errors import MalformedRequest
 
 HEADER = "Idempotency-Key"
 KEPT = timedelta(hours=24)

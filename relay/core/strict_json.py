@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from relay.errors import Fault, MalformedBody
+from relay.core.errors import Fault, MalformedBody
 
 MAX_DEPTH = 64
 """Nesting past this is refused: no payload of Apple's needs more than a handful of levels."""

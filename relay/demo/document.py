@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 
-class Copy(msgspec.Struct, kw_only=True):
+class DemoCopy(msgspec.Struct, kw_only=True):
     """One installed copy of an app on a device."""
 
     alongside: str
@@ -20,42 +20,42 @@ class Copy(msgspec.Struct, kw_only=True):
     installation_uuid: str
 
 
-class Device(msgspec.Struct, kw_only=True):
+class DemoDevice(msgspec.Struct, kw_only=True):
     """A device as one app knows it: `id` is its d_… there."""
 
     id: str
     udid: str
     name: str
-    copies: list[Copy]
+    copies: list[DemoCopy]
 
 
-class Customer(msgspec.Struct, kw_only=True):
+class DemoCustomer(msgspec.Struct, kw_only=True):
     """A customer as one app knows them: `id` is their c_… there."""
 
     id: str
     name: str
-    devices: list[Device]
+    devices: list[DemoDevice]
 
 
-class App(msgspec.Struct, kw_only=True):
+class DemoApp(msgspec.Struct, kw_only=True):
     """An app with a push token of its own."""
 
     app_id: str
     name: str
     push_token: str
-    customers: list[Customer]
+    customers: list[DemoCustomer]
 
 
-class Publisher(msgspec.Struct, kw_only=True):
+class DemoPublisher(msgspec.Struct, kw_only=True):
     """A publisher with its manage token."""
 
     id: str
     name: str
     manage_token: str
-    apps: list[App]
+    apps: list[DemoApp]
 
 
-class Apns(msgspec.Struct, kw_only=True):
+class DemoApns(msgspec.Struct, kw_only=True):
     """Where the stand-in is: `url` plays production."""
 
     url: str
@@ -68,11 +68,11 @@ class Demo(msgspec.Struct, kw_only=True):
     """The whole document."""
 
     relay: str
-    apns: Apns
+    apns: DemoApns
     operator_token: str
-    publishers: list[Publisher]
+    publishers: list[DemoPublisher]
 
-    def copies(self) -> list[tuple[App, Customer, Device, Copy]]:
+    def copies(self) -> list[tuple[DemoApp, DemoCustomer, DemoDevice, DemoCopy]]:
         """Every copy with what it belongs to."""
         return [
             (app, customer, device, copy)

@@ -15,13 +15,22 @@ import aiohttp
 from rich.console import Console
 from rich.markup import escape
 
-from relay.app import Relay, SystemClock
-from relay.config import Apns, ApnsEndpoint, Channels, Database, Http, Keys, Settings, Webhooks
+from apns_standin import ApnsStandIn, ControlClient
 from relay.demo import document
-from relay.demo.document import App, Copy, Customer, Demo, Device
+from relay.demo.document import Demo, DemoApp, DemoCopy, DemoCustomer, DemoDevice
 from relay.demo.store import StoreBuilder, launch_again
-from relay.store.api_tokens import create_operator_token
-from sdk_stub.apns import ApnsStandIn, ControlClient
+from relay.node.relay import Relay, SystemClock
+from relay.settings import (
+    ApnsEndpoint,
+    ApnsSettings,
+    ChannelsSettings,
+    DatabaseSettings,
+    HttpSettings,
+    KeysSettings,
+    Settings,
+    WebhooksSettings,
+)
+from relay.store.accounts.api_tokens import create_operator_token
 from sdk_stub.device import ReceivedNotification, SimulatedDevice
 
 _console = Console(highlight=False, soft_wrap=True)
@@ -67,15 +76,15 @@ def _settings(directory: Path, port: int, apns: ApnsStandIn) -> Settings:
         return ApnsEndpoint(host="localhost", port=urlsplit(url).port or 443, ca_file=str(apns.ca_file))
 
     return Settings(
-        http=Http(port=port),
-        database=Database(embedded=str(directory / "postgres")),
-        keys=Keys(file=str(directory / "keys.yaml")),
-        apns=Apns(production=endpoint(apns.production_url), sandbox=endpoint(apns.sandbox_url)),
-        channels=Channels(
+        http=HttpSettings(port=port),
+        database=DatabaseSettings(embedded=str(directory / "postgres")),
+        keys=KeysSettings(file=str(directory / "keys.yaml")),
+        apns=ApnsSettings(production=endpoint(apns.production_url), sandbox=endpoint(apns.sandbox_url)),
+        channels=ChannelsSettings(
             production=endpoint(apns.channels_url("production")),
             sandbox=endpoint(apns.channels_url("sandbox")),
         ),
-        webhooks=Webhooks(allow_private=True),
+        webhooks=WebhooksSettings(allow_private=True),
     )
 
 
@@ -83,7 +92,7 @@ async def _find_or_build(
     directory: Path, relay: Relay, apns: ApnsStandIn, control: ControlClient, http: aiohttp.ClientSession
 ) -> Demo:
     """The store of an earlier run if the relay and the stand-in still know it, else a new one."""
-    places = document.Apns(
+    places = document.DemoApns(
         url=apns.production_url,
         sandbox_url=apns.sandbox_url,
         ca=str(apns.ca_file),
@@ -107,7 +116,7 @@ async def _still_holds(found: Demo, control: ControlClient, http: aiohttp.Client
     return all(copy.device_token in issued for _, _, _, copy in found.copies())
 
 
-Labels = tuple[App, Customer, Device, Copy]
+Labels = tuple[DemoApp, DemoCustomer, DemoDevice, DemoCopy]
 
 
 async def _show(labels: Labels, device: SimulatedDevice) -> None:
@@ -156,7 +165,7 @@ def _greet(demo: Demo, directory: Path) -> None:
     _console.print(f"\nAll tokens and identifiers: {directory / 'demo.json'}. Ctrl-C ends it.\n")
 
 
-def _devices(customer: Customer) -> str:
+def _devices(customer: DemoCustomer) -> str:
     return ", ".join(
         device.name + (f" with {len(device.copies)} copies" if len(device.copies) > 1 else "")
         for device in customer.devices

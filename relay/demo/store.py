@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 
 import aiohttp
 
-from relay.demo.document import App, Copy, Customer, Device, Publisher
-from sdk_stub.apns import ControlClient
+from apns_standin import ControlClient
+from relay.demo.document import DemoApp, DemoCopy, DemoCustomer, DemoDevice, DemoPublisher
 from sdk_stub.client import BundleInfo
 from sdk_stub.device import SimulatedDevice
 
@@ -61,7 +61,7 @@ class StoreBuilder:
         self._operator_token = operator_token
         self._control = control
 
-    async def build(self) -> list[Publisher]:
+    async def build(self) -> list[DemoPublisher]:
         """Everything, in the order in which it happens in real life."""
         await self._add_credentials()
         return [await self._add_publisher(name, apps) for name, apps in STORE.items()]
@@ -82,14 +82,14 @@ class StoreBuilder:
                 {"team_id": team_id, "environment": environment, "key_id": key.key_id, "p8": key.p8},
             )
 
-    async def _add_publisher(self, name: str, apps: dict[str, list[_Install]]) -> Publisher:
+    async def _add_publisher(self, name: str, apps: dict[str, list[_Install]]) -> DemoPublisher:
         made = await self._call("POST", "/v1.0/operator/publishers/", self._operator_token, {"name": name})
-        publisher = Publisher(id=made["id"], name=name, manage_token=made["manage_token"], apps=[])
+        publisher = DemoPublisher(id=made["id"], name=name, manage_token=made["manage_token"], apps=[])
         for app_name, copies in apps.items():
             publisher.apps.append(await self._add_app(publisher, app_name, copies))
         return publisher
 
-    async def _add_app(self, publisher: Publisher, name: str, copies: list[_Install]) -> App:
+    async def _add_app(self, publisher: DemoPublisher, name: str, copies: list[_Install]) -> DemoApp:
         body = {"publisher_id": publisher.id, "name": name}
         app_id = (await self._call("POST", "/v1.0/operator/apps/", self._operator_token, body))["app_id"]
         made = await self._call(
@@ -98,12 +98,12 @@ class StoreBuilder:
             publisher.manage_token,
             {"label": "demo", "broadcast": True},
         )
-        app = App(app_id=app_id, name=name, push_token=made["token"], customers=[])
+        app = DemoApp(app_id=app_id, name=name, push_token=made["token"], customers=[])
         for one in copies:
             await self._install(app, one)
         return app
 
-    async def _install(self, app: App, one: _Install) -> None:
+    async def _install(self, app: DemoApp, one: _Install) -> None:
         """The store installs a copy; the copy starts and registers itself through the SDK."""
         uuid = uuid4()
         bundle_id = f"store.demo.{app.name.lower()}.{uuid.hex[:8]}"
@@ -128,7 +128,7 @@ class StoreBuilder:
             await device.launch()
             identity = await device.services.identity()
             assert device.device_token is not None  # launch() has set it
-            copy = Copy(
+            copy = DemoCopy(
                 alongside=one.alongside,
                 bundle_id=bundle_id,
                 team_id=one.team_id,
@@ -147,7 +147,7 @@ class StoreBuilder:
             return await response.json()
 
 
-async def launch_again(copy: Copy, relay_url: str, control: ControlClient) -> SimulatedDevice:
+async def launch_again(copy: DemoCopy, relay_url: str, control: ControlClient) -> SimulatedDevice:
     """A copy of an earlier run starts: it registers the token it has, which writes nothing."""
     info = BundleInfo(UUID(copy.installation_uuid), copy.team_id, copy.install_token)
     device = SimulatedDevice(relay_url, info, control, device_token=copy.device_token)
@@ -159,18 +159,18 @@ def _udid(one: _Install) -> str:
     return hashlib.sha1(f"{one.customer} {one.device}".encode(), usedforsecurity=False).hexdigest()
 
 
-def _file(app: App, customer_id: str, one: _Install, device_id: str, udid: str, copy: Copy) -> None:
+def _file(app: DemoApp, customer_id: str, one: _Install, device_id: str, udid: str, copy: DemoCopy) -> None:
     """Put a copy under its customer and device in the document."""
     for customer in app.customers:
         if customer.id == customer_id:
             break
     else:
-        customer = Customer(id=customer_id, name=one.customer, devices=[])
+        customer = DemoCustomer(id=customer_id, name=one.customer, devices=[])
         app.customers.append(customer)
     for device in customer.devices:
         if device.id == device_id:
             break
     else:
-        device = Device(id=device_id, udid=udid, name=one.device, copies=[])
+        device = DemoDevice(id=device_id, udid=udid, name=one.device, copies=[])
         customer.devices.append(device)
     device.copies.append(copy)

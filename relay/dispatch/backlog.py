@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from relay.errors import Unavailable
-from relay.store import queue
+from relay.core.errors import Unavailable
 from relay.store.database import Database
+from relay.store.push import queue
 
 _AGE, _AGE_FULL = 5.0, 1.0
 """Seconds for which a count is good, and that of an app which is full: then one push is let in, and counted with."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from relay.core.clock import Clock
-from relay.dispatch.turns import Turns
-from relay.store import broadcasts, outbox
+from relay.dispatch.work_loop import WorkLoop
 from relay.store.database import Database
+from relay.store.push import broadcasts
+from relay.store.webhooks import outbox
 from relay.telemetry import counts
 
 _PIECE = 20
@@ -41,7 +42,7 @@ class Broadcaster:
         self._queue_limit = queue_limit
         self._last_app = ""
         self._on_cut = on_cut
-        self._turns = Turns("the broadcasts cannot be read", self._cut, poll)
+        self._turns = WorkLoop("the broadcasts cannot be read", self._cut, poll)
 
     def wake(self) -> None:
         """There is a new broadcast."""

@@ -12,19 +12,19 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from relay.config import Dispatch
 from relay.core.channels import ChannelProvider
 from relay.core.clock import Clock
-from relay.core.reasons import closed
-from relay.core.retry import Backoff, next_attempt
-from relay.core.sending import Answer, Credential, Fate
-from relay.core.verdicts import Action, judge
-from relay.dispatch import following
-from relay.dispatch.book import FreshBook
-from relay.dispatch.turns import Turns
-from relay.errors import RelayError, describe
-from relay.store import channel_queue
-from relay.store.channel_queue import AppleChannel, Delivery, Settled
+from relay.core.delivery.reasons import metric_label
+from relay.core.delivery.retry import Backoff, next_attempt
+from relay.core.delivery.sending import Answer, Credential, Fate
+from relay.core.delivery.verdicts import ReasonAction, judge
+from relay.core.errors import RelayError, describe
+from relay.dispatch import push_log as following
+from relay.dispatch.credential_cache import CredentialCache
+from relay.dispatch.work_loop import WorkLoop
+from relay.settings import DispatchSettings
+from relay.store.channels import channel_queue
+from relay.store.channels.channel_queue import AppleChannel, Delivery, Settled
 from relay.store.database import Database
 from relay.telemetry.logs import get_logger
 from relay.telemetry.metrics import CHANNEL_DELIVERIES
@@ -40,7 +40,7 @@ _GIVE_UP = 200
 _PAUSE = timedelta(seconds=1)
 _NOT_REGISTERED = "ChannelNotRegistered"
 _NOTHING_THERE = (_NOT_REGISTERED, "BadChannelId")
-_PASSING = (Action.RETRY, Action.RETRY_SOON, Action.SUSPEND)
+_PASSING = (ReasonAction.RETRY, ReasonAction.RETRY_SOON, ReasonAction.SUSPEND)
 
 
 class ChannelDispatcher:
@@ -52,10 +52,10 @@ class ChannelDispatcher:
     def __init__(
         self,
         database: Database,
-        book: FreshBook,
+        book: CredentialCache,
         provider: ChannelProvider,
         clock: Clock,
-        settings: Dispatch,
+        settings: DispatchSettings,
         owner: UUID,
         spread: Callable[[], float],
         *,
@@ -70,7 +70,7 @@ class ChannelDispatcher:
         self._spread = spread
         self._poll = settings.poll
         self._lease = timedelta(seconds=lease)
-        self._turns = Turns("the pushes to channels cannot be read", self._turn, settings.poll)
+        self._turns = WorkLoop("the pushes to channels cannot be read", self._turn, settings.poll)
         self._tasks: set[asyncio.Task[None]] = set()
         self._under_way: Counter[int] = Counter()
         """Deliveries by credential id."""
@@ -141,7 +141,9 @@ class ChannelDispatcher:
                 waiting.append(Settled(delivery, delivery.attempt, None, "expired", 0, "Expired"))
             elif credential is None:
                 reason = "CredentialSuspended" if self._book.is_suspended(topic) else "NoCredential"
-                waiting.append(self._again(delivery, Action.RETRY, Answer(Fate.NOT_SENT, 0, reason), now))
+                waiting.append(
+                    self._again(delivery, ReasonAction.RETRY, Answer(Fate.NOT_SENT, 0, reason), now)
+                )
             elif self._under_way[credential.credential_id] >= _MOST_OF_ONE:
                 waiting.append(Settled(delivery, delivery.attempt, now + _PAUSE, None, 0, ""))
             else:
@@ -164,7 +166,7 @@ class ChannelDispatcher:
             [self._judge(one, answer, now) for one, answer in answered],
             lost=[one.channel for one, answer in answered if answer.reason == _NOT_REGISTERED],
         )
-        refused = next((one for one in answers if judge(one).action is Action.SUSPEND), None)
+        refused = next((one for one in answers if judge(one).action is ReasonAction.SUSPEND), None)
         if refused is not None:
             await self._book.suspend(credential, refused.reason, sent_at)
 
@@ -186,10 +188,10 @@ class ChannelDispatcher:
         action = judge(answer).action
         if action in _PASSING:
             return self._again(delivery, action, answer, now)
-        outcome = "delivered" if action is Action.DELIVERED else "failed"
+        outcome = "delivered" if action is ReasonAction.DELIVERED else "failed"
         return Settled(delivery, delivery.attempt, None, outcome, answer.status, answer.reason)
 
-    def _again(self, delivery: Delivery, action: Action, answer: Answer, now: datetime) -> Settled:
+    def _again(self, delivery: Delivery, action: ReasonAction, answer: Answer, now: datetime) -> Settled:
         due = next_attempt(action, delivery.attempt, now, delivery.expires_at, self._backoff, self._spread())
         if due is None:
             return Settled(delivery, delivery.attempt, None, "expired", answer.status, answer.reason)
@@ -201,7 +203,7 @@ class ChannelDispatcher:
             await channel_queue.settle(connection, self._owner, settled)
             if lost:
                 await channel_queue.forget(connection, lost)
-        ended = Counter((one.outcome, closed(one.reason)) for one in settled if one.outcome is not None)
+        ended = Counter((one.outcome, metric_label(one.reason)) for one in settled if one.outcome is not None)
         for labels, count in ended.items():
             CHANNEL_DELIVERIES.labels(*labels).inc(count)
         now = self._clock.now()
@@ -232,6 +234,6 @@ class ChannelDispatcher:
         """Whether there is nothing to delete at Apple any more. Most other refusals are the configuration's."""
         sent_at = self._clock.now()
         answer = await self._provider.delete(credential, channel.topic.bundle_id, channel.apns_channel_id)
-        if judge(answer).action is Action.SUSPEND:
+        if judge(answer).action is ReasonAction.SUSPEND:
             await self._book.suspend(credential, answer.reason, sent_at)
         return answer.status == 204 or answer.reason in _NOTHING_THERE

@@ -15,15 +15,17 @@ from collections.abc import Callable, Mapping
 from contextvars import Context
 from typing import Protocol, TypeAlias
 
-from relay.core.accepting import Accepted, Outcome, PushRequest, accepted
-from relay.core.routing import ClaimedBatch, Group, Route, group
-from relay.dispatch import following
+from relay.core.delivery.routing import ClaimedBatch, Route, TargetGroup, group
+from relay.core.errors import Invalid, RelayError, Unavailable, describe
+from relay.core.push.request import Accepted, PushRequest, SubmitResult, accepted
+from relay.dispatch import push_log as following
 from relay.dispatch.backlog import Backlog
-from relay.errors import Invalid, RelayError, Unavailable, describe
-from relay.store import audit, outbox, pushes, queue
-from relay.store.audit import Action, Actor, Entry
 from relay.store.database import Connection, Database
-from relay.store.queue import AboutApps
+from relay.store.operations import audit
+from relay.store.operations.audit import Actor, AuditAction, Entry
+from relay.store.push import pushes, queue
+from relay.store.push.queue import AboutApps
+from relay.store.webhooks import outbox
 from relay.telemetry import counts
 from relay.telemetry.logs import get_logger
 from relay.telemetry.metrics import GROUP_SIZE
@@ -42,7 +44,7 @@ _MAX_WAITING_DESTINATIONS = 250_000
 """What may wait for a commit, in each line. It is in memory only, and whoever is refused can ask again."""
 _GROUP_SIZE = GROUP_SIZE.labels("intake")
 
-_Waiting: TypeAlias = tuple[PushRequest, Callable[[Outcome], None]]
+_Waiting: TypeAlias = tuple[PushRequest, Callable[[SubmitResult], None]]
 
 
 class _Line:
@@ -59,7 +61,7 @@ class _Line:
     def is_full(self) -> bool:
         return len(self._requests) >= _MAX_WAITING or self._destinations >= _MAX_WAITING_DESTINATIONS
 
-    def append(self, request: PushRequest, done: Callable[[Outcome], None], destinations: int) -> None:
+    def append(self, request: PushRequest, done: Callable[[SubmitResult], None], destinations: int) -> None:
         self._requests.append((request, done))
         self._destinations += destinations
 
@@ -74,13 +76,15 @@ class _Line:
         return group
 
 
-class Outlet(Protocol):
+class LocalDispatch(Protocol):
     """The dispatcher of this node, as far as the intake knows it."""
 
     def lease(self, installations: int) -> pushes.Lease | None:
         """A lease for a new batch of so many installations if there is room for it now."""
 
-    def take(self, batches: list[ClaimedBatch], groups: list[list[Group]], about: AboutApps | None) -> None:
+    def take(
+        self, batches: list[ClaimedBatch], groups: list[list[TargetGroup]], about: AboutApps | None
+    ) -> None:
         """Send these batches, which were stored under such leases; `groups` are their copies.
 
         `about` are their apps, None if that could not be read.
@@ -98,7 +102,7 @@ class Intake:
     def __init__(
         self,
         database: Database,
-        outlet: Outlet,
+        outlet: LocalDispatch,
         batch_id: Callable[[], int],
         on_queued: Callable[[], None],
         backlog: Backlog,
@@ -120,7 +124,7 @@ class Intake:
         self._committing_large: asyncio.Task[None] | None = None
         self._closed = False
 
-    def submit(self, request: PushRequest, done: Callable[[Outcome], None]) -> None:
+    def submit(self, request: PushRequest, done: Callable[[SubmitResult], None]) -> None:
         """Store one push with others that arrive now; `done` is told what became of it.
 
         Raises Unavailable if there is no room for it; then `done` is told nothing. It must not raise.
@@ -203,7 +207,7 @@ class Intake:
             with contextlib.suppress(RelayError):
                 await self._backlog.count(self._database, stale, now)
 
-    async def _commit(self, requests: list[PushRequest]) -> tuple[list[Outcome], Counter[str]]:
+    async def _commit(self, requests: list[PushRequest]) -> tuple[list[SubmitResult], Counter[str]]:
         """What becomes of each: None where the key was used before, and nothing is stored.
 
         Also how many batches were stored by app_id; a broadcast, which is cut later, counts as one.
@@ -294,7 +298,7 @@ class Intake:
     ) -> int:
         """Returns the number of batches that the outlet took."""
         batches: list[ClaimedBatch] = []
-        groups: list[list[Group]] = []
+        groups: list[list[TargetGroup]] = []
         for made, lease, own in zip(routes, leases, stored, strict=True):
             if lease is not None and own is not None:
                 batches += own
@@ -304,7 +308,7 @@ class Intake:
         return len(batches)
 
 
-def _tell(future: asyncio.Future[Accepted | None], outcome: Outcome) -> None:
+def _tell(future: asyncio.Future[Accepted | None], outcome: SubmitResult) -> None:
     if future.done():  # the caller has gone away; its push is stored all the same
         return
     if isinstance(outcome, RelayError):
@@ -338,7 +342,7 @@ async def _log_sent(
     for request, own in zip(requests, stored, strict=True):
         if request.sent_by is not None and own is not None:
             detail = {"app_id": request.app_id, "everyone": str(request.everyone).lower()}
-            entry = Entry(Action.PUSH_SENT_FROM_CONSOLE, str(request.push_id), request.sent_by, detail)
+            entry = Entry(AuditAction.PUSH_SENT_FROM_CONSOLE, str(request.push_id), request.sent_by, detail)
             await audit.write(connection, Actor("publisher", request.token_id), request.accepted_at, entry)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from relay.core.routing import Leg
+from relay.core.delivery.routing import SendJob
 
 STUCK = timedelta(seconds=2)
 """Without an answer for so long, a lane counts as stuck."""
@@ -36,7 +36,9 @@ class Lanes:
         self._total = 0
         self._lanes: dict[int, _Lane] = defaultdict(_Lane)
 
-    def admit(self, credential_id: int, legs: Sequence[Leg], now: datetime) -> tuple[list[Leg], list[Leg]]:
+    def admit(
+        self, credential_id: int, legs: Sequence[SendJob], now: datetime
+    ) -> tuple[list[SendJob], list[SendJob]]:
         """The legs that may leave now, which are counted as of now, and those that have to wait.
 
         A lane that is empty takes a leg of any size.
@@ -45,8 +47,8 @@ class Lanes:
         if not lane.size or lane.moved_at is None:
             lane.moved_at = now
         limit = self._limit if now - lane.moved_at < STUCK else self._limit // 4
-        admitted: list[Leg] = []
-        waiting: list[Leg] = []
+        admitted: list[SendJob] = []
+        waiting: list[SendJob] = []
         for leg in legs:
             size, total = lane.size + len(leg), self._total + len(leg)
             if not lane.size or size <= min(limit, _SHARE * (self._room - total)):

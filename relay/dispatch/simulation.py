@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from relay.core.routing import Leg
-from relay.core.sending import DELIVERED, Answer, Fate
-from relay.dispatch.judging import Judge, Judged
-from relay.store.queue import Again
+from relay.core.delivery.routing import SendJob
+from relay.core.delivery.sending import DELIVERED, Answer, Fate
+from relay.dispatch.decisions import DecisionMaker, Decisions
+from relay.store.push.queue import Retry
 
 SLOW = timedelta(seconds=10)
 """How long a push to a `slow` device takes."""
@@ -30,12 +30,12 @@ ANSWERS: dict[str, Answer] = {
 }
 
 
-def simulate(leg: Leg, judge: Judge, now: datetime) -> Judged:
+def simulate(leg: SendJob, judge: DecisionMaker, now: datetime) -> Decisions:
     """What a leg to a listed device with a failure domain comes to."""
     assert leg.test_device is not None  # plan() simulates listed devices only
     domain = leg.test_device.failure_domain
     if domain == "slow" and now < leg.batch.accepted_at + SLOW:
         due = min(leg.batch.accepted_at + SLOW, leg.batch.expires_at)
-        return Judged(again=[Again(leg.batch, leg.batch.attempt, due, None, "", leg.installations)])
+        return Decisions(again=[Retry(leg.batch, leg.batch.attempt, due, None, "", leg.installations)])
     leg.send.answers = [ANSWERS[domain]] * len(leg)
     return judge.judge(leg, now, now, simulated=True)

@@ -12,15 +12,15 @@ import contextlib
 from collections.abc import Callable
 from datetime import timedelta
 
-from relay.config import Webhooks
 from relay.core.clock import Clock
-from relay.core.retry import Backoff
-from relay.core.webhook_health import Patience
-from relay.core.webhooks import Attempt, Receivers
-from relay.dispatch import following
-from relay.dispatch.turns import Turns
-from relay.errors import RelayError, describe
-from relay.store.webhook_queue import Due, LeasedWebhook, Round, WebhookQueue
+from relay.core.delivery.retry import Backoff
+from relay.core.errors import RelayError, describe
+from relay.core.webhooks.health import Patience
+from relay.core.webhooks.messages import Attempt, Receivers
+from relay.dispatch import push_log as following
+from relay.dispatch.work_loop import WorkLoop
+from relay.settings import WebhooksSettings
+from relay.store.webhooks.webhook_queue import Due, LeasedWebhook, Round, WebhookQueue
 from relay.telemetry.logs import get_logger
 from relay.telemetry.metrics import WEBHOOK_MESSAGES
 
@@ -44,7 +44,7 @@ class WebhookDispatcher:
         queue: WebhookQueue,
         receivers: Receivers,
         clock: Clock,
-        settings: Webhooks,
+        settings: WebhooksSettings,
         spread: Callable[[], float],
     ) -> None:
         self._queue = queue
@@ -56,7 +56,7 @@ class WebhookDispatcher:
             Backoff(settings.retry_first, settings.retry_longest), timedelta(seconds=settings.disable_after)
         )
         self._lease = timedelta(seconds=settings.timeout + _NOTING)
-        self._turns = Turns("messages to webhooks cannot be read", self._claim, _POLL)
+        self._turns = WorkLoop("messages to webhooks cannot be read", self._claim, _POLL)
         self._lanes: dict[asyncio.Task[None], bool] = {}
         """The tasks, and whether their webhook was failing when it was leased."""
 

@@ -13,8 +13,8 @@ from typing import NamedTuple, TypeAlias
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from relay.core.errors import Unavailable
 from relay.core.ids import push_id_floor
-from relay.errors import Unavailable
 from relay.telemetry.metrics import DATABASE_WAIT_SECONDS
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
@@ -51,7 +51,7 @@ _PAUSE = 1.0
 """Seconds before a server that did not answer is asked again."""
 
 
-class Clash(Unavailable):
+class TransactionConflict(Unavailable):
     """A transaction lost against another: a deadlock, or not serializable. Run again, it may go well at once."""
 
 
@@ -344,5 +344,5 @@ def _translated(error: Exception) -> Exception:
         return Unavailable("The database does not have the schema of this version.")
     if not isinstance(error, _LOST) and not state.startswith(_PASSING):
         return error
-    kind = Clash if state.startswith(_CLASH) else Unavailable
+    kind = TransactionConflict if state.startswith(_CLASH) else Unavailable
     return kind(f"The database is not available ({type(error).__name__}).")

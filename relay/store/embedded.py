@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fasteners import InterProcessLock
 
-from relay.errors import Unavailable
+from relay.core.errors import Unavailable
 
 with warnings.catch_warnings():
     # On a machine without XDG_RUNTIME_DIR it says, at import, that it takes another directory. That is fine.

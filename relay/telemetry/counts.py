@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from relay.core.reasons import closed
+from relay.core.delivery.reasons import metric_label
 from relay.telemetry import metrics
 
 
@@ -48,7 +48,7 @@ def targets(count: int) -> None:
 def ended(counts: Mapping[tuple[str, str], int]) -> None:
     """So many targets have ended, by (outcome, reason)."""
     for (outcome, reason), count in counts.items():
-        label = closed(reason)
+        label = metric_label(reason)
         metrics.OUTCOMES.labels(outcome, label).inc(count)
         TALLY.add(outcome, label, count)
 
@@ -56,7 +56,7 @@ def ended(counts: Mapping[tuple[str, str], int]) -> None:
 def retried(counts: Mapping[str, int]) -> None:
     """So many targets are tried again, by reason."""
     for reason, count in counts.items():
-        label = closed(reason)
+        label = metric_label(reason)
         metrics.RETRIES.labels(label).inc(count)
         TALLY.add("retried", label, count)
 
@@ -64,6 +64,6 @@ def retried(counts: Mapping[str, int]) -> None:
 def retired(counts: Mapping[str, int]) -> None:
     """So many device tokens were retired, by reason."""
     for reason, count in counts.items():
-        label = closed(reason)
+        label = metric_label(reason)
         metrics.RETIREMENTS.labels(label).inc(count)
         TALLY.add("retired", label, count)

@@ -1,30 +1,7 @@
-"""A stand-in for Apple's push service: answers like it, misbehaves when told, shows what devices received."""
+"""Deprecated: the APNs stand-in is the package `apns_standin`. This name goes with version 0.3."""
 
-from .answers import ScriptedAnswer
-from .client import ControlClient, ControlError
-from .errors import ConflictError, InvalidError, NotFoundError, StandInError, StateFileError
-from .faults import ListenerFault
-from .limits import Limits
-from .receipts import Receipt
-from .registry import Device, Environment, IssuedKey
-from .server import run
-from .stand_in import ApnsStandIn
+import warnings
 
-__all__ = [
-    "ApnsStandIn",
-    "ConflictError",
-    "ControlClient",
-    "ControlError",
-    "Device",
-    "Environment",
-    "InvalidError",
-    "IssuedKey",
-    "Limits",
-    "ListenerFault",
-    "NotFoundError",
-    "Receipt",
-    "ScriptedAnswer",
-    "StandInError",
-    "StateFileError",
-    "run",
-]
+from apns_standin import *  # noqa: F403
+
+warnings.warn("sdk_stub.apns is now apns_standin", DeprecationWarning, stacklevel=2)

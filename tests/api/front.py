@@ -12,22 +12,22 @@ from uuid import UUID, uuid4
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from relay.api import http
 from relay.api.audit import AuditApi
 from relay.api.customers import CustomersApi
 from relay.api.device import DeviceApi
+from relay.api.installations import OperatorInstallationsApi
 from relay.api.operator import OperatorApi
-from relay.api.operator_installations import OperatorInstallationsApi
 from relay.api.publisher import PublisherApi
 from relay.api.pushes import PushesApi
 from relay.api.webhooks import WebhooksApi
-from relay.core.addresses import AddressDigests
+from relay.core.email_aliases import AddressDigests
 from relay.core.identifiers import Identifiers
 from relay.core.install_tokens import InstallTokens
 from relay.core.udid import UdidDigests
-from relay.dispatch.receivers import HttpReceivers
-from relay.store.api_tokens import create_operator_token
-from relay.store.auth import ApiTokens
+from relay.dispatch.webhook_receivers import HttpReceivers
+from relay.http import requests as http
+from relay.store.accounts.api_tokens import create_operator_token
+from relay.store.accounts.auth import ApiTokens
 from relay.store.database import Database
 from tests.leaks import LEAKS
 

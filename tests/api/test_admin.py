@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 from typer.testing import CliRunner, Result
 
-from relay.admin import admin_app
+from relay.cli.admin import admin_app
 from tests.api import pems
 from tests.api.front import TEAM, Front
 

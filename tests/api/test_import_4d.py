@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from typer.testing import CliRunner, Result
 
-from relay.cli import app
+from relay.cli.main import app
 from tests.api import pems
 from tests.api.front import OTHER_TEAM, TEAM, Front
 

@@ -9,10 +9,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from relay.api import http
 from relay.api.metrics import MetricsApi
-from relay.api.state import StateMetrics
-from relay.core.client_address import Network
+from relay.core.ip_addresses import Network
+from relay.http import requests as http
+from relay.service.state_metrics import StateMetrics
 from relay.store.database import Database
 from tests.leaks import LEAKS
 

@@ -12,10 +12,11 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from relay.api.spec import spec_file
-from relay.app import Relay, Roles
-from relay.config import Console, Keys, Settings, key_ring
-from relay.store.audit import Action
+from relay.keys import key_ring
+from relay.node.relay import Relay, Roles
+from relay.settings import ConsoleSettings, KeysSettings, Settings
 from relay.store.database import Database
+from relay.store.operations.audit import AuditAction
 
 METHODS = ("get", "put", "post", "delete", "patch")
 
@@ -36,8 +37,8 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 async def test_every_route_is_described_and_the_reverse(
     document: dict[str, Any], database: Database, tmp_path: Path
 ) -> None:
-    keys = key_ring(Keys(file=str(tmp_path / "keys.yaml")))
-    no_pages = Settings(console=Console(enabled=False))  # the console is no API
+    keys = key_ring(KeysSettings(file=str(tmp_path / "keys.yaml")))
+    no_pages = Settings(console=ConsoleSettings(enabled=False))  # the console is no API
     router = Relay(no_pages, keys, database, Roles()).application.router
     served = {
         (route.method.lower(), route.resource.canonical)
@@ -108,7 +109,7 @@ def test_every_operation_is_complete(document: dict[str, Any]) -> None:
 
 def test_every_action_of_the_audit_log_is_described(document: dict[str, Any]) -> None:
     described = document["components"]["schemas"]["AuditEntry"]["properties"]["action"]["enum"]
-    assert described == list(Action)
+    assert described == list(AuditAction)
 
 
 def test_every_error_is_a_problem(document: dict[str, Any]) -> None:

@@ -8,8 +8,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from relay.api.client import TRUSTED_PROXIES, client_of, scheme_of
-from relay.core.client_address import networks
+from relay.core.ip_addresses import networks
+from relay.http.client_address import TRUSTED_PROXIES, client_of, scheme_of
 
 Client = TestClient[web.Request, web.Application]
 

@@ -12,8 +12,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from relay.api import http
 from relay.api.spec import SpecApi
+from relay.http import requests as http
 from tests.conftest import find_program
 
 FLAGS = (

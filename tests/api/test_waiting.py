@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.api.waiting import seconds_to_wait
+from relay.service.waiting import seconds_to_wait
 
 
 @pytest.mark.parametrize(

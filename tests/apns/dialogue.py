@@ -8,7 +8,7 @@ from hyperframe import frame as hf
 from relay.apns.frames import PREFACE
 from relay.apns.streams import Event, Flight
 from relay.apns.wire import Wire
-from relay.core.sending import Answer, SendBatch
+from relay.core.delivery.sending import Answer, SendBatch
 from tests.apns.clients import make_batch
 
 ALL = 1 << 30

@@ -20,7 +20,7 @@ from relay.apns.inbound import CONTINUATIONS_MAX
 from relay.apns.responses import BLOCK_MAX, BODY_MAX
 from relay.apns.streams import Flight
 from relay.apns.wire import CONTROL_MAX, STREAMS_MAX, Wire
-from relay.core.sending import Answer
+from relay.core.delivery.sending import Answer
 from tests.apns.clients import make_batch
 
 FRAMES = int(os.environ.get("FUZZ_FRAMES", "20000"))

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from relay.apns.streams import Flight
 from relay.apns.wire import Phase, Wire
-from relay.core.sending import Answer, Fate, PushHeaders, SendBatch
+from relay.core.delivery.sending import Answer, Fate, PushHeaders, SendBatch
 
 Codes = h2.settings.SettingCodes
 

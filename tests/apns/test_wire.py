@@ -12,7 +12,7 @@ from relay.apns import frames
 from relay.apns.frames import ErrorCode, ProtocolError
 from relay.apns.streams import GoingAway, Opened, Ponged, TokenHeld, Wedged
 from relay.apns.wire import STREAMS_DEFAULT, Phase
-from relay.core.sending import DELIVERED, Answer, Fate, PushHeaders
+from relay.core.delivery.sending import DELIVERED, Answer, Fate, PushHeaders
 from tests.apns.dialogue import ALL, Dialogue, parse, short
 
 # Opening

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from relay.cli import app
+from relay.cli.main import app
 from tests.api.conftest import front  # noqa: F401
 from tests.api.front import KEYS
 

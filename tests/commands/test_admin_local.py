@@ -6,13 +6,13 @@ import secrets
 from typing import Any
 from uuid import uuid4
 
+from relay.core.delivery.sending import Environment
+from relay.core.errors import Conflict
 from relay.core.install_tokens import InstallClaims, InstallTokens
-from relay.core.sending import Environment
-from relay.errors import Conflict
-from relay.store.audit import COMMAND_LINE, AuditLog
-from relay.store.auth import make_token
-from relay.store.credentials import Credentials, NewCredential
+from relay.store.accounts.auth import make_token
+from relay.store.accounts.credentials import Credentials, NewCredential
 from relay.store.database import Database
+from relay.store.operations.audit import COMMAND_LINE, AuditLog
 from tests.api import pems
 from tests.api.front import KEYS, Front
 from tests.commands.conftest import Command

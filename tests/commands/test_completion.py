@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from relay.cli import app
+from relay.cli.main import app
 
 
 @pytest.mark.needs("bash")

@@ -7,14 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+from relay.cli.status import failures, rates
+from relay.core.delivery.sending import Environment
 from relay.core.ids import push_id, push_id_floor
-from relay.core.sending import Environment
-from relay.status import failures, rates
-from relay.store.audit import COMMAND_LINE, AuditLog
-from relay.store.credentials import Credentials, NewCredential
+from relay.store.accounts.credentials import Credentials, NewCredential
 from relay.store.database import Database
-from relay.store.minute_counts import MinuteCount, MinuteCounts
-from relay.store.nodes import Nodes, NodeState
+from relay.store.operations.audit import COMMAND_LINE, AuditLog
+from relay.store.operations.minute_counts import MinuteCount, MinuteCounts
+from relay.store.operations.nodes import Nodes, NodeState
 from tests.api import pems
 from tests.api.front import KEYS, TEAM, Front
 from tests.commands.conftest import Command

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from relay.cli import app
-from relay.config import Settings, load
-from relay.settings_reference import Setting, schema, settings
+from relay.cli.main import app
+from relay.cli.settings_reference import Setting, schema, settings
+from relay.settings import Settings, load
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,7 +30,7 @@ def test_the_page_is_that_of_today() -> None:
 
 @pytest.mark.parametrize("setting", settings(), ids=lambda setting: setting.name)
 def test_a_setting_says_what_it_does(setting: Setting) -> None:
-    assert len(setting.schema.get("description", "")) > 5, "relay/config.py has no text below it"
+    assert len(setting.schema.get("description", "")) > 5, "relay/settings.py has no text below it"
     assert setting.schema["description"].endswith(".")
 
 

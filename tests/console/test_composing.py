@@ -21,8 +21,8 @@ from relay.console.composing import (
     read,
     remarks_of,
 )
-from relay.core import notification as notifications
-from relay.errors import Fault
+from relay.core.errors import Fault
+from relay.core.push import notification as notifications
 
 APP = "a1"
 

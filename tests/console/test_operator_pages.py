@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.async_api import Page, expect
 
-from relay.app import Relay
-from relay.store.credentials import Credentials
-from relay.store.minute_counts import MinuteCounts
-from relay.store.nodes import Nodes, NodeState
+from relay.node.relay import Relay
+from relay.store.accounts.credentials import Credentials
+from relay.store.operations.minute_counts import MinuteCounts
+from relay.store.operations.nodes import Nodes, NodeState
 from tests.console.conftest import PATIENCE, Client, look, sign_in
 from tests.end_to_end.store import Store
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from relay.console.lock_screen import picture
 from relay.console.outcomes import WIDTH, bar, reasons, time_lines
-from relay.core.push_types import PUSH_TYPES
-from relay.core.sending import OUTCOMES
+from relay.core.delivery.sending import OUTCOMES
+from relay.core.push.push_types import PUSH_TYPES
 
 CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """Properties are not timed: on a busy machine a single example may take long for no fault of its own."""

@@ -7,10 +7,10 @@ from typing import get_args
 
 from playwright.async_api import Page, expect
 
-from relay.api.fields import FailureDomain
 from relay.console.test_devices import DOMAINS
 from relay.console.webhooks import EVENTS
-from relay.core.webhooks import EventType
+from relay.core.schema import FailureDomain
+from relay.core.webhooks.messages import EventType
 from tests.console.conftest import PATIENCE, Problems, look, sign_in
 from tests.end_to_end.store import App, Store
 from tests.leaks import LEAKS

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from playwright.async_api import Page, expect
 
-from relay.config import Settings, Webhooks
+from relay.settings import Settings, WebhooksSettings
 from tests.console.conftest import PATIENCE, Problems, look, sign_in
 from tests.end_to_end.store import Store
 from tests.leaks import LEAKS
@@ -18,7 +18,7 @@ expect.set_options(timeout=PATIENCE)
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     """Of a store that allows private addresses."""
-    return msgspec.structs.replace(settings, webhooks=Webhooks(allow_private=True))
+    return msgspec.structs.replace(settings, webhooks=WebhooksSettings(allow_private=True))
 
 
 async def test_a_webhook_is_made_tested_and_removed(page: Page, store: Store, problems: Problems) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.addresses import AddressDigests, is_meant, normalise
+from relay.core.email_aliases import AddressDigests, is_meant, normalise
 
 KEY = "a key of at least thirty-two characters"
 DIGESTS = AddressDigests(KEY)

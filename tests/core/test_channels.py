@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.accepting import Lifetimes
 from relay.core.channels import BROADCAST_LIMIT, ChannelSendBody, CheckedPush, check_push
-from relay.errors import Invalid
+from relay.core.errors import Invalid
+from relay.core.push.request import Lifetimes
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 EPOCH = int(NOW.timestamp())

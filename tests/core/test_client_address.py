@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.client_address import client_address
+from relay.core.ip_addresses import client_address
 
 TRUSTED = (IPv4Network("10.0.0.0/8"), IPv6Network("fd00::/8"))
 addresses = st.ip_addresses().map(str)

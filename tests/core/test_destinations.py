@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from relay.core.addresses import AddressDigests
-from relay.core.destinations import DestinationCheck, check_destinations
+from relay.core.email_aliases import AddressDigests
+from relay.core.errors import Invalid
 from relay.core.identifiers import Identifiers
-from relay.errors import Invalid
+from relay.core.push.destinations import DestinationCheck, check_destinations
 
 KEY = "a key of at least thirty-two characters"
 IDENTIFIERS, DIGESTS = Identifiers((KEY,)), AddressDigests(KEY)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from relay.core.explanations import EXPLANATIONS, explain
-from relay.core.verdicts import VERDICTS, Blame
+from relay.core.delivery.explanations import EXPLANATIONS, explain
+from relay.core.delivery.verdicts import VERDICTS, Blame
 
 
 def test_all_of_apples_reasons_have_words() -> None:

@@ -9,8 +9,8 @@ from cryptography.exceptions import InvalidTag
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.core.errors import MalformedRequest
 from relay.core.idempotency import IdempotencyDigests, IdempotencyKey
-from relay.errors import MalformedRequest
 
 TOKEN, OTHER_TOKEN = UUID(int=1), UUID(int=2)
 DIGESTS = IdempotencyDigests("a key of this test, long enough for it")

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core import payload as payloads
-from relay.core.notification import PUSH_TYPE, check, draft, from_payload
-from relay.errors import Fault, Invalid
+from relay.core.errors import Fault, Invalid
+from relay.core.push import payload as payloads
+from relay.core.push.notification import PUSH_TYPE, check, draft, from_payload
 
 
 def built(**fields: Any) -> Any:

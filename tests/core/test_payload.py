@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.payload import check
-from relay.core.push_types import PUSH_TYPES, PushType, default_push_type
-from relay.errors import Fault, Invalid
+from relay.core.errors import Fault, Invalid
+from relay.core.push.payload import check
+from relay.core.push.push_types import PUSH_TYPES, PushType, default_push_type
 
 ALERT = PUSH_TYPES["alert"]
 BACKGROUND = PUSH_TYPES["background"]

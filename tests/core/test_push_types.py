@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.api.fields import token_kind_in_query
-from relay.core.accepting import Lifetimes, SendBody, check_headers, check_token_kind
-from relay.core.push_types import PUSH_TYPES
-from relay.errors import Invalid
+from relay.core.errors import Invalid
+from relay.core.push.push_types import PUSH_TYPES
+from relay.core.push.request import Lifetimes, SendBody, check_headers, check_token_kind
+from relay.core.schema import token_kind_in_query
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 EPOCH = int(NOW.timestamp())

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.rate import RateLimit
+from relay.core.rate_limit import RateLimit
 
 ANNA, BERT = UUID(int=1), UUID(int=2)
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.retry import SOON, Backoff, next_attempt
-from relay.core.verdicts import Action
+from relay.core.delivery.retry import SOON, Backoff, next_attempt
+from relay.core.delivery.verdicts import ReasonAction
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(days=1)
@@ -29,9 +29,14 @@ def test_the_wait_grows_until_the_longest(spread: float) -> None:
     assert waits[-1] == waits[-2] == 450 + 450 * spread
 
 
-@given(st.sampled_from([Action.RETRY, Action.RETRY_SOON]), st.integers(0, 40), st.floats(0, 2000), spreads)
+@given(
+    st.sampled_from([ReasonAction.RETRY, ReasonAction.RETRY_SOON]),
+    st.integers(0, 40),
+    st.floats(0, 2000),
+    spreads,
+)
 def test_nothing_is_tried_after_the_push_expired(
-    action: Action, attempt: int, seconds: float, spread: float
+    action: ReasonAction, attempt: int, seconds: float, spread: float
 ) -> None:
     expires_at = NOW + timedelta(seconds=seconds)
     due = next_attempt(action, attempt, NOW, expires_at, BACKOFF, spread)
@@ -39,6 +44,6 @@ def test_nothing_is_tried_after_the_push_expired(
 
 
 def test_a_passing_fault_is_tried_again_at_once_but_only_once() -> None:
-    assert next_attempt(Action.RETRY_SOON, 0, NOW, LATER, BACKOFF, 1.0) == NOW + timedelta(seconds=SOON)
-    assert next_attempt(Action.RETRY_SOON, 1, NOW, LATER, BACKOFF, 1.0) == NOW + timedelta(seconds=8)
-    assert next_attempt(Action.RETRY, 0, NOW, LATER, BACKOFF, 1.0) == NOW + timedelta(seconds=4)
+    assert next_attempt(ReasonAction.RETRY_SOON, 0, NOW, LATER, BACKOFF, 1.0) == NOW + timedelta(seconds=SOON)
+    assert next_attempt(ReasonAction.RETRY_SOON, 1, NOW, LATER, BACKOFF, 1.0) == NOW + timedelta(seconds=8)
+    assert next_attempt(ReasonAction.RETRY, 0, NOW, LATER, BACKOFF, 1.0) == NOW + timedelta(seconds=4)

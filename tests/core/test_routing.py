@@ -9,10 +9,10 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.destinations import MAX_FAULTS
+from relay.core.delivery.routing import ClaimedBatch, ListedDevice, Plan, Reach, Target, group, plan, route
+from relay.core.delivery.sending import Credential, Environment, PushHeaders
 from relay.core.ids import ApnsIds, push_id, push_id_floor
-from relay.core.routing import ClaimedBatch, Copy, ListedDevice, Plan, Reach, group, plan, route
-from relay.core.sending import Credential, Environment, PushHeaders
+from relay.core.push.destinations import MAX_FAULTS
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PUSH = push_id(1_767_225_600_000, 7)
@@ -44,9 +44,9 @@ def copy(
     team_id: str = "TEAM000001",
     environment: Environment | None = Environment.PRODUCTION,
     token: bytes | None = None,
-) -> Copy:
+) -> Target:
     bundle_id = f"com.example.copy{number}"
-    return Copy(number, bundle_id, team_id, environment, token or bytes([number]) * 32)
+    return Target(number, bundle_id, team_id, environment, token or bytes([number]) * 32)
 
 
 def reach(destination: str, number: int, listed: bool = False) -> Reach:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.core.errors import MalformedBody
 from relay.core.strict_json import MAX_DEPTH, decode
-from relay.errors import MalformedBody
 
 from .test_payload import json_values
 

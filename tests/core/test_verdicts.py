@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.sending import DELIVERED, Answer, Environment, Fate
-from relay.core.verdicts import VERDICTS, Action, BadTokenAlarm, death, judge
+from relay.core.delivery.sending import DELIVERED, Answer, Environment, Fate
+from relay.core.delivery.verdicts import VERDICTS, BadTokenAlarm, ReasonAction, death, judge
 
 SENT = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 BEFORE = SENT - timedelta(days=1)
@@ -23,7 +23,7 @@ def answered(status: int, reason: str = "", timestamp: datetime | None = None) -
 # Apple, "Handling notification responses from APNs" and "Handling error responses from Apple Push Notification
 # service": every reason they name, and what must follow.
 EXPECTED = {
-    Action.FAIL: [
+    ReasonAction.FAIL: [
         *((400, reason) for reason in ("BadCollapseId", "BadExpirationDate", "BadMessageId", "BadPriority")),
         *((400, reason) for reason in ("InvalidPushType", "PayloadEmpty", "BadTopic", "MissingTopic")),
         *((400, reason) for reason in ("TopicDisallowed", "MissingDeviceToken", "DuplicateHeaders")),
@@ -37,36 +37,36 @@ EXPECTED = {
         *((400, reason) for reason in ("BadRequestParams", "BadRequestPayload")),
         (403, "TopicMismatch"),
     ],
-    Action.RETIRE_WRONG_TOPIC: [(400, "DeviceTokenNotForTopic")],
-    Action.RETIRE_BAD_TOKEN: [(400, "BadDeviceToken")],
-    Action.RETIRE_UNREGISTERED: [(410, "Unregistered"), (410, "ExpiredToken")],
-    Action.SUSPEND: [
+    ReasonAction.RETIRE_WRONG_TOPIC: [(400, "DeviceTokenNotForTopic")],
+    ReasonAction.RETIRE_BAD_TOKEN: [(400, "BadDeviceToken")],
+    ReasonAction.RETIRE_UNREGISTERED: [(410, "Unregistered"), (410, "ExpiredToken")],
+    ReasonAction.SUSPEND: [
         *(
             (403, reason)
             for reason in ("BadCertificate", "BadCertificateEnvironment", "MissingProviderToken")
         ),
         *((403, reason) for reason in ("InvalidProviderToken", "BadEnvironmentKeyIdInToken")),
     ],
-    Action.RETRY_SOON: [
+    ReasonAction.RETRY_SOON: [
         (403, "ExpiredProviderToken"),
         (403, "UnrelatedKeyIdInToken"),
         (400, "IdleTimeout"),
         (421, ""),
     ],
-    Action.RETRY: [
+    ReasonAction.RETRY: [
         (429, "TooManyRequests"),
         (429, "TooManyProviderTokenUpdates"),
         (500, "InternalServerError"),
         (503, "ServiceUnavailable"),
         (503, "Shutdown"),
     ],
-    Action.DELIVERED: [(200, "")],
+    ReasonAction.DELIVERED: [(200, "")],
 }
 
 
 def test_a_key_that_cannot_be_used_suspends_its_credential() -> None:
-    assert judge(Answer(Fate.NOT_SENT, reason="BadCredential")).action is Action.SUSPEND
-    assert judge(Answer(Fate.NOT_SENT, reason="ConnectFailed")).action is Action.RETRY_SOON
+    assert judge(Answer(Fate.NOT_SENT, reason="BadCredential")).action is ReasonAction.SUSPEND
+    assert judge(Answer(Fate.NOT_SENT, reason="ConnectFailed")).action is ReasonAction.RETRY_SOON
 
 
 def test_a_timestamp_beyond_all_calendars_is_compared_too() -> None:
@@ -78,7 +78,7 @@ def test_a_timestamp_beyond_all_calendars_is_compared_too() -> None:
     ("action", "status", "reason"),
     [(action, *answer) for action, answers in EXPECTED.items() for answer in answers],
 )
-def test_every_answer_apple_names(action: Action, status: int, reason: str) -> None:
+def test_every_answer_apple_names(action: ReasonAction, status: int, reason: str) -> None:
     assert judge(answered(status, reason)).action is action
 
 
@@ -89,26 +89,26 @@ def test_the_expectations_cover_the_table() -> None:
 @pytest.mark.parametrize(
     ("status", "action"),
     [
-        (200, Action.DELIVERED),
-        (400, Action.FAIL),
-        (403, Action.FAIL),
-        (404, Action.FAIL),
-        (410, Action.RETIRE_UNREGISTERED),
-        (421, Action.RETRY_SOON),
-        (429, Action.RETRY),
-        (500, Action.RETRY),
-        (502, Action.RETRY),
-        (503, Action.RETRY),
+        (200, ReasonAction.DELIVERED),
+        (400, ReasonAction.FAIL),
+        (403, ReasonAction.FAIL),
+        (404, ReasonAction.FAIL),
+        (410, ReasonAction.RETIRE_UNREGISTERED),
+        (421, ReasonAction.RETRY_SOON),
+        (429, ReasonAction.RETRY),
+        (500, ReasonAction.RETRY),
+        (502, ReasonAction.RETRY),
+        (503, ReasonAction.RETRY),
     ],
 )
 @pytest.mark.parametrize("reason", ["", "SomethingNew"])
-def test_an_unknown_reason_goes_by_its_status(status: int, reason: str, action: Action) -> None:
+def test_an_unknown_reason_goes_by_its_status(status: int, reason: str, action: ReasonAction) -> None:
     assert judge(answered(status, reason)).action is action
 
 
 @pytest.mark.parametrize("fate", [Fate.NOT_SENT, Fate.UNKNOWN])
 def test_what_was_not_answered_is_tried_again(fate: Fate) -> None:
-    assert judge(Answer(fate, 0, "GoAway")).action is Action.RETRY_SOON
+    assert judge(Answer(fate, 0, "GoAway")).action is ReasonAction.RETRY_SOON
 
 
 @given(st.integers(0, 999), st.text(max_size=20))
@@ -168,4 +168,4 @@ def test_a_handful_of_bad_tokens_is_no_alarm() -> None:
 
 
 def test_delivered_is_a_200() -> None:
-    assert judge(DELIVERED).action is Action.DELIVERED
+    assert judge(DELIVERED).action is ReasonAction.DELIVERED

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.retry import Backoff
-from relay.core.webhook_health import Health, Patience
-from relay.core.webhooks import Attempt
+from relay.core.delivery.retry import Backoff
+from relay.core.webhooks.health import Health, Patience
+from relay.core.webhooks.messages import Attempt
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TAKEN, FAILED, GONE, SILENT = Attempt(204), Attempt(500), Attempt(410), Attempt(None, "no answer")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.webhooks import (
+from relay.core.webhooks.messages import (
     EVENT_OF_OUTCOME,
     MAX_COPIES,
     CopyName,

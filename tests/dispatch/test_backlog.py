@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from relay.core.errors import Unavailable
 from relay.dispatch.backlog import Backlog
-from relay.errors import Unavailable
 from relay.store.database import Database
 
 LIMIT = 10

@@ -9,20 +9,20 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from relay.config import Dispatch
-from relay.core.channels import Created, Topic
-from relay.core.sending import Answer, Credential, Environment, Fate, PushHeaders
-from relay.dispatch.book import FreshBook
+from relay.core.channels import ChannelTopic, Created
+from relay.core.delivery.sending import Answer, Credential, Environment, Fate, PushHeaders
 from relay.dispatch.channels import ChannelDispatcher
-from relay.store.audit import COMMAND_LINE
-from relay.store.channels import Channel, Channels
-from relay.store.credentials import Credentials, NewCredential
+from relay.dispatch.credential_cache import CredentialCache
+from relay.settings import DispatchSettings
+from relay.store.accounts.credentials import Credentials, NewCredential
+from relay.store.channels.channels import Channel, ChannelRepository
 from relay.store.database import Database
+from relay.store.operations.audit import COMMAND_LINE
 
 KEYS = ("a key of more than thirty-two characters",)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE = timedelta(seconds=60)
-TOPIC = Topic("TEAM000001", Environment.PRODUCTION, "com.example.a")
+TOPIC = ChannelTopic("TEAM000001", Environment.PRODUCTION, "com.example.a")
 
 
 class Clock:
@@ -59,9 +59,16 @@ class Apple:
 async def tried(database: Database, apple: Apple) -> asyncpg.Record | None:
     """What is left of a channel that was to be deleted, after that was tried once."""
     async with database.connection() as connection:
-        book = FreshBook(Credentials(database, KEYS), Clock())
+        book = CredentialCache(Credentials(database, KEYS), Clock())
         dispatcher = ChannelDispatcher(
-            database, book, apple, Clock(), Dispatch(), uuid4(), lambda: 1.0, lease=LEASE.total_seconds()
+            database,
+            book,
+            apple,
+            Clock(),
+            DispatchSettings(),
+            uuid4(),
+            lambda: 1.0,
+            lease=LEASE.total_seconds(),
         )
         running = asyncio.create_task(dispatcher.run())
         async with asyncio.timeout(60):
@@ -75,7 +82,7 @@ async def tried(database: Database, apple: Apple) -> asyncpg.Record | None:
 
 
 async def to_be_deleted(database: Database, attempt: int = 0) -> None:
-    channels, channel = Channels(database), Channel("app", uuid4(), True, NOW)
+    channels, channel = ChannelRepository(database), Channel("app", uuid4(), True, NOW)
     assert await channels.add(channel, None, COMMAND_LINE)
     await channels.keep("app", channel.channel_id, TOPIC, "apple's", NOW)
     await channels.delete("app", channel.channel_id, None, NOW, COMMAND_LINE)

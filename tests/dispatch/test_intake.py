@@ -11,16 +11,16 @@ from uuid import uuid4
 
 import pytest
 
-from relay.core.accepting import PushRequest
+from relay.core.delivery.routing import ClaimedBatch, TargetGroup
+from relay.core.delivery.sending import PushHeaders
+from relay.core.errors import Unavailable
 from relay.core.ids import push_id
-from relay.core.routing import ClaimedBatch, Group
-from relay.core.sending import PushHeaders
+from relay.core.push.request import PushRequest
 from relay.dispatch.backlog import Backlog
 from relay.dispatch.intake import Intake
-from relay.errors import Unavailable
 from relay.store.database import Database
-from relay.store.pushes import Lease
-from relay.store.queue import AboutApps
+from relay.store.push.pushes import Lease
+from relay.store.push.queue import AboutApps
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -31,7 +31,9 @@ class Elsewhere:
     def lease(self, installations: int) -> Lease | None:
         return None
 
-    def take(self, batches: list[ClaimedBatch], groups: list[list[Group]], about: AboutApps | None) -> None:
+    def take(
+        self, batches: list[ClaimedBatch], groups: list[list[TargetGroup]], about: AboutApps | None
+    ) -> None:
         raise AssertionError("nothing was leased")
 
 

@@ -5,28 +5,28 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from relay.core.retry import Backoff
-from relay.core.routing import ClaimedBatch, Group, Leg, plan
-from relay.core.sending import DELIVERED, Answer, Credential, Environment, Fate, PushHeaders
-from relay.dispatch.judging import Judge
+from relay.core.delivery.retry import Backoff
+from relay.core.delivery.routing import ClaimedBatch, SendJob, TargetGroup, plan
+from relay.core.delivery.sending import DELIVERED, Answer, Credential, Environment, Fate, PushHeaders
+from relay.dispatch.decisions import DecisionMaker
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 BAD_TOKEN = Answer(Fate.ANSWERED, 400, "BadDeviceToken")
 CREDENTIAL = Credential(1, 1, "TEAM000001", Environment.PRODUCTION, "token", "KEY0000001", "secret")
 
 
-def answered(answer: Answer) -> Leg:
+def answered(answer: Answer) -> SendJob:
     """A push to a single device, and its answer."""
     later = NOW + timedelta(days=1)
     batch = ClaimedBatch("app", UUID(int=7), 1, 0, [5], b"{}", PushHeaders("alert", 10), NOW, later)
-    copies = Group("TEAM000001", Environment.PRODUCTION, [5], [bytes(32)], ["com.example"])
+    copies = TargetGroup("TEAM000001", Environment.PRODUCTION, [5], [bytes(32)], ["com.example"])
     [leg] = plan([batch], [[copies]], lambda *_: (CREDENTIAL, 0), {}).lanes[1]
     leg.send.answers = [answer]
     return leg
 
 
 def test_bad_tokens_among_many_deliveries_of_single_pushes_are_retired() -> None:
-    judge = Judge(Backoff(1, 10), lambda: 0.5)
+    judge = DecisionMaker(Backoff(1, 10), lambda: 0.5)
     for _ in range(30):
         for _ in range(20):
             judge.judge(answered(DELIVERED), NOW, NOW)
@@ -35,7 +35,7 @@ def test_bad_tokens_among_many_deliveries_of_single_pushes_are_retired() -> None
 
 
 def test_when_nearly_all_tokens_are_bad_none_is_retired() -> None:
-    judge = Judge(Backoff(1, 10), lambda: 0.5)
+    judge = DecisionMaker(Backoff(1, 10), lambda: 0.5)
     for _ in range(30):
         last = judge.judge(answered(BAD_TOKEN), NOW, NOW)
     assert not last.retirements

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from relay.core.webhooks import Attempt
-from relay.dispatch.receivers import HttpReceivers
+from relay.core.webhooks.messages import Attempt
+from relay.dispatch.webhook_receivers import HttpReceivers
 from tests.receiver import Receiver
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -10,16 +10,16 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from relay.core.accepting import PushRequest
+from relay.core.delivery.retry import Backoff
+from relay.core.delivery.routing import ClaimedBatch, Route, Target
+from relay.core.delivery.sending import PushHeaders
 from relay.core.ids import push_id
-from relay.core.retry import Backoff
-from relay.core.routing import ClaimedBatch, Copy, Route
-from relay.core.sending import PushHeaders
-from relay.dispatch.judging import Judge, Judged
-from relay.dispatch.settling import Settler
-from relay.store import pushes, queue
+from relay.core.push.request import PushRequest
+from relay.dispatch.decisions import DecisionMaker, Decisions
+from relay.dispatch.settlement import Settler
 from relay.store.database import Database
-from relay.store.queue import Again, Outcome, Settlement, Trace
+from relay.store.push import pushes, queue
+from relay.store.push.queue import DeliveryOutcome, Retry, Settlement, Trace
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HERE, THERE = uuid4(), uuid4()
@@ -52,7 +52,7 @@ class Node:
         headers = PushHeaders("alert", 10)
         later = NOW + timedelta(days=1)
         request = PushRequest("app", made, uuid4(), NOW, later, headers, "apns", b"{}", False, [], [])
-        copies = {n: Copy(n, "b", "t", None, b"") for n in range(installations)}
+        copies = {n: Target(n, "b", "t", None, b"") for n in range(installations)}
         async with self._database.connection() as connection:
             await pushes.insert(
                 connection, [request], [Route(copies, 0, [])], [None], 2000, lambda: next(self._ids)
@@ -78,8 +78,8 @@ def node(database: Database) -> Node:
     return Node(database)
 
 
-def delivered(batch: ClaimedBatch, *installations: int) -> Judged:
-    return Judged([Outcome(batch, "delivered", 200, "", installations or batch.installations)])
+def delivered(batch: ClaimedBatch, *installations: int) -> Decisions:
+    return Decisions([DeliveryOutcome(batch, "delivered", 200, "", installations or batch.installations)])
 
 
 async def test_what_is_under_way_is_not_begun_again_by_the_same_node(node: Node) -> None:
@@ -133,8 +133,8 @@ async def test_what_cannot_be_written_harms_no_other(node: Node, database: Datab
     made = await node.put()
     [batch] = node.settler.open(await node.claim())
     later = NOW + timedelta(seconds=5)
-    again = Again(batch, 1, later, None, "ServiceUnavailable", [0])
-    node.settler.add(Judged(again=[again], traces=[unwritable(made), Trace("app", made, 9, 1, "{}")]))
+    again = Retry(batch, 1, later, None, "ServiceUnavailable", [0])
+    node.settler.add(Decisions(again=[again], traces=[unwritable(made), Trace("app", made, 9, 1, "{}")]))
     await asyncio.sleep(0)  # it is being written; the rest of the batch goes with the next
     node.settler.add(delivered(batch, 1, 2))
     await node.settled()
@@ -154,7 +154,7 @@ async def test_a_batch_whose_first_part_could_not_be_written_comes_back_whole(
     made, others = await node.put(), await node.put()
     batches = {batch.push_id: batch for batch in node.settler.open(await node.claim())}
     batch = batches[made]
-    refused = Judged([Outcome(batch, "delivered", 200, "\0", [0])])  # PostgreSQL takes no NUL
+    refused = Decisions([DeliveryOutcome(batch, "delivered", 200, "\0", [0])])  # PostgreSQL takes no NUL
     node.settler.add(refused)
     node.settler.add(delivered(batches[others]))
     await asyncio.sleep(0)
@@ -188,7 +188,9 @@ async def test_a_batch_that_another_node_settled_in_part_is_begun_anew(
     node.time += timedelta(seconds=31)
     [theirs] = await node.claim(THERE)
     settled, left = list(range(60)), list(range(60, 100))
-    part = Settlement(remaining=[(theirs, left)], outcomes=[Outcome(theirs, "delivered", 200, "", settled)])
+    part = Settlement(
+        remaining=[(theirs, left)], outcomes=[DeliveryOutcome(theirs, "delivered", 200, "", settled)]
+    )
     async with database.connection() as connection:
         lease_end = node.time + timedelta(seconds=30)
         await queue.settle(connection, THERE, part, node.time, lease_end, lambda: 1)
@@ -203,7 +205,7 @@ async def test_a_batch_that_another_node_settled_in_part_is_begun_anew(
 
 
 def test_held_pushes_are_looked_at_soon_once_and_then_seldom() -> None:
-    judge = Judge(Backoff(0.1, 900), lambda: 1.0)
+    judge = DecisionMaker(Backoff(0.1, 900), lambda: 1.0)
     first = ClaimedBatch(
         "app", push_id(1, 1), 1, 3, [1], b"{}", PushHeaders("alert", 10), NOW, NOW + timedelta(days=1)
     )

@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from relay.dispatch.watching import Watch
-from relay.store import pushes
+from relay.dispatch.completion import CompletionWaiter
 from relay.store.database import Connection, Database
+from relay.store.push import pushes
 
 from .test_settling import Node, delivered
 
@@ -32,7 +32,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 async def test_what_this_node_settles_is_told_at_once(database: Database, looks: list[int]) -> None:
-    watch = Watch(database, poll=NEVER)
+    watch = CompletionWaiter(database, poll=NEVER)
     node = Node(database, on_ended=watch.settled)
     made = await node.put()
     waiting = asyncio.create_task(watch.ended("app", made, NEVER))
@@ -48,7 +48,7 @@ async def test_what_this_node_settles_is_told_at_once(database: Database, looks:
 
 
 async def test_what_others_settle_is_found(database: Database) -> None:
-    watch, elsewhere = Watch(database, poll=0.05), Node(database)
+    watch, elsewhere = CompletionWaiter(database, poll=0.05), Node(database)
     made = await elsewhere.put()
     waiting = asyncio.create_task(watch.ended("app", made, NEVER))
     await asyncio.sleep(0.1)
@@ -59,7 +59,7 @@ async def test_what_others_settle_is_found(database: Database) -> None:
 
 
 async def test_all_who_wait_are_served_by_one_query(database: Database, looks: list[int]) -> None:
-    watch, node = Watch(database, poll=0.5), Node(database)
+    watch, node = CompletionWaiter(database, poll=0.5), Node(database)
     made = [await node.put() for _ in range(20)]
     waiting = [asyncio.create_task(watch.ended("app", one, NEVER)) for one in made * 3]
     await asyncio.sleep(1.2)
@@ -70,7 +70,7 @@ async def test_all_who_wait_are_served_by_one_query(database: Database, looks: l
 
 
 async def test_it_gives_up_in_time_and_then_looks_at_nothing(database: Database, looks: list[int]) -> None:
-    watch, node = Watch(database, poll=0.05), Node(database)
+    watch, node = CompletionWaiter(database, poll=0.05), Node(database)
     made = await node.put()
     assert not await watch.ended("app", made, 0.2)
     await asyncio.sleep(0.2)

@@ -13,15 +13,15 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from relay.config import Webhooks as WebhookSettings
-from relay.core.webhook_health import Health
-from relay.core.webhooks import Attempt, EventType, new_secret
-from relay.dispatch.receivers import HttpReceivers
+from relay.core.webhooks.health import Health
+from relay.core.webhooks.messages import Attempt, EventType, new_secret
+from relay.dispatch.webhook_receivers import HttpReceivers
 from relay.dispatch.webhooks import WebhookDispatcher
-from relay.store.audit import COMMAND_LINE, AuditLog
+from relay.settings import WebhookRepository as WebhookSettings
 from relay.store.database import Database
-from relay.store.webhook_queue import Round, WebhookQueue
-from relay.store.webhooks import NewWebhook, WebhookDescription, Webhooks
+from relay.store.operations.audit import COMMAND_LINE, AuditLog
+from relay.store.webhooks.webhook_queue import Round, WebhookQueue
+from relay.store.webhooks.webhooks import NewWebhook, WebhookDescription, WebhookRepository
 from tests.receiver import PATIENCE, Receiver
 
 KEYS = ("a key of more than thirty-two characters",)
@@ -47,7 +47,7 @@ class Outbox:
         self.database = database
         self.receiver = receiver
         self.clock = Clock()
-        self.webhooks = Webhooks(database, KEYS)
+        self.webhooks = WebhookRepository(database, KEYS)
         self.publisher_id = uuid4()
 
     async def make(self) -> None:
@@ -59,7 +59,9 @@ class Outbox:
         made, secret = uuid4(), new_secret(lambda size: bytes(size))
         self.receiver.secrets[path] = secret
         new = NewWebhook("chess", made, url or self.receiver.url(path), [EventType.DELIVERY_FAILED], secret)
-        assert await Webhooks(self.database, keys).add(new, self.publisher_id, self.clock.now(), COMMAND_LINE)
+        assert await WebhookRepository(self.database, keys).add(
+            new, self.publisher_id, self.clock.now(), COMMAND_LINE
+        )
         return made
 
     async def tell(self, webhook: UUID, messages: int, ago: float = 0, push: UUID | None = None) -> None:

@@ -12,18 +12,18 @@ from uuid import UUID, uuid4
 import pytest
 
 from relay.apns.sender import ApnsSender
-from relay.config import Dispatch
-from relay.core.accepting import PushRequest
+from relay.core.delivery.routing import ClaimedBatch, Route, Target
+from relay.core.delivery.sending import Environment, PushHeaders
+from relay.core.errors import Unavailable
 from relay.core.ids import push_id
-from relay.core.routing import ClaimedBatch, Copy, Route
-from relay.core.sending import Environment, PushHeaders
-from relay.dispatch.book import FreshBook
-from relay.dispatch.worker import Dispatcher
-from relay.errors import Unavailable
-from relay.store import cancellation, pushes, queue
-from relay.store.audit import COMMAND_LINE
-from relay.store.credentials import Credentials, NewCredential
+from relay.core.push.request import PushRequest
+from relay.dispatch.credential_cache import CredentialCache
+from relay.dispatch.dispatcher import Dispatcher
+from relay.settings import DispatchSettings
+from relay.store.accounts.credentials import Credentials, NewCredential
 from relay.store.database import Connection, Database
+from relay.store.operations.audit import COMMAND_LINE
+from relay.store.push import cancellation, pushes, queue
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OWNER = uuid4()
@@ -39,10 +39,10 @@ class Node:
         self.credentials = Credentials(database, ("a key of the credentials, for tests",))
         self.dispatcher = Dispatcher(
             database,
-            FreshBook(self.credentials, self),
+            CredentialCache(self.credentials, self),
             ApnsSender(),
             self,
-            Dispatch(poll=0.1),
+            DispatchSettings(poll=0.1),
             OWNER,
             lambda: next(self._ids),
             lambda: 0.5,
@@ -60,7 +60,7 @@ class Node:
         made = push_id(int(NOW.timestamp() * 1000), next(self._ids))
         headers, later = PushHeaders("alert", 10), NOW + timedelta(days=1)
         request = PushRequest("app", made, uuid4(), NOW, later, headers, "apns", b"{}", False, [], [])
-        copies = {installation_id: Copy(installation_id, "b", "TEAM000001", None, b"")}
+        copies = {installation_id: Target(installation_id, "b", "TEAM000001", None, b"")}
         async with self.database.connection() as connection:
             [own] = await pushes.insert(
                 connection, [request], [Route(copies, 0, [])], [lease], 2000, lambda: next(self._ids)

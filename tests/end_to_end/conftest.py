@@ -12,10 +12,19 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from relay.app import Relay, SystemClock
-from relay.config import Apns, ApnsEndpoint, Channels, Database, Dispatch, Http, Keys, Settings
-from relay.store.api_tokens import create_operator_token
-from sdk_stub.apns import ApnsStandIn
+from apns_standin import ApnsStandIn
+from relay.node.relay import Relay, SystemClock
+from relay.settings import (
+    ApnsEndpoint,
+    ApnsSettings,
+    ChannelsSettings,
+    DatabaseSettings,
+    DispatchSettings,
+    HttpSettings,
+    KeysSettings,
+    Settings,
+)
+from relay.store.accounts.api_tokens import create_operator_token
 from tests.leaks import LEAKS
 
 from .log import Log
@@ -29,23 +38,23 @@ async def apns(tmp_path: Path) -> AsyncIterator[ApnsStandIn]:
 
 
 @pytest.fixture
-def dispatch() -> Dispatch:
+def dispatch() -> DispatchSettings:
     """Waits are short, so that a test sees a retry."""
-    return Dispatch(retry_first=0.2, retry_longest=1.0, poll=0.1)
+    return DispatchSettings(retry_first=0.2, retry_longest=1.0, poll=0.1)
 
 
 @pytest.fixture
-def settings(apns: ApnsStandIn, dispatch: Dispatch, database_url: str, tmp_path: Path) -> Settings:
+def settings(apns: ApnsStandIn, dispatch: DispatchSettings, database_url: str, tmp_path: Path) -> Settings:
     def endpoint(url: str) -> ApnsEndpoint:
         return ApnsEndpoint(host="localhost", port=urlsplit(url).port or 0, ca_file=str(apns.ca_file))
 
     return Settings(
-        http=Http(port=0),
+        http=HttpSettings(port=0),
         # A machine that stands still for a moment is no database that is away.
-        database=Database(url=database_url, connections=4, connect_timeout=60, statement_timeout=60),
-        keys=Keys(file=str(tmp_path / "keys.yaml")),
-        apns=Apns(production=endpoint(apns.production_url), sandbox=endpoint(apns.sandbox_url)),
-        channels=Channels(
+        database=DatabaseSettings(url=database_url, connections=4, connect_timeout=60, statement_timeout=60),
+        keys=KeysSettings(file=str(tmp_path / "keys.yaml")),
+        apns=ApnsSettings(production=endpoint(apns.production_url), sandbox=endpoint(apns.sandbox_url)),
+        channels=ChannelsSettings(
             production=endpoint(apns.channels_url("production")),
             sandbox=endpoint(apns.channels_url("sandbox")),
         ),

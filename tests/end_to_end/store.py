@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import aiohttp
 
-from sdk_stub.apns import ApnsStandIn
+from apns_standin import ApnsStandIn
 
 PATIENCE = 60.0
 """Seconds after which a test gives up: generous, because a busy machine is no failure."""

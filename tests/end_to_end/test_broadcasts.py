@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from relay.config import Dispatch
+from relay.settings import DispatchSettings
 
 from .store import Store
 
 
 @pytest.fixture
-def dispatch() -> Dispatch:
+def dispatch() -> DispatchSettings:
     """Batches of one, so that there are several."""
-    return Dispatch(retry_first=0.2, retry_longest=1.0, poll=0.1, batch_size=1)
+    return DispatchSettings(retry_first=0.2, retry_longest=1.0, poll=0.1, batch_size=1)
 
 
 async def test_all_reaches_every_copy_of_every_customer_once_and_no_other_app(store: Store) -> None:

@@ -11,19 +11,19 @@ from typing import Any
 import aiohttp
 import pytest
 
-from relay.app import Relay, Roles, SystemClock
-from relay.config import Dispatch, Settings
-from relay.store.api_tokens import create_operator_token
+from apns_standin import ApnsStandIn
+from relay.node.relay import Relay, Roles, SystemClock
+from relay.settings import DispatchSettings, Settings
+from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database
-from sdk_stub.apns import ApnsStandIn
 
 from .store import PATIENCE, App, Store
 
 
 @pytest.fixture
-def dispatch() -> Dispatch:
+def dispatch() -> DispatchSettings:
     """Who waits for a retry of these waits long."""
-    return Dispatch(retry_first=3600.0, retry_longest=3600.0, poll=0.1)
+    return DispatchSettings(retry_first=3600.0, retry_longest=3600.0, poll=0.1)
 
 
 async def cancel(store: Store, app: App, push_id: str, token: str | None = None) -> dict[str, Any]:

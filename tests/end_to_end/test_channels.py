@@ -12,9 +12,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from relay.app import Relay
-from relay.config import Dispatch, Settings
-from sdk_stub.apns import ListenerFault
+from apns_standin import ListenerFault
+from relay.node.relay import Relay
+from relay.settings import DispatchSettings, Settings
 from sdk_stub.client import BundleInfo, ServicesClient
 
 from .log import Log
@@ -190,9 +190,9 @@ async def test_a_deleted_channel_is_deleted_at_apple(store: Store) -> None:
 
 class TestPatient:
     @pytest.fixture
-    def dispatch(self) -> Dispatch:
+    def dispatch(self) -> DispatchSettings:
         """What fails is due again long after the test: nothing is under way when the channel is deleted."""
-        return Dispatch(retry_first=300, poll=0.1)
+        return DispatchSettings(retry_first=300, poll=0.1)
 
     async def test_what_was_not_sent_of_a_deleted_channel_is_not_sent(
         self, store: Store, relay: Relay
@@ -247,8 +247,8 @@ async def test_it_gets_through_whatever_the_connection_does(store: Store, kind: 
 
 class TestImpatient:
     @pytest.fixture
-    def dispatch(self) -> Dispatch:
-        return Dispatch(retry_first=0.2, retry_longest=0.5, poll=0.1, immediate_window=1.0)
+    def dispatch(self) -> DispatchSettings:
+        return DispatchSettings(retry_first=0.2, retry_longest=0.5, poll=0.1, immediate_window=1.0)
 
     async def test_expiration_zero_is_not_kept(self, store: Store) -> None:
         app = await store.app()

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from relay.app import Relay
 from relay.client import BlockingPushSender, ClientError, PushSender
+from relay.node.relay import Relay
 
 from .store import ALERT, App, Store
 

@@ -13,12 +13,12 @@ import asyncpg
 import msgspec
 import pytest
 
-from relay.app import Relay, SystemClock
-from relay.config import Database as DatabaseSettings
-from relay.config import Settings
-from relay.store.api_tokens import create_operator_token
+from apns_standin import ApnsStandIn
+from relay.node.relay import Relay, SystemClock
+from relay.settings import Database as DatabaseSettings
+from relay.settings import Settings
+from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database
-from sdk_stub.apns import ApnsStandIn
 
 from .network import Network, network_to
 from .store import PATIENCE, App, Store

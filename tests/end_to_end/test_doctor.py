@@ -14,10 +14,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from relay.app import Relay
-from relay.cli import app
-from relay.config import Settings
-from sdk_stub.apns import ApnsStandIn, ListenerFault
+from apns_standin import ApnsStandIn, ListenerFault
+from relay.cli.main import app
+from relay.node.relay import Relay
+from relay.settings import Settings
 from tests.api import pems
 
 from .store import Store

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from relay.api.express import LARGEST
-from relay.api.http import API_TOKENS
-from relay.app import Relay
+from relay.api.send_fast_path import LARGEST
 from relay.client import PushSender
-from relay.config import Settings
+from relay.http.requests import API_TOKENS
+from relay.node.relay import Relay
+from relay.settings import Settings
 
 from .log import Log
 from .raw import RawAnswer, connection, read_answer

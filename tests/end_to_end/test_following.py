@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from relay.config import Http, Settings
+from relay.settings import HttpSettings, Settings
 
 from .log import Log
 from .store import ALERT, App, Copy, Store
@@ -13,7 +13,9 @@ from .store import ALERT, App, Copy, Store
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return msgspec.structs.replace(settings, http=Http(port=0, trusted_proxies=("127.0.0.0/8", "::1")))
+    return msgspec.structs.replace(
+        settings, http=HttpSettings(port=0, trusted_proxies=("127.0.0.0/8", "::1"))
+    )
 
 
 async def post(store: Store, app: App, copies: list[Copy], request_id: str) -> tuple[str, str]:

@@ -14,8 +14,8 @@ import msgspec
 import psutil
 import yaml
 
-from relay.app import Relay
-from relay.config import Http, Settings
+from relay.node.relay import Relay
+from relay.settings import HttpSettings, Settings
 
 from .process import serving
 from .raw import connection, ends, read_answer, say
@@ -200,7 +200,7 @@ async def test_memory_stays_as_it_was(settings: Settings, relay: Relay, store: S
         "refused": sized % len(good) + bearer + b"\r\n" + good,
         "a page nobody reads": b"GET /v1.0/spec/swagger-ui-bundle.js HTTP/1.1\r\n" + HOST + b"\r\n",
     }
-    limits = Http(port=0, header_timeout=1, body_timeout=1, answer_timeout=1)
+    limits = HttpSettings(port=0, header_timeout=1, body_timeout=1, answer_timeout=1)
     own = msgspec.structs.replace(settings, http=limits)
     file = tmp_path / "own.yaml"
     file.write_text(yaml.safe_dump(msgspec.to_builtins(own)))

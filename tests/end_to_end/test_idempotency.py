@@ -15,13 +15,13 @@ import aiohttp
 import msgspec
 import pytest
 
-from relay.app import Relay, Roles, SystemClock
-from relay.config import Limits, Settings
+from apns_standin import ApnsStandIn
 from relay.core.idempotency import KEPT
-from relay.store.api_tokens import create_operator_token
+from relay.node.relay import Relay, Roles, SystemClock
+from relay.settings import LimitsSettings, Settings
+from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database
-from relay.store.idempotency import IdempotencyKeys
-from sdk_stub.apns import ApnsStandIn
+from relay.store.push.idempotency import IdempotencyKeys
 
 from .store import ALERT, App, Copy, Store
 
@@ -201,7 +201,7 @@ async def test_keys_are_known_for_a_day(store: Store, relay: Relay) -> None:
 class TestFullQueue:
     @pytest.fixture
     def settings(self, settings: Settings) -> Settings:
-        return msgspec.structs.replace(settings, limits=Limits(queued_batches=1))
+        return msgspec.structs.replace(settings, limits=LimitsSettings(queued_batches=1))
 
     @pytest.fixture
     async def relay(self, settings: Settings) -> AsyncIterator[Relay]:

@@ -21,8 +21,8 @@ import yaml
 from multidict import CIMultiDict
 
 from relay.api.spec import spec_file
-from relay.app import Relay
-from relay.store.auth import digest, make_token
+from relay.node.relay import Relay
+from relay.store.accounts.auth import digest, make_token
 from relay.store.database import Database
 
 from .store import ALERT, PATIENCE, App, Copy, Store

@@ -9,8 +9,8 @@ from contextlib import AsyncExitStack
 import msgspec
 import pytest
 
-from relay.app import Relay, Roles
-from relay.config import Limits, Settings
+from relay.node.relay import Relay, Roles
+from relay.settings import LimitsSettings, Settings
 
 from .store import PATIENCE, App, Store
 
@@ -19,7 +19,7 @@ LIMIT = 20
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    limits = Limits(pushes_per_second=0.1, burst=1000, queued_batches=LIMIT)
+    limits = LimitsSettings(pushes_per_second=0.1, burst=1000, queued_batches=LIMIT)
     return msgspec.structs.replace(settings, limits=limits)
 
 
@@ -53,7 +53,7 @@ async def test_a_full_queue_refuses_its_app_only_and_drops_nothing(store: Store,
 class TestRate:
     @pytest.fixture
     def settings(self, settings: Settings) -> Settings:
-        return msgspec.structs.replace(settings, limits=Limits(pushes_per_second=0.01, burst=3))
+        return msgspec.structs.replace(settings, limits=LimitsSettings(pushes_per_second=0.01, burst=3))
 
     async def test_too_many_pushes_with_one_token(self, store: Store) -> None:
         app = await store.app()

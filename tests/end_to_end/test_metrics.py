@@ -17,14 +17,14 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from relay.app import Relay, SystemClock
-from relay.config import Database as DatabaseSettings
-from relay.config import Metrics, Settings
-from relay.store.api_tokens import create_operator_token
+from apns_standin import ApnsStandIn
+from relay.node.relay import Relay, SystemClock
+from relay.settings import Database as DatabaseSettings
+from relay.settings import MetricsSettings, Settings
+from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database
-from relay.store.minute_counts import MinuteCounts
-from relay.store.nodes import Nodes
-from sdk_stub.apns import ApnsStandIn
+from relay.store.operations.minute_counts import MinuteCounts
+from relay.store.operations.nodes import Nodes
 from tests.leaks import LEAKS
 from tests.telemetry.test_dashboards import OF_PROMETHEUS, known
 
@@ -130,7 +130,7 @@ async def test_what_comes_through_a_proxy_is_refused(store: Store) -> None:
 
 
 async def test_other_networks_find_nothing(settings: Settings) -> None:
-    elsewhere = msgspec.structs.replace(settings, metrics=Metrics(networks=("192.0.2.0/24",)))
+    elsewhere = msgspec.structs.replace(settings, metrics=MetricsSettings(networks=("192.0.2.0/24",)))
     async with AsyncExitStack() as stack:
         relay = await Relay.start(elsewhere, stack)
         session = await stack.enter_async_context(

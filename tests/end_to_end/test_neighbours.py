@@ -5,22 +5,22 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from relay.config import Dispatch, Limits, Settings
-from sdk_stub.apns import ListenerFault
+from apns_standin import ListenerFault
+from relay.settings import DispatchSettings, LimitsSettings, Settings
 
 from .store import PATIENCE, Store
 
 
 @pytest.fixture
-def dispatch() -> Dispatch:
+def dispatch() -> DispatchSettings:
     """Room for eight pushes at a time: each of the neighbours alone could take all of it."""
-    return Dispatch(retry_first=0.2, retry_longest=1.0, poll=0.1, batch_size=4, in_flight=8)
+    return DispatchSettings(retry_first=0.2, retry_longest=1.0, poll=0.1, batch_size=4, in_flight=8)
 
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     apns = msgspec.structs.replace(settings.apns, response_timeout=3.0)
-    return msgspec.structs.replace(settings, apns=apns, limits=Limits(queued_batches=10))
+    return msgspec.structs.replace(settings, apns=apns, limits=LimitsSettings(queued_batches=10))
 
 
 async def test_a_push_goes_through_beside_four_bad_neighbours(store: Store) -> None:
@@ -58,7 +58,7 @@ class TestTwoStuck:
     def settings(self, settings: Settings) -> Settings:
         """Nobody gives up while the test runs."""
         apns = msgspec.structs.replace(settings.apns, response_timeout=10 * PATIENCE)
-        return msgspec.structs.replace(settings, apns=apns, limits=Limits())
+        return msgspec.structs.replace(settings, apns=apns, limits=LimitsSettings())
 
     async def test_two_credentials_that_are_stuck_leave_room_for_a_third(self, store: Store) -> None:
         one, two, quiet = [await store.app() for _ in range(3)]

@@ -8,11 +8,11 @@ from contextlib import AsyncExitStack
 import aiohttp
 import msgspec
 
-from relay.app import Relay, Roles, SystemClock
-from relay.config import Settings
-from relay.store.api_tokens import create_operator_token
+from apns_standin import ApnsStandIn
+from relay.node.relay import Relay, Roles, SystemClock
+from relay.settings import Settings
+from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database
-from sdk_stub.apns import ApnsStandIn
 
 from .store import Store
 

@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from relay.app import Relay
-from relay.config import Dispatch
+from relay.node.relay import Relay
+from relay.settings import DispatchSettings
 
 from .store import ALERT, Copy, Store
 
@@ -138,8 +138,8 @@ async def test_retries_end_when_the_push_expires(store: Store) -> None:
 
 class TestImmediate:
     @pytest.fixture
-    def dispatch(self) -> Dispatch:
-        return Dispatch(retry_first=5.0, immediate_window=1.0, poll=0.1)
+    def dispatch(self) -> DispatchSettings:
+        return DispatchSettings(retry_first=5.0, immediate_window=1.0, poll=0.1)
 
     async def test_expiration_zero_is_not_kept(self, store: Store) -> None:
         app = await store.app()

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from relay.app import Relay
 from relay.client import PushSender, Record
+from relay.node.relay import Relay
 
 from .store import App, Copy, Store
 

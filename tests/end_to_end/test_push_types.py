@@ -10,9 +10,9 @@ from uuid import UUID
 
 import pytest
 
-from relay.app import Relay
-from relay.core.push_types import PUSH_TYPES
-from sdk_stub.apns import ControlClient
+from apns_standin import ControlClient
+from relay.core.push.push_types import PUSH_TYPES
+from relay.node.relay import Relay
 from sdk_stub.client import BundleInfo
 from sdk_stub.device import SimulatedDevice
 

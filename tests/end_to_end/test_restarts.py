@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack
 
 import aiohttp
 
-from relay.app import Relay
-from relay.config import Settings
-from sdk_stub.apns import ApnsStandIn
+from apns_standin import ApnsStandIn
+from relay.node.relay import Relay
+from relay.settings import Settings
 from tests.leaks import LEAKS
 
 from .store import Store

@@ -17,7 +17,7 @@ import pytest
 import trustme
 from aiohttp import web
 
-from relay.app import Relay
+from relay.node.relay import Relay
 from tests.apns.test_servers import free_port
 from tests.conftest import find_program
 

@@ -20,10 +20,10 @@ import msgspec
 import pytest
 import yaml
 
-from relay.app import Relay
-from relay.config import Settings
+from apns_standin import ApnsStandIn
+from relay.node.relay import Relay
+from relay.settings import Settings
 from relay.store.database import migrations
-from sdk_stub.apns import ApnsStandIn
 
 from .process import serving
 from .store import Store

@@ -13,7 +13,7 @@ import re
 import sys
 from pathlib import Path
 
-from relay.app import Relay
+from relay.node.relay import Relay
 
 from .store import Copy, Store
 

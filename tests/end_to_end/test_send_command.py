@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from relay.app import Relay
-from relay.cli import app as commands
+from relay.cli.main import app as commands
+from relay.node.relay import Relay
 
 from .store import ALERT, App, Store
 

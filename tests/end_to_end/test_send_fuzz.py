@@ -16,15 +16,15 @@ import aiohttp
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from relay.api import http
-from relay.app import Relay
 from relay.core import strict_json
-from relay.core.accepting import Lifetimes, SendBody, check_headers, check_payload, check_token_kind
-from relay.core.addresses import AddressDigests
-from relay.core.destinations import EVERYONE, DestinationCheck, check_destinations
+from relay.core.email_aliases import AddressDigests
+from relay.core.errors import RelayError
 from relay.core.identifiers import Identifiers
-from relay.core.push_types import PUSH_TYPES
-from relay.errors import RelayError
+from relay.core.push.destinations import EVERYONE, DestinationCheck, check_destinations
+from relay.core.push.push_types import PUSH_TYPES
+from relay.core.push.request import Lifetimes, SendBody, check_headers, check_payload, check_token_kind
+from relay.http import requests as http
+from relay.node.relay import Relay
 
 from .store import PATIENCE, Store
 

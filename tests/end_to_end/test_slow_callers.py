@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 
-from relay.app import Relay
-from relay.config import Http, Settings
+from relay.node.relay import Relay
+from relay.settings import HttpSettings, Settings
 
 from .raw import connection, ends, read_answer
 from .store import Store
@@ -23,7 +23,7 @@ PLACES = 20
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     # Longer than a busy machine stands still.
-    limits = Http(port=0, max_connections=PLACES, header_timeout=4, body_timeout=4, answer_timeout=1)
+    limits = HttpSettings(port=0, max_connections=PLACES, header_timeout=4, body_timeout=4, answer_timeout=1)
     return msgspec.structs.replace(settings, http=limits)
 
 

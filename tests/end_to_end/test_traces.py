@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from relay.config import Settings, Telemetry
+from relay.settings import Settings, TelemetrySettings
 from tests.leaks import LEAKS
 
 from .store import ALERT, PATIENCE, Store
@@ -66,7 +66,7 @@ async def collector(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Coll
 
 @pytest.fixture
 def settings(settings: Settings, collector: tuple[Collector, str]) -> Settings:
-    return msgspec.structs.replace(settings, telemetry=Telemetry(endpoint=collector[1]))
+    return msgspec.structs.replace(settings, telemetry=TelemetrySettings(endpoint=collector[1]))
 
 
 def attributes(span: Span) -> dict[str, str | int]:

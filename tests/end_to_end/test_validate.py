@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from relay.app import Relay
-from relay.config import Limits, Settings
+from relay.node.relay import Relay
+from relay.settings import LimitsSettings, Settings
 
 from .store import ALERT, App, Store
 from .test_refusals import stored
@@ -138,7 +138,7 @@ async def test_a_notification_is_refused_where_it_is_wrong(store: Store, relay: 
 class TestRate:
     @pytest.fixture
     def settings(self, settings: Settings) -> Settings:
-        return msgspec.structs.replace(settings, limits=Limits(pushes_per_second=0.01, burst=2))
+        return msgspec.structs.replace(settings, limits=LimitsSettings(pushes_per_second=0.01, burst=2))
 
     async def test_it_does_not_count_as_a_push_and_has_a_limit_of_its_own(self, store: Store) -> None:
         app = await store.app()

@@ -11,11 +11,11 @@ from typing import Any
 
 import aiohttp
 
-from relay.app import Relay, Roles, SystemClock
-from relay.config import Settings
-from relay.store.api_tokens import create_operator_token
+from apns_standin import ApnsStandIn
+from relay.node.relay import Relay, Roles, SystemClock
+from relay.settings import Settings
+from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database
-from sdk_stub.apns import ApnsStandIn
 
 from .store import ALERT, App, Copy, Store
 

@@ -14,12 +14,12 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from relay.app import Relay, Roles, SystemClock
-from relay.cli import app as commands
-from relay.config import Settings, Webhooks
-from relay.store.api_tokens import create_operator_token
+from apns_standin import ApnsStandIn
+from relay.cli.main import app as commands
+from relay.node.relay import Relay, Roles, SystemClock
+from relay.settings import Settings, WebhooksSettings
+from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database
-from sdk_stub.apns import ApnsStandIn
 from tests.receiver import Receiver
 
 from .log import Log
@@ -32,7 +32,7 @@ EVENTS = ["push.completed", "delivery.failed", "device.unregistered"]
 def settings(settings: Settings) -> Settings:
     """Of a store that allows private addresses, and tries again soon."""
     return msgspec.structs.replace(
-        settings, webhooks=Webhooks(allow_private=True, retry_first=0.1, retry_longest=0.5)
+        settings, webhooks=WebhooksSettings(allow_private=True, retry_first=0.1, retry_longest=0.5)
     )
 
 
@@ -238,7 +238,7 @@ async def test_where_private_addresses_are_not_allowed_the_command_says_so(
     settings: Settings, apns: ApnsStandIn, database: Database
 ) -> None:
     token = await create_operator_token(database, SystemClock(), secrets.token_bytes)
-    settings = msgspec.structs.replace(settings, webhooks=Webhooks())
+    settings = msgspec.structs.replace(settings, webhooks=WebhooksSettings())
     async with AsyncExitStack() as stack:
         relay = await Relay.start(settings, stack)
         store = Store(await stack.enter_async_context(aiohttp.ClientSession(relay.url)), apns, token)

@@ -15,11 +15,11 @@ import msgspec
 import psutil
 import yaml
 
-from relay.app import SystemClock
-from relay.config import Http, Settings
-from relay.store.api_tokens import create_operator_token
+from apns_standin import ApnsStandIn
+from relay.node.relay import SystemClock
+from relay.settings import HttpSettings, Settings
+from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database
-from sdk_stub.apns import ApnsStandIn
 
 from .process import scattered, serving
 from .store import Store
@@ -62,7 +62,7 @@ async def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(
         assert await store.received(*copies) == [5] * 3
 
         # Another relay must not share the port by mistake: it ends at once.
-        taken = msgspec.structs.replace(settings, http=Http(port=urlsplit(url).port or 0))
+        taken = msgspec.structs.replace(settings, http=HttpSettings(port=urlsplit(url).port or 0))
         second = await start(taken, tmp_path / "second.yaml")
         assert await second.wait() == 2
 

@@ -24,7 +24,7 @@ from h2.events import (
 )
 from h2.settings import SettingCodes
 
-from sdk_stub.apns import ApnsStandIn
+from apns_standin import ApnsStandIn
 
 TEAM, OTHER_TEAM = "TEAM000001", "TEAM000002"
 BUNDLE, OTHER_BUNDLE = "com.example.app", "org.example.other"

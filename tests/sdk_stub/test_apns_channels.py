@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sdk_stub.apns import ApnsStandIn, ControlClient, ListenerFault
+from apns_standin import ApnsStandIn, ControlClient, ListenerFault
 
 from .apns_raw_client import BUNDLE, OTHER_BUNDLE, OTHER_TEAM, TEAM, Answer, RawClient, Rig, running
 

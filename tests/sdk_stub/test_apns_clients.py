@@ -16,7 +16,7 @@ from aioapns import APNs, NotificationRequest
 from aioapns.common import PushType
 from aioapns.connection import APNsProductionClientProtocol
 
-from sdk_stub.apns import ControlClient
+from apns_standin import ControlClient
 
 from .apns_raw_client import BUNDLE, PAYLOAD, TEAM, RawClient, running
 
@@ -132,7 +132,7 @@ async def test_as_a_program(tmp_path):
     command = [
         sys.executable,
         "-m",
-        "sdk_stub.apns",
+        "apns_standin",
         "--production-port",
         "0",
         "--sandbox-port",

@@ -12,8 +12,8 @@ from h2.connection import ConnectionState
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
-from sdk_stub.apns import Limits
-from sdk_stub.apns.connection import CONNECTION_WINDOW
+from apns_standin import Limits
+from apns_standin.connection import CONNECTION_WINDOW
 
 from .apns_raw_client import BUNDLE, PAYLOAD, TEAM, RawClient, running
 

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from h2.errors import ErrorCodes
 
-from sdk_stub.apns import (
+from apns_standin import (
     ApnsStandIn,
     ConflictError,
     ControlClient,

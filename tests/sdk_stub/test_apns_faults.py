@@ -10,7 +10,7 @@ import uuid
 import pytest
 from h2.errors import ErrorCodes
 
-from sdk_stub.apns import ControlClient, ControlError, ListenerFault
+from apns_standin import ControlClient, ControlError, ListenerFault
 
 from .apns_raw_client import BUNDLE, TEAM, Answer, RawClient, Rig, running
 

@@ -9,8 +9,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from sdk_stub.apns.client import ControlClient
-from sdk_stub.apns.stand_in import ApnsStandIn
+from apns_standin.client import ControlClient
+from apns_standin.stand_in import ApnsStandIn
 from sdk_stub.client import BundleInfo, ServicesClient
 from sdk_stub.device import SimulatedDevice
 from sdk_stub.errors import ApiErrors, NotInstalledViaStore, ServiceNotAvailable, Underlying, Unhandled

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from relay.core.sending import Environment
-from relay.store import audit
-from relay.store.audit import COMMAND_LINE, RELAY, Action, Actor, AuditLog, Entry
-from relay.store.credentials import Credentials, NewCredential
+from relay.core.delivery.sending import Environment
+from relay.store.accounts.credentials import Credentials, NewCredential
 from relay.store.database import Database
+from relay.store.operations import audit
+from relay.store.operations.audit import COMMAND_LINE, RELAY, Actor, AuditAction, AuditLog, Entry
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PEM = NewCredential(
@@ -43,7 +43,7 @@ async def test_old_entries_go(database: Database) -> None:
     async with database.transaction() as connection:
         for day in (3, 1, 5, 2, 4):
             at = NOW + timedelta(days=day)
-            await audit.write(connection, actor, at, Entry(Action.APP_CREATED, str(day)))
+            await audit.write(connection, actor, at, Entry(AuditAction.APP_CREATED, str(day)))
     log = AuditLog(database)
 
     async def kept() -> list[str]:

@@ -12,12 +12,12 @@ from uuid import uuid4
 
 import pytest
 
+from relay.core.errors import Unavailable
 from relay.core.install_tokens import InstallClaims, InstallTokens
-from relay.errors import Unavailable
-from relay.store.api_tokens import TokenIssuer
-from relay.store.audit import COMMAND_LINE
-from relay.store.auth import KINDS, ApiTokens, NewToken, kind_of, make_token
+from relay.store.accounts.api_tokens import TokenIssuer
+from relay.store.accounts.auth import KINDS, ApiTokens, NewToken, kind_of, make_token
 from relay.store.database import Connection, Database
+from relay.store.operations.audit import COMMAND_LINE
 from tests.api.front import Clock
 
 OPERATOR = NewToken(kind="operator")

@@ -8,12 +8,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from relay.core.accepting import PushRequest
+from relay.core.delivery.routing import Route
+from relay.core.delivery.sending import PushHeaders
 from relay.core.ids import push_id
-from relay.core.routing import Route
-from relay.core.sending import PushHeaders
-from relay.store import broadcasts, pushes, queue
+from relay.core.push.request import PushRequest
 from relay.store.database import Database
+from relay.store.push import broadcasts, pushes, queue
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

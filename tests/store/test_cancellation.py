@@ -11,11 +11,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from relay.core.routing import ClaimedBatch
-from relay.store import cancellation, pushes
-from relay.store.audit import COMMAND_LINE
+from relay.core.delivery.routing import ClaimedBatch
 from relay.store.database import Database
-from relay.store.queue import Again, Outcome, Settlement
+from relay.store.operations.audit import COMMAND_LINE
+from relay.store.push import cancellation, pushes
+from relay.store.push.queue import DeliveryOutcome, Retry, Settlement
 from tests.store.test_broadcasts import Audience
 from tests.store.test_queue import HERE, LATER, NOW, THERE, Queue, delivered
 
@@ -74,8 +74,8 @@ async def test_more_batches_than_a_transaction_ends(
 async def test_retries_and_what_waits_for_a_credential_end_too(line: Queue, database: Database) -> None:
     made = await line.put(4, batch_size=2)
     first, second = await line.claim()
-    retry = Again(first, 1, NOW + AN_HOUR, None, "ServiceUnavailable", first.installations)
-    held = Again(second, 0, NOW + AN_HOUR, 7, "CredentialSuspended", second.installations)
+    retry = Retry(first, 1, NOW + AN_HOUR, None, "ServiceUnavailable", first.installations)
+    held = Retry(second, 0, NOW + AN_HOUR, 7, "CredentialSuspended", second.installations)
     await line.settle(Settlement(ended=[first, second], again=[retry, held]))
     await cancel(database, made)
     assert await outcomes(database, made) == {"cancelled": 4}
@@ -89,10 +89,10 @@ async def test_what_is_under_way_ends_as_it_ends_but_is_not_tried_again(
     [batch] = await line.claim()
     await cancel(database, made)
     assert await outcomes(database, made) == {}
-    part = Outcome(batch, "delivered", 200, "", [0])
+    part = DeliveryOutcome(batch, "delivered", 200, "", [0])
     await line.settle(Settlement(remaining=[(batch, [1, 2, 3])], outcomes=[part]))
-    rest = Outcome(batch, "unregistered", 410, "Unregistered", [1])
-    retry = Again(batch, 1, NOW + AN_HOUR, None, "ServiceUnavailable", [2, 3])
+    rest = DeliveryOutcome(batch, "unregistered", 410, "Unregistered", [1])
+    retry = Retry(batch, 1, NOW + AN_HOUR, None, "ServiceUnavailable", [2, 3])
     await line.settle(Settlement(ended=[batch], outcomes=[rest], again=[retry]))
     assert await outcomes(database, made) == {"delivered": 1, "unregistered": 1, "cancelled": 2}
     assert await rows_left(database, made) == 0
@@ -191,7 +191,7 @@ class Node:
         sending = [batch for batch in claimed if not batch.cancelled]
         self.sent += sending
         unsent = [
-            Outcome(batch, "cancelled", 0, "Cancelled", batch.installations)
+            DeliveryOutcome(batch, "cancelled", 0, "Cancelled", batch.installations)
             for batch in claimed
             if batch.cancelled
         ]
@@ -199,11 +199,11 @@ class Node:
         outcomes, again = unsent, []
         for batch in sending:
             half = len(batch.installations) // 2
-            outcomes.append(Outcome(batch, "delivered", 200, "", batch.installations[half:]))
+            outcomes.append(DeliveryOutcome(batch, "delivered", 200, "", batch.installations[half:]))
             if half:
                 due = NOW + timedelta(hours=self._chance.randrange(2))
                 rest = batch.installations[:half]
-                again.append(Again(batch, batch.attempt + 1, due, None, "ServiceUnavailable", rest))
+                again.append(Retry(batch, batch.attempt + 1, due, None, "ServiceUnavailable", rest))
         await self._line.settle(Settlement(ended=claimed, outcomes=outcomes, again=again), self._owner)
         return bool(claimed)
 

@@ -9,15 +9,15 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from relay.core.channels import ChannelPush, Topic
+from relay.core.channels import ChannelPush, ChannelTopic
+from relay.core.delivery.sending import Environment, PushHeaders
+from relay.core.errors import Unavailable
 from relay.core.new_id import new_id
-from relay.core.sending import Environment, PushHeaders
-from relay.errors import Unavailable
-from relay.store import channel_queue
-from relay.store.audit import Actor
-from relay.store.channel_queue import Delivery, Settled
-from relay.store.channels import Channel, Channels
+from relay.store.channels import channel_queue
+from relay.store.channels.channel_queue import Delivery, Settled
+from relay.store.channels.channels import Channel, ChannelRepository
 from relay.store.database import Connection, Database
+from relay.store.operations.audit import Actor
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=30)
@@ -26,14 +26,14 @@ TEAM = "TEAM000001"
 ACTOR = Actor("operator", None)
 
 
-def topic(bundle_id: str = "com.example.a") -> Topic:
-    return Topic(TEAM, Environment.PRODUCTION, bundle_id)
+def topic(bundle_id: str = "com.example.a") -> ChannelTopic:
+    return ChannelTopic(TEAM, Environment.PRODUCTION, bundle_id)
 
 
 async def made(database: Database, app_id: str = "app", bundle_ids: int = 1) -> UUID:
     """A channel that copies with so many bundle identifiers have asked for."""
     channel = Channel(app_id, uuid4(), True, NOW)
-    channels = Channels(database)
+    channels = ChannelRepository(database)
     assert await channels.add(channel, None, ACTOR)
     for number in range(bundle_ids):
         bundle_id = f"com.example.{number}"
@@ -49,7 +49,7 @@ async def push(
     one = ChannelPush(
         new_id(NOW, secrets.token_bytes), uuid4(), NOW, NOW + timedelta(hours=1), headers, b"{}"
     )
-    targets = await Channels(database).push(app_id, channel_id, one, most_waiting)
+    targets = await ChannelRepository(database).push(app_id, channel_id, one, most_waiting)
     return None if targets is None else one.push_id
 
 
@@ -66,7 +66,7 @@ async def settle(database: Database, owner: UUID, *settled: Settled) -> None:
 
 
 async def outcomes(database: Database, channel_id: UUID, push_id: UUID) -> list[tuple[str, str, int]]:
-    found = await Channels(database).read(["app"], channel_id, push_id)
+    found = await ChannelRepository(database).read(["app"], channel_id, push_id)
     assert found is not None
     return found[1]
 
@@ -76,7 +76,7 @@ def delivered(delivery: Delivery) -> Settled:
 
 
 async def test_the_first_of_apples_channels_holds_and_others_are_to_be_deleted(database: Database) -> None:
-    channels, channel_id = Channels(database), await made(database)
+    channels, channel_id = ChannelRepository(database), await made(database)
     assert await channels.keep("app", channel_id, topic("com.example.0"), "late", NOW) == "apple-0"
     assert await channels.keep("app", channel_id, topic("com.example.1"), "other", NOW) == "other"
     gone = uuid4()
@@ -92,7 +92,7 @@ async def test_the_first_of_apples_channels_holds_and_others_are_to_be_deleted(d
 
 
 async def test_a_removal_is_postponed(database: Database) -> None:
-    channels, channel_id = Channels(database), await made(database)
+    channels, channel_id = ChannelRepository(database), await made(database)
     assert await channels.delete("app", channel_id, None, NOW, ACTOR)
     assert not await channels.delete("app", channel_id, None, NOW, ACTOR)
     async with database.connection() as connection:
@@ -157,14 +157,14 @@ async def test_what_waits_goes_with_its_channel(database: Database) -> None:
     channel_id = await made(database, bundle_ids=2)
     await push(database, channel_id)
     claimed = await claim(database)
-    await Channels(database).delete("app", channel_id, None, NOW, ACTOR)
+    await ChannelRepository(database).delete("app", channel_id, None, NOW, ACTOR)
     assert await push(database, channel_id) is None
     await settle(database, HERE, *map(delivered, claimed))
     assert await claim(database, THERE, LATER) == []
 
 
 async def test_what_is_stored_while_its_channel_is_deleted_goes_too(database: Database) -> None:
-    channels, channel_id = Channels(database), await made(database)
+    channels, channel_id = ChannelRepository(database), await made(database)
     headers = PushHeaders("liveactivity", 10, 0)
     sent = ChannelPush(new_id(NOW, secrets.token_bytes), uuid4(), NOW, LATER, headers, b"{}")
     async with database.connection() as connection:

@@ -9,12 +9,12 @@ from uuid import uuid4
 
 import pytest
 
-from relay.core.sending import Environment
-from relay.errors import Conflict
-from relay.store.audit import Actor, AuditLog
-from relay.store.credentials import CredentialDescription, Credentials, NewCredential
+from relay.core.delivery.sending import Environment
+from relay.core.errors import Conflict
+from relay.store.accounts.credentials import CredentialDescription, Credentials, NewCredential
+from relay.store.accounts.key_rotation import Rotation, rotate_keys
 from relay.store.database import Database
-from relay.store.key_rotation import Rotation, rotate_keys
+from relay.store.operations.audit import Actor, AuditLog
 
 OLD, NEW = "an old key of thirty-two characters..", "a new key of thirty-two characters.."
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -211,7 +211,7 @@ async def test_a_late_refusal_does_not_suspend_what_was_resumed_since(credential
 async def test_however_much_waited_all_of_it_is_freed(
     database: Database, credentials: Credentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.store.credentials._PIECE", 2)
+    monkeypatch.setattr("relay.store.accounts.credentials._PIECE", 2)
     made = await credentials.put(key(), NOW, OPERATOR)
     for _ in range(5):
         await hold(database, made.credential_id)

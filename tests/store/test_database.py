@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
+from relay.core.errors import Unavailable
 from relay.core.ids import push_id
-from relay.errors import Unavailable
-from relay.store.database import Clash, Database
+from relay.store.database import Database, TransactionConflict
 from relay.store.embedded import EmbeddedPostgres
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -125,8 +125,8 @@ async def test_a_transaction_that_nobody_goes_on_with_ends(database: Database) -
         ("25006", Unavailable),
         ("28P01", Unavailable),
         ("3D000", Unavailable),
-        ("40001", Clash),
-        ("40P01", Clash),
+        ("40001", TransactionConflict),
+        ("40P01", TransactionConflict),
         ("53300", Unavailable),
         ("53100", Unavailable),
         ("55P03", Unavailable),

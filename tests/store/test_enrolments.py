@@ -11,12 +11,12 @@ from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 import pytest
 
 from relay.core.identifiers import Identifiers
-from relay.store.audit import Actor
+from relay.store.accounts.registry import App, Publisher, PublisherRepository
 from relay.store.database import Database
-from relay.store.device_tokens import DeviceTokens
-from relay.store.enrolments import Enrolment, EnrolmentRefused, Enrolments
-from relay.store.installations import Installations
-from relay.store.registry import App, Publisher, Registry
+from relay.store.installations.device_tokens import DeviceTokens
+from relay.store.installations.enrolments import Enrolment, EnrolmentRefused, Enrolments
+from relay.store.installations.installations import Installations
+from relay.store.operations.audit import Actor
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 OPERATOR = Actor("operator", uuid4())
@@ -25,7 +25,7 @@ IDENTIFIERS = Identifiers(("a key of at least thirty-two characters",))
 
 @pytest.fixture
 async def enrolments(database: Database) -> Enrolments:
-    registry = Registry(database)
+    registry = PublisherRepository(database)
     publisher = Publisher(uuid4(), "Ada", NOW)
     await registry.add_publisher(publisher, "manage_x", uuid4(), OPERATOR)
     for app_id in ("chess", "poker"):

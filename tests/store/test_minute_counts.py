@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from relay.store.database import Database
-from relay.store.minute_counts import MinuteCount, MinuteCounts
+from relay.store.operations.minute_counts import MinuteCount, MinuteCounts
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DELIVERED, FAILED = ("delivered", ""), ("failed", "BadTopic")

@@ -7,7 +7,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 from relay.store.database import Database
-from relay.store.nodes import LISTED, SILENT, Nodes, NodeState
+from relay.store.operations.nodes import LISTED, SILENT, Nodes, NodeState
 
 
 async def test_a_node_is_listed_as_it_was_at_its_last_beat(database: Database) -> None:

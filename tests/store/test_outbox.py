@@ -10,14 +10,15 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from relay.core.accepting import PushRequest
+from relay.core.delivery.routing import ClaimedBatch, Route, Target
+from relay.core.delivery.sending import PushHeaders
 from relay.core.ids import push_id
-from relay.core.routing import ClaimedBatch, Copy, Route
-from relay.core.sending import PushHeaders
-from relay.core.webhooks import EventType
-from relay.store import broadcasts, outbox, pushes, queue
+from relay.core.push.request import PushRequest
+from relay.core.webhooks.messages import EventType
 from relay.store.database import Connection, Database
-from relay.store.queue import Again, Outcome, Settlement
+from relay.store.push import broadcasts, pushes, queue
+from relay.store.push.queue import DeliveryOutcome, Retry, Settlement
+from relay.store.webhooks import outbox
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=1)
@@ -66,7 +67,7 @@ class App:
             [],
             everyone=everyone,
         )
-        copies = {n: Copy(n, "b", "t", None, b"") for n in range(installations)}
+        copies = {n: Target(n, "b", "t", None, b"") for n in range(installations)}
         async with self.database.connection() as connection:
             await pushes.insert(
                 connection, [request], [Route(copies, 0, [])], [None], size, lambda: next(self._ids)
@@ -79,7 +80,7 @@ class App:
             claimed = await queue.claim(connection, owner, now, now + timedelta(seconds=30), 500, 500)
             about = await queue.about_apps(connection, ["app", "other"])
         for batch in claimed:
-            batch.told = batch.app_id in about.told
+            batch.has_webhook = batch.app_id in about.with_webhook
         return claimed
 
     async def settle(
@@ -111,7 +112,8 @@ async def app(database: Database) -> App:
 
 def ended(*batches: ClaimedBatch, outcome: str = "delivered", reason: str = "") -> Settlement:
     return Settlement(
-        ended=list(batches), outcomes=[Outcome(b, outcome, 200, reason, b.installations) for b in batches]
+        ended=list(batches),
+        outcomes=[DeliveryOutcome(b, outcome, 200, reason, b.installations) for b in batches],
     )
 
 
@@ -145,7 +147,7 @@ async def test_each_webhook_is_told_what_it_wants_to_know(app: App) -> None:
 async def test_without_a_webhook_nothing_is_written(app: App) -> None:
     await app.push(2)
     settlement = ended(*await app.claim(), outcome="failed")
-    assert not settlement.is_told
+    assert not settlement.concerns_webhooks
     await app.settle(settlement)
     assert await app.events() == []
 
@@ -164,13 +166,17 @@ async def test_a_push_is_completed_when_the_last_of_it_is_settled(app: App) -> N
     await app.settle(ended(one))
     part = Settlement(
         remaining=[(two, [two.installations[1]])],
-        outcomes=[Outcome(two, "delivered", 200, "", [two.installations[0]])],
+        outcomes=[DeliveryOutcome(two, "delivered", 200, "", [two.installations[0]])],
     )
     await app.settle(part)
-    again = Settlement(ended=[three], outcomes=[Outcome(three, "failed", 400, "x", [three.installations[0]])])
-    again.again = [Again(three, 1, NOW, None, "y", [three.installations[1]])]
+    again = Settlement(
+        ended=[three], outcomes=[DeliveryOutcome(three, "failed", 400, "x", [three.installations[0]])]
+    )
+    again.again = [Retry(three, 1, NOW, None, "y", [three.installations[1]])]
     await app.settle(again)
-    rest = Settlement(ended=[two], outcomes=[Outcome(two, "delivered", 200, "", [two.installations[1]])])
+    rest = Settlement(
+        ended=[two], outcomes=[DeliveryOutcome(two, "delivered", 200, "", [two.installations[1]])]
+    )
     await app.settle(rest)
     assert await app.completed() == []
     [last] = await app.claim()

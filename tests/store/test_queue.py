@@ -11,14 +11,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from relay.core.accepting import PushRequest
+from relay.core.delivery.routing import ClaimedBatch, Route, Target
+from relay.core.delivery.sending import PushHeaders
 from relay.core.ids import push_id
-from relay.core.routing import ClaimedBatch, Copy, Route
-from relay.core.sending import PushHeaders
-from relay.store import pushes, queue
+from relay.core.push.request import PushRequest
 from relay.store.database import Database
-from relay.store.pushes import Lease
-from relay.store.queue import Again, Outcome, Settlement
+from relay.store.push import pushes, queue
+from relay.store.push.pushes import Lease
+from relay.store.push.queue import DeliveryOutcome, Retry, Settlement
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=30)
@@ -45,7 +45,7 @@ class Queue:
         request = PushRequest(
             app_id, made, uuid4(), NOW, NOW + timedelta(days=1), headers, "apns", b"{}", False, [], []
         )
-        copies = {n: Copy(n, "b", "t", None, b"") for n in range(installations)}
+        copies = {n: Target(n, "b", "t", None, b"") for n in range(installations)}
         async with self.database.connection() as connection:
             await pushes.insert(
                 connection, [request], [Route(copies, 0, [])], [lease], batch_size, lambda: next(self._ids)
@@ -73,8 +73,8 @@ def line(database: Database, ids: Iterator[int]) -> Queue:
     return Queue(database, ids)
 
 
-def delivered(batch: ClaimedBatch) -> Outcome:
-    return Outcome(batch, "delivered", 200, "", batch.installations)
+def delivered(batch: ClaimedBatch) -> DeliveryOutcome:
+    return DeliveryOutcome(batch, "delivered", 200, "", batch.installations)
 
 
 async def test_a_batch_is_claimed_by_one_node_only(line: Queue) -> None:
@@ -99,8 +99,8 @@ async def test_a_batch_whose_node_is_gone_is_taken_over(line: Queue) -> None:
 async def test_what_was_settled_of_a_batch_is_not_taken_over(line: Queue) -> None:
     made = await line.put(3)
     [batch] = await line.claim(HERE)
-    part = Outcome(batch, "delivered", 200, "", [0])
-    again = Again(batch, 1, NOW + timedelta(hours=1), None, "ServiceUnavailable", [1])
+    part = DeliveryOutcome(batch, "delivered", 200, "", [0])
+    again = Retry(batch, 1, NOW + timedelta(hours=1), None, "ServiceUnavailable", [1])
     await line.settle(Settlement(remaining=[(batch, [2])], outcomes=[part], again=[again]))
     [taken] = await line.claim(THERE, NOW + timedelta(minutes=1))
     assert list(taken.installations) == [2]
@@ -136,8 +136,8 @@ async def test_extending_leases_does_not_wait_for_a_settlement(line: Queue) -> N
 async def test_a_settlement_whose_answer_was_lost_can_be_repeated(line: Queue) -> None:
     made = await line.put(3)
     [batch] = await line.claim(HERE)
-    part = Outcome(batch, "delivered", 200, "", [0])
-    again = Again(batch, 1, LATER, None, "ServiceUnavailable", [1])
+    part = DeliveryOutcome(batch, "delivered", 200, "", [0])
+    again = Retry(batch, 1, LATER, None, "ServiceUnavailable", [1])
     settlement = Settlement(remaining=[(batch, [2])], outcomes=[part], again=[again])
     await line.settle(settlement)
     await line.settle(settlement)
@@ -199,7 +199,7 @@ async def test_apps_with_large_pushes_only_leave_the_places_of_small_ones(line: 
 async def test_held_batches_carry_what_they_wait_for(line: Queue) -> None:
     await line.put(2)
     [batch] = await line.claim()
-    held = Again(batch, 0, LATER, 7, "CredentialSuspended", [0, 1])
+    held = Retry(batch, 0, LATER, 7, "CredentialSuspended", [0, 1])
     await line.settle(Settlement(ended=[batch], again=[held]))
     async with line.database.connection() as connection:
         assert await connection.fetchval("SELECT array_agg(held_by) FROM batch") == [7]

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from relay.store.database import Database
-from relay.store.queue_state import AppDepth, Depth, HeldDepth, queue_state
+from relay.store.operations.queue_state import AppDepth, Depth, HeldDepth, queue_state
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -7,12 +7,12 @@ from uuid import UUID
 
 import pytest
 
-from relay.core.routing import ClaimedBatch
-from relay.store import cancellation
-from relay.store.audit import COMMAND_LINE
+from relay.core.delivery.routing import ClaimedBatch
 from relay.store.database import Database
-from relay.store.queue import Settlement
-from relay.store.recent_pushes import MOST_ROWS, RecentPush, RecentPushes
+from relay.store.operations.audit import COMMAND_LINE
+from relay.store.push import cancellation
+from relay.store.push.queue import Settlement
+from relay.store.push.recent_pushes import MOST_ROWS, RecentPush, RecentPushes
 from tests.store.test_queue import NOW, Queue, delivered
 
 

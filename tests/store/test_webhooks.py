@@ -7,14 +7,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from relay.core.sending import Environment
-from relay.errors import Conflict
-from relay.store.audit import COMMAND_LINE, AuditLog
-from relay.store.credentials import Credentials, NewCredential
+from relay.core.delivery.sending import Environment
+from relay.core.errors import Conflict
+from relay.store.accounts.credentials import Credentials, NewCredential
+from relay.store.accounts.key_rotation import Rotation, rotate_keys
 from relay.store.database import Database
-from relay.store.key_rotation import Rotation, rotate_keys
-from relay.store.sealing import Unopened
-from relay.store.webhooks import NewWebhook, Webhooks
+from relay.store.encryption import Unopened
+from relay.store.operations.audit import COMMAND_LINE, AuditLog
+from relay.store.webhooks.webhooks import NewWebhook, WebhookRepository
 
 OLD, NEW = "an old key of thirty-two characters..", "a new key of thirty-two characters.."
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -29,22 +29,22 @@ async def app(database: Database) -> str:
     return "chess"
 
 
-async def put(webhooks: Webhooks, webhook_id: UUID, secret: str = "the secret") -> None:
+async def put(webhooks: WebhookRepository, webhook_id: UUID, secret: str = "the secret") -> None:
     new = NewWebhook("chess", webhook_id, "https://chess.example/a/path", ["push.completed"], secret)
     assert await webhooks.add(new, PUBLISHER, NOW, COMMAND_LINE)
 
 
-async def secret_of(webhooks: Webhooks) -> str:
+async def secret_of(webhooks: WebhookRepository) -> str:
     found = await webhooks.find("chess", WEBHOOK)
     assert found is not None
     return found.secret
 
 
 async def test_a_secret_is_encrypted_and_not_as_a_credential_is(database: Database, app: str) -> None:
-    await put(Webhooks(database, (OLD,)), WEBHOOK)
-    assert await secret_of(Webhooks(database, (OLD, NEW))) == "the secret"
+    await put(WebhookRepository(database, (OLD,)), WEBHOOK)
+    assert await secret_of(WebhookRepository(database, (OLD, NEW))) == "the secret"
     with pytest.raises(Unopened):
-        await Webhooks(database, (NEW,)).find("chess", WEBHOOK)
+        await WebhookRepository(database, (NEW,)).find("chess", WEBHOOK)
     async with database.connection() as connection:
         sealed = await connection.fetchval("SELECT secret FROM webhook")
         assert b"the secret" not in sealed
@@ -55,11 +55,11 @@ async def test_a_secret_is_encrypted_and_not_as_a_credential_is(database: Databa
             NOW,
         )
     assert len(await Credentials(database, (OLD,)).load()) == 0
-    assert "the secret" not in repr(await Webhooks(database, (OLD,)).find("chess", WEBHOOK))
+    assert "the secret" not in repr(await WebhookRepository(database, (OLD,)).find("chess", WEBHOOK))
 
 
 async def test_one_rotation_is_of_webhooks_and_credentials(database: Database, app: str) -> None:
-    await put(Webhooks(database, (OLD,)), WEBHOOK)
+    await put(WebhookRepository(database, (OLD,)), WEBHOOK)
     key = NewCredential(
         team_id="TEAM000001",
         environment=Environment.PRODUCTION,
@@ -70,9 +70,9 @@ async def test_one_rotation_is_of_webhooks_and_credentials(database: Database, a
     )
     await Credentials(database, (OLD,)).put(key, NOW, COMMAND_LINE)
     both = OLD, NEW
-    stores = [Credentials(database, both), Webhooks(database, both)]
+    stores = [Credentials(database, both), WebhookRepository(database, both)]
     assert await rotate_keys(database, stores, NOW, COMMAND_LINE) == [Rotation(1, 1), Rotation(1, 1)]
-    assert await secret_of(Webhooks(database, (NEW,))) == "the secret"
+    assert await secret_of(WebhookRepository(database, (NEW,))) == "the secret"
     assert await rotate_keys(database, stores, NOW, COMMAND_LINE) == [Rotation(1, 0), Rotation(1, 0)]
     entries = await AuditLog(database).of_publisher(PUBLISHER, None, 10)
     assert [(entry.action, entry.subject) for entry in entries] == [
@@ -84,9 +84,9 @@ async def test_one_rotation_is_of_webhooks_and_credentials(database: Database, a
 
 async def test_a_webhook_that_no_key_opens_stops_all_of_it(database: Database, app: str) -> None:
     lost, key = uuid4(), "a forgotten key of some characters"
-    await put(Webhooks(database, (OLD,)), WEBHOOK)
-    await put(Webhooks(database, (key,)), lost)
-    stores = [Credentials(database, (OLD, NEW)), Webhooks(database, (OLD, NEW))]
+    await put(WebhookRepository(database, (OLD,)), WEBHOOK)
+    await put(WebhookRepository(database, (key,)), lost)
+    stores = [Credentials(database, (OLD, NEW)), WebhookRepository(database, (OLD, NEW))]
     with pytest.raises(Conflict, match=rf"decrypts webhook {lost}\. Nothing was changed"):
         await rotate_keys(database, stores, NOW, COMMAND_LINE)
-    assert await secret_of(Webhooks(database, (OLD,))) == "the secret"
+    assert await secret_of(WebhookRepository(database, (OLD,))) == "the secret"

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
-from relay.core.reasons import REASONS
+from relay.core.delivery.reasons import REASONS
 from relay.telemetry import metrics
 
 ROOT = Path(__file__).parents[2]

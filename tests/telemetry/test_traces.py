@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.app import Relay, Roles
-from relay.config import Keys, Settings, SettingsError, Telemetry, key_ring, load
 from relay.core.ids import push_id
+from relay.keys import key_ring
+from relay.node.relay import Relay, Roles
+from relay.settings import KeysSettings, Settings, SettingsError, TelemetrySettings, load
 from relay.store.database import Database
 from relay.telemetry.otlp import OtlpTraces
 from relay.telemetry.traces import NO_TRACES, open_traces
@@ -28,19 +29,19 @@ def test_without_a_collector_there_are_none() -> None:
 
 def test_the_variable_of_opentelemetry_counts_too() -> None:
     named = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
-    assert load(None, named).telemetry == Telemetry(endpoint="http://collector:4318")
+    assert load(None, named).telemetry == TelemetrySettings(endpoint="http://collector:4318")
     ours = {
         **named,
         "PUSH_RELAY_TELEMETRY__ENDPOINT": "http://ours:4318",
         "PUSH_RELAY_TELEMETRY__SAMPLE": "0.5",
     }
-    assert load(None, ours).telemetry == Telemetry(endpoint="http://ours:4318", sample=0.5)
+    assert load(None, ours).telemetry == TelemetrySettings(endpoint="http://ours:4318", sample=0.5)
     with pytest.raises(SettingsError, match="endpoint"):
         load(None, {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"})
 
 
 def test_the_url_is_not_shown() -> None:
-    assert "secret" not in repr(Settings(telemetry=Telemetry(endpoint="http://me:secret@collector")))
+    assert "secret" not in repr(Settings(telemetry=TelemetrySettings(endpoint="http://me:secret@collector")))
 
 
 async def test_libraries_that_are_missing_are_named(
@@ -48,9 +49,9 @@ async def test_libraries_that_are_missing_are_named(
 ) -> None:
     monkeypatch.delitem(sys.modules, "relay.telemetry.otlp", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    keys = key_ring(Keys(file=str(tmp_path_factory.mktemp("keys") / "keys.yaml")))
+    keys = key_ring(KeysSettings(file=str(tmp_path_factory.mktemp("keys") / "keys.yaml")))
     with pytest.raises(SettingsError, match=r"push-relay\[telemetry\]"):
-        Relay(Settings(telemetry=Telemetry(endpoint=COLLECTOR)), keys, database, Roles())
+        Relay(Settings(telemetry=TelemetrySettings(endpoint=COLLECTOR)), keys, database, Roles())
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,176 @@
+"""The way to Apple and the credentials: what a connection shows, and what Apple says of each if it is to be asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from relay.apns.connection import Timing
+from relay.apns.errors import CannotSendError
+from relay.apns.pool import Endpoint
+from relay.apns.probe import Seen, probe, sign
+from relay.cli.doctor.findings import Finding, bad, good, warning
+from relay.core.apns_credentials import SecretRefused, certificate_end
+from relay.core.clock import Clock
+from relay.core.delivery.sending import Answer, Credential, Environment, Fate
+from relay.core.delivery.verdicts import ReasonAction, judge
+from relay.settings import Settings, endpoint
+from relay.store.accounts.credentials import CredentialDescription, Credentials
+
+_AT_ONCE = 4
+"""Connections that are opened at the same time: Apple takes many for an attack."""
+_DAYS_LEFT = 30
+_NO_TOPIC = "com.example.push-relay.doctor"
+"""What a key that serves all topics of its team is asked with. It is nobody's: Apple judges the key before it."""
+_LET_IN = {
+    ReasonAction.DELIVERED,
+    ReasonAction.RETIRE_BAD_TOKEN,
+    ReasonAction.RETIRE_UNREGISTERED,
+    ReasonAction.RETIRE_WRONG_TOPIC,
+}
+_OF_TOPIC = {"TopicDisallowed", "BadTopic", "MissingTopic", "TopicMismatch"}
+
+
+class AppleCheck:
+    """Opens connections as a relay with these settings does, and closes them again."""
+
+    def __init__(self, settings: Settings, clock: Clock, *, ask: bool) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._ask = ask
+        self._timing = Timing(connect=settings.apns.connect_timeout, response=settings.apns.response_timeout)
+
+    async def all_of(self, credentials: Credentials) -> AsyncIterator[Finding]:
+        """A finding or more for each stored credential; for each environment, where none is stored."""
+        stored = [one async for one in _every(credentials)]
+        if not stored:
+            yield warning("credentials", "there are none: pushes wait until push-relay credentials add")
+            for environment in Environment:
+                yield await self._network(environment)
+            return
+        usable = {one.credential_id: one for one in await credentials.load()}
+        places = asyncio.Semaphore(_AT_ONCE)
+
+        async def look(described: CredentialDescription) -> list[Finding]:
+            async with places:
+                return [one async for one in self._stored(described, usable.get(described.credential_id))]
+
+        for findings in await asyncio.gather(*map(look, stored)):
+            for finding in findings:
+                yield finding
+
+    async def of(self, credential: Credential, check: str) -> AsyncIterator[Finding]:
+        """Whether it signs, what its connection shows, and what Apple says of it, if it is to be asked."""
+        try:
+            text, seen, state = self._secret(credential)
+        except CannotSendError as error:
+            yield bad(check, f"its key cannot be used ({error.reason}): replace it")
+            return
+        except SecretRefused as error:
+            yield bad(check, str(error))
+            return
+        yield state(check, text, **seen)
+        try:
+            async with self._probe(credential) as opened:
+                yield _connected(check, opened.seen, self._clock.now())
+                if self._ask:
+                    yield _judged(
+                        check, await opened.ask(credential.bundle_id or _NO_TOPIC, uuid4()), credential
+                    )
+        except CannotSendError as error:
+            yield self._not_connected(check, credential.environment, error)
+
+    async def _stored(
+        self, described: CredentialDescription, credential: Credential | None
+    ) -> AsyncIterator[Finding]:
+        check = f"credential {described.credential_id}"
+        if described.state == "suspended":
+            since = f"{described.state_since:%Y-%m-%d %H:%M} UTC"
+            text = (
+                f"suspended since {since}: {described.state_reason}. What needs it waits: "
+                "push-relay credentials rotate, or resume"
+            )
+            yield bad(check, text, reason=described.state_reason, since=described.state_since)
+        if credential is None:
+            yield bad(check, "no key in keys.credentials decrypts it: was a key removed too early?")
+            return
+        async for finding in self.of(credential, check):
+            yield finding
+
+    def _secret(self, credential: Credential) -> tuple[str, dict[str, Any], Any]:
+        """What is to be said of key or certificate itself. Raises CannotSendError, SecretRefused."""
+        whose = f"{credential.environment}, team {credential.team_id}, {credential.bundle_id or 'all topics'}"
+        seen: dict[str, Any] = {"environment": credential.environment, "team_id": credential.team_id}
+        if credential.kind != "certificate":
+            sign(credential, lambda: self._clock.now().timestamp())
+            return f"{whose}: key {credential.key_id} signs a JWT", seen | {"key_id": credential.key_id}, good
+        end = certificate_end(credential.secret)
+        days = (end - self._clock.now()).days
+        seen["ends"] = end
+        if days < 0:
+            return f"{whose}: its certificate expired on {end:%Y-%m-%d}", seen, bad
+        text = f"{whose}: its certificate holds until {end:%Y-%m-%d}, {days} days"
+        return text, seen, warning if days < _DAYS_LEFT else good
+
+    async def _network(self, environment: Environment) -> Finding:
+        check = f"apns {environment}"
+        try:
+            async with self._probe(None, environment) as opened:
+                return _connected(check, opened.seen, self._clock.now())
+        except CannotSendError as error:
+            return self._not_connected(check, environment, error)
+
+    def _probe(self, credential: Credential | None, environment: Environment | None = None) -> Any:
+        environment = environment or (credential and credential.environment) or Environment.PRODUCTION
+        place = endpoint(self._settings.apns, environment)
+        return probe(
+            Endpoint(place.host, place.port, place.ca_file),
+            credential,
+            timing=self._timing,
+            clock=lambda: self._clock.now().timestamp(),
+        )
+
+    def _not_connected(self, check: str, environment: Environment, error: CannotSendError) -> Finding:
+        place = endpoint(self._settings.apns, environment)
+        return bad(check, f"no connection to {place.host}:{place.port}: {error.reason}", reason=error.reason)
+
+
+async def _every(credentials: Credentials) -> AsyncIterator[CredentialDescription]:
+    after = 0
+    while page := await credentials.page(after, 100):
+        for one in page:
+            yield one
+        after = page[-1].credential_id
+
+
+def _connected(check: str, seen: Seen, now: datetime) -> Finding:
+    streams = f"{seen.streams} streams" if seen.streams is not None else "no number of streams yet"
+    text = (
+        f"connected to {seen.address} in {seen.milliseconds} ms: {seen.tls}, ALPN {seen.alpn}, certificate of "
+        f"{seen.subject} by {seen.issuer}, SETTINGS grant {streams}"
+    )
+    facts = {name: getattr(seen, name) for name in Seen.__slots__}
+    if (seen.certificate_ends - now).days < 3:
+        return warning(check, f"{text}; its certificate ends {seen.certificate_ends:%Y-%m-%d}", **facts)
+    return good(check, text, **facts)
+
+
+def _judged(check: str, answer: Answer, credential: Credential) -> Finding:
+    """What an answer to a push to no device says of the credential that it was sent with."""
+    said = f"{answer.status} {answer.reason}".strip()
+    seen = {"status": answer.status, "reason": answer.reason}
+    if answer.fate is not Fate.ANSWERED:
+        return bad(check, f"Apple did not answer: {answer.reason}", **seen)
+    verdict = judge(answer)
+    if verdict.action in _LET_IN:
+        return good(check, f"Apple accepts it (it says {said} of a device that does not exist)", **seen)
+    if answer.reason in _OF_TOPIC:
+        if credential.bundle_id:
+            return bad(check, f"Apple says {said}: it may not send to {credential.bundle_id}", **seen)
+        return good(check, f"Apple accepts it (it says {said} of a topic that does not exist)", **seen)
+    if verdict.action is ReasonAction.SUSPEND or answer.status == 403:
+        return bad(check, f"Apple refuses it: {said}", **seen)
+    return warning(check, f"Apple says {said}, which tells nothing of it: try again later", **seen)

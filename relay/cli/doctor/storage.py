@@ -1,0 +1,141 @@
+"""The database: whether it answers, what it is, and whether there is room in it for what comes."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+from relay.cli.doctor.findings import Finding, bad, good, warning
+from relay.settings import Settings
+from relay.store.database import PARTITIONED, Database
+from relay.store.operations.inspection import Schema, Server
+from relay.store.operations.inventory import Partition
+
+OLDEST_VERSION = 140_000
+"""Of the PostgreSQL that the relay works with, as server_version_num."""
+_SLOW = 0.05
+"""Seconds for one trivial statement: each commit of a batch of pushes waits for as long, and longer."""
+_BESIDE_POOL = 2
+"""Connections of a process beside its pool: one listens, one asks whether a server that hung is back."""
+_DAYS_AHEAD = 3
+_GIB = 2**30
+
+
+async def check_answer(database: Database, server: Server) -> Finding:
+    """Which version answers how fast, and whether it can be written."""
+    started = time.perf_counter()
+    await database.now()
+    seconds = time.perf_counter() - started
+    seen = {"version": server.version, "milliseconds": round(seconds * 1000, 1)}
+    text = f"PostgreSQL {server.version} answers in {seconds * 1000:.1f} ms"
+    if server.version_number < OLDEST_VERSION:
+        return bad("database", f"{text}; the relay needs 14 or newer", **seen)
+    if server.read_only:
+        return bad("database", f"{text}, but can only be read: is it a standby?", **seen)
+    if server.fsync == "off":
+        return bad(
+            "database", f"{text}; fsync is off: accepted pushes are lost when its machine ends", **seen
+        )
+    if server.synchronous_commit == "off":
+        return warning(
+            "database",
+            f"{text}; synchronous_commit is off: the last accepted pushes may be lost in a crash",
+            **seen,
+        )
+    if seconds > _SLOW:
+        return warning("database", f"{text}, which is slow: every commit takes as long at least", **seen)
+    return good("database", text, **seen)
+
+
+def check_schema(schema: Schema) -> Finding:
+    """Whether it has the tables of this version."""
+    seen = {"applied": schema.applied, "pending": schema.pending, "unknown": schema.unknown}
+    if schema.unknown:
+        names = ", ".join(schema.unknown)
+        return warning("migrations", f"a newer version has been at this database: {names}", **seen)
+    if schema.pending:
+        names = ", ".join(schema.pending)
+        return warning("migrations", f"the next start of serve applies {names}", **seen)
+    return good("migrations", f"all {schema.applied} are applied", **seen)
+
+
+def check_clock(ahead: float, settings: Settings) -> Finding:
+    """`ahead`: seconds by which this machine's clock is before the database's."""
+    most = settings.dispatch.lease / 3
+    text = f"{abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} the database's"
+    seen = {"ahead_seconds": round(ahead, 3)}
+    if abs(ahead) > most:
+        return bad("clock", f"{text}: beyond {most:.0f} s pushes are sent twice. Is NTP running?", **seen)
+    if abs(ahead) > most / 5:
+        return warning("clock", f"{text}: beyond {most:.0f} s pushes are sent twice", **seen)
+    return good("clock", text, **seen)
+
+
+def check_connections(server: Server, settings: Settings, processes: int) -> Finding:
+    """Whether the server takes the connections of so many processes with these settings."""
+    most = processes * (settings.database.connections + _BESIDE_POOL)
+    room = server.max_connections - server.reserved
+    text = (
+        f"{server.in_use} of {room} are in use; {processes} process{'es' if processes > 1 else ''} "
+        f"of these settings may take {most}"
+    )
+    seen = {"in_use": server.in_use, "room": room, "processes": processes, "most": most}
+    if most > room:
+        return bad("connections", f"{text}: raise max_connections, or lower database.connections", **seen)
+    if server.in_use > 0.9 * room or most > 0.9 * room:
+        return warning("connections", f"{text}: that is nearly all", **seen)
+    return good("connections", text, **seen)
+
+
+def check_partitions(
+    partitions: Sequence[Partition], now: datetime, retention_days: int
+) -> Iterator[Finding]:
+    """Whether today and the next days have partitions, and old ones went."""
+    days: dict[str, list[date]] = {table: [] for table in PARTITIONED}
+    astray = 0
+    for one in partitions:
+        if one.day is None:
+            astray += one.rows
+        else:
+            days[one.table].append(one.day)
+    today = now.date()
+    ahead = min((max(made, default=today - timedelta(days=1)) - today).days for made in days.values())
+    oldest = min((day for made in days.values() for day in made), default=today)
+    seen = {"days_ahead": ahead, "oldest": oldest, "rows_in_default": astray}
+    if ahead < 0:
+        yield bad(
+            "partitions", "there is none for today: a relay that serves makes them every minute", **seen
+        )
+    elif ahead < _DAYS_AHEAD:
+        yield warning(
+            "partitions", f"made for {ahead} days ahead only: does upkeep fail? See the log", **seen
+        )
+    elif (today - oldest).days > retention_days + 1:
+        yield warning(
+            "partitions",
+            f"the oldest is of {oldest}, older than {retention_days} days: push-relay vacuum drops it",
+            **seen,
+        )
+    else:
+        yield good("partitions", f"from {oldest} to {ahead} days ahead", **seen)
+    if astray:
+        yield warning("partitions", f"about {astray:,} rows are in no day's partition", **seen)
+
+
+def check_disk(server: Server, settings: Settings, size: int) -> Finding:
+    """How much the database has, and what is free where its disk is one of this machine's."""
+    text = f"the database has {size / _GIB:.1f} GiB"
+    where = server.data_directory or (None if settings.database.url else settings.database.embedded)
+    if where is None or not Path(where).is_dir():
+        return good("disk", f"{text}; its disk is not one of this machine's", database_bytes=size)
+    disk = shutil.disk_usage(where)
+    seen = {"database_bytes": size, "free_bytes": disk.free, "disk_bytes": disk.total}
+    text = f"{text}; {disk.free / _GIB:.1f} of {disk.total / _GIB:.1f} GiB are free on its disk"
+    if disk.free < disk.total / 50 or disk.free < _GIB / 2:
+        return bad("disk", f"{text}: nothing is accepted when it is full", **seen)
+    if disk.free < disk.total / 10:
+        return warning("disk", text, **seen)
+    return good("disk", text, **seen)

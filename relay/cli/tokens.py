@@ -1,0 +1,182 @@
+"""`push-relay tokens`: API tokens of all kinds, as the operator sees them. None is ever shown again."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+import uvloop
+
+from relay.cli.local import HERE, ConfigFile, load_settings, with_database
+from relay.cli.terminal import Json, show, show_json, show_table
+
+if TYPE_CHECKING:
+    from relay.settings import Settings
+    from relay.store.accounts.api_tokens import RecognisedToken
+    from relay.store.database import Database
+
+token_app = typer.Typer(no_args_is_help=True, help="API tokens of all kinds: made, listed, checked, revoked.")
+
+
+class Kind(StrEnum):
+    """What a token is for."""
+
+    PUSH = "push"
+    MANAGE = "manage"
+    OPERATOR = "operator"
+
+
+@token_app.command("list")
+def list_tokens(
+    kind: Annotated[Kind | None, typer.Option("--kind", help="Only these.")] = None,
+    app_id: Annotated[str | None, typer.Option("--app", help="Only push tokens of this app.")] = None,
+    publisher: Annotated[UUID | None, typer.Option("--publisher", help="Only this publisher's.")] = None,
+    unused_days: Annotated[
+        int | None, typer.Option("--unused-days", min=1, help="Only those not used for so many days.")
+    ] = None,
+    revoked: Annotated[bool, typer.Option("--revoked", help="Also those that are revoked.")] = False,
+    config_file: ConfigFile = None,
+    as_json: Json = False,
+) -> None:
+    """List tokens with their owners and when they were used last (about to the minute)."""
+    from relay.cli import local_tokens as admin_local
+    from relay.node.relay import SystemClock
+    from relay.store.accounts.api_tokens import TokenFilter
+
+    now = SystemClock().now()
+    wanted = TokenFilter(
+        kind=None if kind is None else kind.value,
+        app_id=app_id,
+        publisher_id=publisher,
+        revoked=revoked,
+        unused_since=None if unused_days is None else now - timedelta(days=unused_days),
+    )
+
+    async def work(_: Settings, database: Database) -> list[RecognisedToken]:
+        return await admin_local.list_tokens(database, wanted)
+
+    found = with_database(config_file, work)
+    if as_json:
+        show_json(found)
+        return
+    rows = [
+        (
+            token.token_id,
+            token.kind,
+            token.app_id or token.publisher_id or "",
+            token.label,
+            " ".join(
+                right
+                for right, has in (("test-only", token.test_only), ("broadcast", token.broadcast))
+                if has and token.kind == Kind.PUSH
+            ),
+            admin_local.state_of(token, now),
+            token.last_used_at or "never",
+        )
+        for token in found
+    ]
+    names = ("id", "kind", "app or publisher", "label", "rights", "state", "last used")
+    show_table(f"Tokens: {len(found)}", names if rows else (), rows)
+
+
+@token_app.command("revoke")
+def revoke_tokens(
+    token_ids: Annotated[list[UUID], typer.Argument(help="Their ids, which tokens list shows.")],
+    config_file: ConfigFile = None,
+    as_json: Json = False,
+) -> None:
+    """Revoke tokens of any kind. Running relays refuse them within two seconds. 1 if there is one that is not there."""
+    from relay.cli import local_tokens as admin_local
+
+    async def work(_: Settings, database: Database) -> dict[UUID, bool]:
+        return await admin_local.revoke_tokens(database, token_ids)
+
+    done = with_database(config_file, work)
+    if as_json:
+        show_json([{"id": token_id, "revoked": revoked} for token_id, revoked in done.items()])
+    else:
+        for token_id, revoked in done.items():
+            typer.echo(f"{token_id}  {'revoked' if revoked else 'there is none, or it was revoked before'}")
+    if not all(done.values()):
+        raise typer.Exit(1)
+
+
+@token_app.command("check")
+def check_token(
+    config_file: ConfigFile = None,
+    revoke: Annotated[bool, typer.Option("--revoke", help="Revoke it, if it is ours.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what a token is that somebody found. It is read from standard input, so that no shell remembers it."""
+    from getpass import getpass
+
+    from relay.cli import local_tokens as admin_local
+
+    text = (getpass("Token: ") if sys.stdin.isatty() else sys.stdin.readline()).strip()
+
+    async def work(settings: Settings, database: Database) -> admin_local.FoundToken:
+        return await admin_local.check_token(settings, database, text, revoke=revoke)
+
+    found = with_database(config_file, work)
+    if as_json:
+        show_json(found)
+    else:
+        typer.echo(found.what, err=not found.known)
+        if found.token is not None:
+            show(_described(found.token, found.state), as_json=False)
+            if revoke:
+                now_revoked = "It is revoked now; running relays refuse it within two seconds."
+                typer.echo(now_revoked if found.revoked_now else "It was revoked before.")
+    if not found.known:
+        raise typer.Exit(1)
+
+
+@token_app.command("create-operator")
+def create_operator_token(
+    config_file: ConfigFile = None,
+    label: Annotated[str, typer.Option(help="What it is for.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Make an operator_ token and print it; it is shown this once."""
+    text = uvloop.run(_create(load_settings(config_file, log="warning"), label))
+    if as_json:
+        show_json({"operator_token": text})
+    else:
+        typer.echo(text)
+
+
+async def _create(settings: Settings, label: str) -> str:
+    """Not by `with_database`: where there is no database yet, this makes it."""
+    from contextlib import AsyncExitStack
+
+    from relay.cli import local_tokens as admin_local
+    from relay.node.relay import open_database
+
+    async with AsyncExitStack() as stack:
+        return await admin_local.make_operator_token(await open_database(settings, stack), label)
+
+
+def _described(token: RecognisedToken, state: str) -> dict[str, Any]:
+    return {
+        "state": state,
+        "id": token.token_id,
+        "label": token.label,
+        "publisher": token.publisher_id,
+        "app": token.app_id,
+        "test only": "yes" if token.test_only else "no",
+        "broadcast": "yes" if token.broadcast else "no",
+        "created": token.created_at,
+        "expires": token.expires_at or "never",
+        "last used": token.last_used_at or "never",
+    }
+
+
+def add_to(app: typer.Typer) -> None:
+    """The commands in their places; under their names of 0.1 they are not listed."""
+    app.add_typer(token_app, name="tokens", rich_help_panel=HERE)
+    app.command("operator-token", hidden=True)(create_operator_token)
+    app.command("token-check", hidden=True)(check_token)

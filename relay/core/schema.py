@@ -1,0 +1,99 @@
+"""The forms of the fields that requests share, and what to tell a caller whose field has another form.
+
+Every pattern ends in \\Z ("$" would let a line feed pass) and none matches NUL, which PostgreSQL cannot
+store.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final, Literal
+from uuid import UUID
+
+from msgspec import Meta
+
+from relay.core import email_aliases as addresses
+from relay.core import udid
+from relay.core.errors import MalformedRequest, NotFound
+
+_LINE: Final = r"^[^\x00-\x1f\x7f\ud800-\udfff]+\Z"
+_LABEL: Final = r"^[^\x00-\x1f\x7f\ud800-\udfff]*\Z"
+_APP_ID: Final = r"^[A-Za-z0-9]{1,64}\Z"
+_TEN: Final = r"^[A-Z0-9]{10}\Z"
+_BUNDLE_ID: Final = r"^[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\Z"
+_ALONGSIDE: Final = r"^[A-Za-z0-9]{0,5}\Z"
+_UUID: Final = r"^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}\Z"
+_HEX_BYTES: Final = r"^(?:[0-9A-Fa-f]{2}){8,100}\Z"
+_KIND: Final = (
+    r"^(?:apns|voip|complication|fileprovider|mdm|location|pushtotalk|widgets|controls"
+    r"|liveactivity|liveactivity-start|liveactivity:[A-Za-z0-9._-]{1,64})\Z"
+)
+_URL: Final = r"^https?://[!#-;=?-\[\]_a-z~]+\Z"
+_PEM: Final = r"^[\x09\x0a\x0d\x20-\x7e]+\Z"
+
+WORDS: Final = {
+    _LINE: "one line of text without control characters",
+    _LABEL: "one line of text without control characters",
+    _APP_ID: "1 to 64 letters and digits",
+    _TEN: "10 capital letters and digits",
+    _BUNDLE_ID: "letters, digits and hyphens in parts joined by periods",
+    _ALONGSIDE: "an empty string, or 1 to 5 letters and digits",
+    _UUID: "a UUID in its form with hyphens",
+    _HEX_BYTES: "8 to 100 bytes in hexadecimal digits",
+    _KIND: (
+        "apns, voip, complication, fileprovider, mdm, location, pushtotalk, widgets, controls, liveactivity, "
+        "liveactivity-start, or liveactivity: with the activity"
+    ),
+    _URL: "a URL that begins with https://, in ASCII",
+    _PEM: "PEM text",
+    addresses.PATTERN: "an e-mail address",
+    udid.PATTERN: "a UDID: 40 or 24 hexadecimal digits, or a simulator's UUID",
+}
+"""What each pattern asks for."""
+
+Name = Annotated[str, Meta(pattern=_LINE, max_length=200)]
+Label = Annotated[str, Meta(pattern=_LABEL, max_length=200)]
+AppId = Annotated[str, Meta(pattern=_APP_ID)]
+TeamId = Annotated[str, Meta(pattern=_TEN)]
+KeyId = Annotated[str, Meta(pattern=_TEN)]
+BundleId = Annotated[str, Meta(pattern=_BUNDLE_ID, max_length=155)]
+CustomerReference = Annotated[str, Meta(pattern=_LINE, max_length=200)]
+Alongside = Annotated[str, Meta(pattern=_ALONGSIDE)]
+Address = Annotated[str, Meta(pattern=addresses.PATTERN, max_length=addresses.LONGEST)]
+Udid = Annotated[str, Meta(pattern=udid.PATTERN)]
+UuidText = Annotated[str, Meta(pattern=_UUID)]
+AppVersion = Annotated[str, Meta(pattern=_LABEL, max_length=100)]
+DeviceToken = Annotated[str, Meta(pattern=_HEX_BYTES)]
+TokenKind = Annotated[str, Meta(pattern=_KIND)]
+WebhookUrl = Annotated[str, Meta(pattern=_URL, max_length=2000)]
+Pem = Annotated[str, Meta(pattern=_PEM, max_length=65_536)]
+EnvironmentName = Literal["production", "sandbox"]
+FailureDomain = Literal["ok", "unregistered", "bad_device_token", "throttled", "unavailable", "slow"]
+
+
+def uuid_in_path(text: str) -> UUID:
+    """A UUID from the path. Raises NotFound for what is none: there is nothing at such a path."""
+    if re.match(_UUID, text, re.ASCII) is None:
+        raise NotFound()
+    return UUID(text)
+
+
+def number_in_path(text: str) -> int:
+    """A positive number from the path that fits 63 bits. Raises NotFound for anything else."""
+    if re.match(r"^[1-9][0-9]{0,17}\Z", text, re.ASCII) is None:
+        raise NotFound()
+    return int(text)
+
+
+def app_id_in_path(text: str) -> str:
+    """An app identifier from the path. Raises NotFound for what can be none."""
+    if re.match(_APP_ID, text, re.ASCII) is None:
+        raise NotFound()
+    return text
+
+
+def token_kind_in_query(text: str) -> str:
+    """A kind of device token from the query. Raises MalformedRequest."""
+    if re.match(_KIND, text, re.ASCII) is None:
+        raise MalformedRequest(f"kind must be {WORDS[_KIND]}.")
+    return text

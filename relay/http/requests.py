@@ -1,0 +1,205 @@
+"""What all endpoints share: reading a body, checking it against a type, authenticating, and answering errors."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
+
+from relay.core import strict_json
+from relay.core.errors import (
+    BodyTooLarge,
+    Fault,
+    Forbidden,
+    Invalid,
+    MalformedBody,
+    MethodNotAllowed,
+    NotFound,
+    RelayError,
+    RequestTimeout,
+    Unauthenticated,
+    UnsupportedMediaType,
+    VersionNotSupported,
+)
+from relay.core.install_tokens import InstallTokens
+from relay.core.schema import WORDS
+from relay.http.request_log import TOKEN_ID, begin
+from relay.store.accounts.auth import ApiToken, ApiTokens
+from relay.telemetry.logs import get_logger, where
+from relay.telemetry.request_ids import REQUEST_ID
+
+T = TypeVar("T")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+API_TOKENS = web.AppKey("api_tokens", ApiTokens)
+INSTALL_TOKENS = web.AppKey("install_tokens", InstallTokens)
+"""Both are needed by `authenticate`."""
+BODY_TIMEOUT = web.AppKey("body_timeout", float)
+"""Seconds in which a body must have arrived; without it there is no limit."""
+JSON, PROBLEM = "application/json", "application/problem+json"
+_log = get_logger(__name__)
+_VERSIONS = (HttpVersion11, HttpVersion10)
+_encode = msgspec.json.encode
+_PATH_IN_MESSAGE = re.compile(r" - at `(key in )?\$(.*)`$")
+_FORMS = {f"Expected `str` matching regex {pattern!r}": words for pattern, words in WORDS.items()}
+"""What msgspec says of a field that does not match its pattern, and what a caller can do something with."""
+
+
+def answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """A JSON answer. `body` is anything msgspec encodes: structs, dicts, UUIDs, datetimes (RFC 3339)."""
+    return web.Response(body=_encode(body), status=status, content_type=JSON, headers=headers)
+
+
+def problem(error: RelayError) -> web.Response:
+    """The answer to an error: application/problem+json (RFC 9457)."""
+    return web.Response(
+        body=problem_body(error), status=error.status, content_type=PROBLEM, headers=error.headers
+    )
+
+
+def problem_body(error: RelayError) -> bytes:
+    """That of an answer to the request whose id is REQUEST_ID."""
+    body = {
+        "type": "about:blank",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "code": error.code,
+        "success": False,
+        "request_id": REQUEST_ID.get(),
+        "errors": [fault._asdict() for fault in error.faults],
+    }
+    return _encode(body)
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every exception becomes a problem; the unexpected ones are logged by type and place, without their values."""
+    begin(request, request.match_info)
+    try:
+        if request.version not in _VERSIONS:  # the parser takes 0.9 and 2.0 too
+            return problem(VersionNotSupported("Ask in HTTP/1.1."))
+        return await handler(request)
+    except RelayError as error:
+        return problem(error)
+    except web.HTTPRequestEntityTooLarge:
+        return problem(BodyTooLarge(f"The body is larger than {request.client_max_size} bytes."))
+    except web.HTTPMethodNotAllowed as error:
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return problem(
+            MethodNotAllowed(f"This path takes {allowed}.", headers={hdrs.ALLOW: allowed}),
+        )
+    except web.HTTPNotFound:
+        return problem(NotFound("There is nothing at this path."))
+    except web.HTTPException:
+        raise
+    except Exception as error:
+        log_unexpected(error)
+        return problem(RelayError())
+
+
+def log_unexpected(error: BaseException) -> None:
+    """Log an error by its type and place, without its values: where it was raised, and how we came there."""
+    _log.error("an error nobody foresaw", **where(error))
+
+
+def route(method: str, path: str, handler: Handler) -> Iterable[web.RouteDef]:
+    """A route with its trailing slash and, as an alias, without."""
+    yield web.route(method, path, handler)
+    if path.endswith("/") and path != "/":
+        yield web.route(method, path.rstrip("/"), handler)
+
+
+async def read_json(request: web.Request) -> Any:
+    """The body as JSON, read strictly.
+
+    Raises MalformedBody, UnsupportedMediaType, BodyTooLarge, or RequestTimeout if it does not arrive in time.
+    """
+    if hdrs.CONTENT_TYPE in request.headers and request.content_type != JSON:
+        raise UnsupportedMediaType("Send Content-Type: application/json.")
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
+        raise UnsupportedMediaType("Send the body without Content-Encoding.")
+    if (request.content_length or 0) > request.client_max_size:
+        raise BodyTooLarge(f"The body is larger than {request.client_max_size} bytes.")
+    body = await _read(request)
+    if not body:
+        raise MalformedBody("The body is empty; JSON is expected.")
+    return strict_json.decode(body)
+
+
+async def _read(request: web.Request) -> bytes:
+    try:
+        if request.content.is_eof():  # all of it has come with its head: the usual case
+            return await request.read()
+        async with asyncio.timeout(request.app.get(BODY_TIMEOUT)):
+            return await request.read()
+    except TimeoutError:
+        raise RequestTimeout("The body did not arrive in time.") from None
+    except (web.RequestPayloadError, ConnectionError):
+        raise MalformedBody("The body broke off, or its chunks are not framed as they should be.") from None
+
+
+def convert(value: Any, to: type[T]) -> T:
+    """A JSON value as a typed struct. Raises Invalid naming the field.
+
+    JSON has one kind of number, and 5.0 is an integer (JSON Schema, 6.1.1): in the fields of the struct it is 5.
+    """
+    if isinstance(value, dict):
+        value = {key: int(item) if _is_whole(item) else item for key, item in value.items()}
+    try:
+        return msgspec.convert(value, to)
+    except msgspec.ValidationError as error:
+        raise Invalid(faults=[_fault(str(error))]) from None
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, float) and value.is_integer()
+
+
+def _fault(message: str) -> Fault:
+    match = _PATH_IN_MESSAGE.search(message)
+    pointer = ""
+    if match:
+        message = message[: match.start()]
+        pointer = re.sub(r"\.|\[", "/", match[2]).replace("]", "")
+    if words := _FORMS.get(message):
+        return Fault("invalid_value", pointer, f"Expected {words}.")
+    for pattern, code in (
+        (r"unknown field `(.*)`", "unknown_field"),
+        (r"missing required field `(.*)`", "missing_field"),
+    ):
+        if named := re.search(pattern, message):
+            return Fault(code, f"{pointer}/{strict_json.pointer_token(named[1])}", f"{message}.")
+    is_type = message.startswith("Expected") and " of length " not in message and "matching" not in message
+    return Fault("wrong_type" if is_type else "invalid_value", pointer, f"{message}.")
+
+
+async def authenticate(request: web.Request, *kinds: str) -> ApiToken:
+    """The API token of the caller. Raises Unauthenticated, or Forbidden when its kind is not among `kinds`."""
+    text = bearer(request)
+    token = await request.app[API_TOKENS].find(text)
+    if token is None and request.app[INSTALL_TOKENS].verify(text) is not None:
+        raise Forbidden(f"This needs a {' or '.join(kinds)} token, and this is an install token.")
+    if token is None:
+        raise Unauthenticated("The token is unknown, revoked or expired.")
+    request[TOKEN_ID] = token.token_id
+    if token.kind not in kinds:
+        raise Forbidden(f"This needs a {' or '.join(kinds)} token, and this is a {token.kind} token.")
+    return token
+
+
+def bearer(request: web.Request) -> str:
+    """The bearer token of the request (RFC 6750). Raises Unauthenticated without one."""
+    if text := bearer_in(request.headers.get(hdrs.AUTHORIZATION, "")):
+        return text
+    raise Unauthenticated()
+
+
+def bearer_in(authorization: str) -> str:
+    """The bearer token in the value of that header, "" if there is none."""
+    scheme, _, text = authorization.partition(" ")
+    return text.strip() if scheme.lower() == "bearer" else ""

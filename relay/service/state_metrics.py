@@ -1,0 +1,154 @@
+"""What the database knows of the whole relay, as metrics: the queue, the credentials, the nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from relay.core.clock import Clock
+from relay.core.errors import RelayError
+from relay.store.accounts import credentials
+from relay.store.database import Database
+from relay.store.operations.nodes import Nodes, NodeState
+from relay.store.operations.queue_state import QueueState, queue_state
+from relay.telemetry.build import VERSION
+
+_AGE = 5.0
+"""Seconds for which an answer of the database is good, whoever asks."""
+_PATIENCE = 5.0
+"""Seconds for its answer: Prometheus gives up after ten."""
+_QUEUE_STATES = ("due", "leased", "later", "held")
+_SIZES = {False: "small", True: "bulk"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the database said the last time; nothing of it while it is away."""
+
+    database_up: bool = False
+    queue: QueueState | None = None
+    credentials: dict[str, int] | None = None
+    running: int = 0
+    silent: int = 0
+    clock_skew: float = 0.0
+
+
+class StateMetrics(Collector):
+    """Collects what was known at the last `refresh()`."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._known = _Known()
+        self._asked_at: float | None = None
+        self._asking = asyncio.Lock()
+
+    async def refresh(self) -> None:
+        """Ask the database, unless it was asked in the last five seconds. Never fails: who asks must know that."""
+        loop = asyncio.get_running_loop()
+        async with self._asking:
+            if self._asked_at is None or loop.time() - self._asked_at >= _AGE:
+                self._known = await self._ask()
+                self._asked_at = loop.time()
+
+    async def _ask(self) -> _Known:
+        try:
+            await self._database.ready()
+        except RelayError:
+            return _Known()
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                now = await self._database.now()
+                nodes = await Nodes(self._database).listed(now)
+                silent = sum(one.is_silent(now) for one in nodes)
+                return _Known(
+                    database_up=True,
+                    queue=await queue_state(self._database, self._clock.now()),
+                    credentials=await credentials.count_by_state(self._database),
+                    running=len(nodes) - silent,
+                    silent=silent,
+                    clock_skew=_skew(one for one in nodes if not one.is_silent(now)),
+                )
+        except (RelayError, TimeoutError):  # it is up, and slow; or has no schema yet
+            return _Known(database_up=True)
+
+    def collect(self) -> Iterable[Metric]:
+        """All of it, as gauges."""
+        known = self._known
+        yield _gauge(
+            "build_info",
+            "Which version runs; the value is 1.",
+            [({"version": VERSION, "python": platform.python_version()}, 1)],
+        )
+        yield _gauge(
+            "database_up",
+            "Whether the database answers this node, and can be written.",
+            [({}, known.database_up)],
+        )
+        if known.queue is not None:
+            yield from _queue(known.queue)
+        if known.credentials is not None:
+            yield _gauge(
+                "credentials",
+                "Credentials by state: active, suspended.",
+                [({"state": state}, known.credentials.get(state, 0)) for state in ("active", "suspended")],
+            )
+            yield _gauge(
+                "nodes",
+                "Processes of all nodes: running, or silent since less than an hour without having ended in order.",
+                [({"state": "running"}, known.running), ({"state": "silent"}, known.silent)],
+            )
+            yield _gauge(
+                "clock_skew_seconds",
+                "How far the clock of a running node is off the database's, at most.",
+                [({}, known.clock_skew)],
+            )
+
+
+def _queue(queue: QueueState) -> Iterable[Metric]:
+    depths = {(one.state, one.bulk): one for one in queue.by_state}
+    labels = [(state, bulk) for state in _QUEUE_STATES for bulk in _SIZES]
+    for name, what in (("batches", "Batches in the queue"), ("installations", "Targets in the queue")):
+        yield _gauge(
+            f"queue_{name}",
+            f"{what}: due, leased (being sent), later (a retry), held (for a credential); bulk or small.",
+            [
+                (
+                    {"state": state, "size": _SIZES[bulk]},
+                    getattr(depths[state, bulk], name) if (state, bulk) in depths else 0,
+                )
+                for state, bulk in labels
+            ],
+        )
+    yield _gauge(
+        "queue_oldest_due_seconds",
+        "For how long the oldest batch has been due and not claimed.",
+        [({}, queue.oldest_due_seconds)],
+    )
+    yield _gauge(
+        "queue_waiting",
+        "What else waits: broadcasts to be cut, pushes to channels, messages to webhooks.",
+        [
+            ({"what": "broadcasts"}, queue.broadcasts),
+            ({"what": "channel_pushes"}, queue.channel_pushes),
+            ({"what": "webhook_messages"}, queue.webhook_events),
+        ],
+    )
+
+
+def _gauge(name: str, help_text: str, samples: Iterable[tuple[dict[str, str], float]]) -> Metric:
+    """A family of gauges, with a value for each set of labels."""
+    rows = list(samples)
+    family = GaugeMetricFamily(f"push_relay_{name}", help_text, labels=list(rows[0][0]))
+    for labels, value in rows:
+        family.add_metric(list(labels.values()), float(value))
+    return family
+
+
+def _skew(nodes: Iterable[NodeState]) -> float:
+    return max((abs(one.clock_ahead) for one in nodes), default=0.0)

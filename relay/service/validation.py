@@ -1,0 +1,109 @@
+"""The body of a send, checked: what `/v1.0/send/` stores and `/v1.0/validate/` only looks at."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+from relay.core import ids
+from relay.core.clock import Clock, Random
+from relay.core.email_aliases import AddressDigests
+from relay.core.errors import Fault, Forbidden, Invalid
+from relay.core.identifiers import Identifiers
+from relay.core.push.destinations import EVERYONE, DestinationCheck, check_destinations
+from relay.core.push.request import (
+    Lifetimes,
+    PushRequest,
+    SendBody,
+    check_headers,
+    check_payload,
+    check_token_kind,
+)
+from relay.http import requests as http
+from relay.store.accounts.auth import ApiToken
+
+
+class SendCheck:
+    """Turns a body into a request that nobody checks again. What is wrong with it is named all at once."""
+
+    def __init__(
+        self,
+        identifiers: Identifiers,
+        address_digests: AddressDigests,
+        lifetimes: Lifetimes,
+        clock: Clock,
+        random: Random,
+    ) -> None:
+        self._identifiers = identifiers
+        self._address_digests = address_digests
+        self._lifetimes = lifetimes
+        self._clock = clock
+        self._random = random
+
+    async def check(self, value: Any, token: ApiToken) -> PushRequest:
+        """The push that this JSON value asks for. Others get their turn while many destinations are looked at.
+
+        Raises Forbidden for another app than the token's, and for everybody without the right to that, and Invalid.
+        """
+        for request in self._steps(value, token):
+            if request is not None:
+                return request
+            await asyncio.sleep(0)
+        raise AssertionError("the last step is the push")
+
+    def check_at_once(self, value: Any, token: ApiToken) -> PushRequest | None:
+        """The same in one go; None if there are too many destinations for that."""
+        return next(self._steps(value, token))
+
+    def _steps(self, value: Any, token: ApiToken) -> Iterator[PushRequest | None]:
+        """None while there is more to look at, and in the end the push."""
+        body = http.convert(value, SendBody)
+        if body.app_id != token.app_id:
+            raise Forbidden(
+                "This token is of another app.", [Fault("forbidden", "/app_id", "Not this token's app.")]
+            )
+        everyone = body.destinations == EVERYONE
+        if everyone and not token.broadcast:
+            detail = 'Only a token made with "broadcast": true may push to all.'
+            raise Forbidden(detail, [Fault("forbidden", "/destinations", detail)])
+        now = self._clock.now()
+        faults: list[Fault] = []
+        try:
+            _, headers, expires_at = check_headers(body, now, self._lifetimes)
+        except Invalid as error:
+            faults.extend(error.faults)
+        try:
+            payload = check_payload(body)
+        except Invalid as error:
+            faults.extend(error.faults)
+        try:
+            token_kind = check_token_kind(body)
+        except Invalid as error:
+            faults.extend(error.faults)
+        try:
+            wanted = {} if everyone else check_destinations(body.destinations)
+            check = DestinationCheck(self._identifiers, self._address_digests, body.app_id, wanted)
+            yield from check.slices()
+            check.finish()
+        except Invalid as error:
+            faults.extend(error.faults)
+        if faults:
+            raise Invalid("Nothing was sent.", faults)
+        yield PushRequest(
+            app_id=body.app_id,
+            push_id=ids.push_id(int(now.timestamp() * 1000), int.from_bytes(self._random(10), "big")),
+            token_id=token.token_id,
+            accepted_at=now,
+            expires_at=expires_at,
+            headers=headers,
+            token_kind=token_kind,
+            payload=payload.encoded,
+            debug=body.debug or token.test_only,
+            customers=list(check.customers),
+            devices=list(check.devices),
+            addresses=list(check.addresses),
+            places=check.places,
+            everyone=everyone,
+            warnings=list(payload.warnings),
+        )

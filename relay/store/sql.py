@@ -1,0 +1,15 @@
+"""SQL statements in `.sql` files beside the modules that run them, each under a line `-- :name`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib import resources
+
+_NAME = re.compile(r"^-- :(\w+)$", re.MULTILINE)
+
+
+def load(package: str, file: str) -> Mapping[str, str]:
+    """Return the statements of `file` by name. `package` is the `__package__` of the module that runs them."""
+    parts = _NAME.split(resources.files(package).joinpath(file).read_text(encoding="utf-8"))
+    return dict(zip(parts[1::2], (text.strip() for text in parts[2::2]), strict=True))
