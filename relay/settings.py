@@ -17,7 +17,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 
-from relay.core.delivery.sending import Environment
+from relay.core.accounts import Environment
 from relay.core.ip_addresses import Network, networks
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]

@@ -11,7 +11,8 @@ from bench.peers.serving import Run, Setup, Until, serve
 from bench.work import apns_ids, device_tokens
 from relay.apns.pool import Endpoint
 from relay.apns.sender import ApnsSender
-from relay.core.delivery.sending import DELIVERED, Credential, Environment, PushHeaders, SendBatch
+from relay.core.accounts import Environment
+from relay.core.delivery.sending import DELIVERED, Credential, PushHeaders, SendBatch
 
 _CALL = 5_000
 """Pushes handed over in one call of `send` where they come in large batches; of single ones, a tenth."""

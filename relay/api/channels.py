@@ -13,12 +13,12 @@ import asyncpg
 import msgspec
 from aiohttp import web
 
+from relay.core.accounts import Environment
 from relay.core.channels import ChannelOpener, ChannelPush, ChannelSendBody, ChannelTopic, check_push
 from relay.core.clock import Clock, Random
-from relay.core.delivery.sending import Environment
 from relay.core.errors import Conflict, Fault, Forbidden, NotFound
+from relay.core.ids import new_id
 from relay.core.install_tokens import InstallTokens
-from relay.core.new_id import new_id
 from relay.core.push.request import Lifetimes
 from relay.core.schema import AppId, uuid_in_path
 from relay.http.install_authentication import Copies

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from relay.core.clock import Clock, Random
 from relay.core.errors import Conflict, Fault, Invalid, NotFound
-from relay.core.new_id import new_id
+from relay.core.ids import new_id
 from relay.core.schema import FailureDomain, Label, Name, Udid, app_id_in_path, uuid_in_path
 from relay.core.udid import UdidDigests
 from relay.http.pagination import page_answer, page_request

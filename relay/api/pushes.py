@@ -15,7 +15,7 @@ import asyncpg
 from aiohttp import web
 
 from relay.core.clock import Clock
-from relay.core.delivery.sending import OUTCOMES
+from relay.core.delivery.outcomes import Outcome
 from relay.core.errors import MalformedRequest, NotFound
 from relay.core.schema import uuid_in_path
 from relay.http import requests as http
@@ -95,7 +95,7 @@ class PushesApi:
 
 async def show_push(connection: Connection, push: asyncpg.Record) -> dict[str, Any]:
     """A push that was found, with its state and counts."""
-    counts = Counter(dict.fromkeys(OUTCOMES, 0))
+    counts = Counter[str](dict.fromkeys(Outcome, 0))
     reasons: Counter[str] = Counter()
     for outcome, reason, count in await pushes.counts(connection, push["app_id"], push["push_id"]):
         counts[outcome] += count

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from relay.core.clock import Clock, Random
 from relay.core.errors import Conflict, Fault, Invalid, NotFound, TooManyRequests
-from relay.core.new_id import new_id
+from relay.core.ids import new_id
 from relay.core.rate_limit import RateLimit
 from relay.core.schema import WebhookUrl, app_id_in_path, uuid_in_path
 from relay.core.webhooks.messages import (

@@ -23,8 +23,9 @@ from relay.apns.pool import Endpoint, certificate_file
 from relay.apns.provider_token import ProviderToken
 from relay.apns.responses import BODY_MAX, json_reason
 from relay.apns.sender import ApnsSender
+from relay.core.accounts import Environment
 from relay.core.channels import Created
-from relay.core.delivery.sending import Answer, Credential, Environment, Fate, PushHeaders
+from relay.core.delivery.sending import Answer, Credential, Fate, PushHeaders
 
 _PARALLEL: Final = 200
 """Requests under way at once with one credential; its others wait."""

@@ -12,7 +12,8 @@ from relay.apns.connection import Timing
 from relay.apns.errors import CannotSendError
 from relay.apns.pool import CertificatePool, Endpoint, KeyPool, refuse, tls_context
 from relay.apns.provider_token import ProviderToken
-from relay.core.delivery.sending import Credential, Environment, SendBatch
+from relay.core.accounts import Environment
+from relay.core.delivery.sending import Credential, SendBatch
 
 APPLE: Final[Mapping[Environment, Endpoint]] = {
     Environment.PRODUCTION: Endpoint("api.push.apple.com"),

@@ -11,8 +11,9 @@ import typer
 from relay.cli.local import ConfigFile, load_settings
 from relay.cli.operator_client import AdminClient, AdminError
 from relay.cli.terminal import URL, Json, TokenFile, Url, call, given, list_all, run_with_client, show
+from relay.core.accounts import Environment
 from relay.core.apns_credentials import SecretRefused, check_p8
-from relay.core.delivery.sending import Credential, Environment
+from relay.core.delivery.sending import Credential
 
 if TYPE_CHECKING:
     from relay.cli.doctor import Finding

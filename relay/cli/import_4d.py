@@ -21,8 +21,8 @@ import typer
 
 from relay.cli.operator_client import AdminClient, AdminError
 from relay.cli.terminal import URL, Json, TokenFile, Url, run_with_client, show
+from relay.core.accounts import Environment
 from relay.core.apns_credentials import SecretRefused, check_p8
-from relay.core.delivery.sending import Environment
 
 _LARGEST_FILE = 64 * 1024
 _TEAM_ID = re.compile(r"[A-Z0-9]{10}")

@@ -10,7 +10,7 @@ from relay.console.own_apps import OwnApps, path_of
 from relay.console.pages import Pages, next_page
 from relay.console.session import Visitor, publisher_page, read_form
 from relay.core.clock import Clock
-from relay.core.delivery.sending import OUTCOMES
+from relay.core.delivery.outcomes import Outcome
 from relay.core.schema import app_id_in_path, uuid_in_path
 from relay.http.pagination import page_request
 from relay.store.accounts.registry import PublisherRepository
@@ -59,7 +59,7 @@ class AppPages:
             section="pushes",
             shown_app=app,
             pushes=pushes,
-            outcomes=OUTCOMES,
+            outcomes=Outcome,
             more=more,
             is_start=before is None,
         )

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from relay.core.delivery.explanations import Explanation, explain
-from relay.core.delivery.sending import OUTCOMES
+from relay.core.delivery.outcomes import Outcome
 
 WIDTH = 1000
 """Of the bar, in units of its own."""
@@ -38,7 +38,7 @@ class Segment(NamedTuple):
 
 def bar(counts: Mapping[str, int]) -> list[Segment]:
     """The parts of the bar that are not empty, from left to right; together they fill it. "pending" is one of them."""
-    present = [(name, counts.get(name, 0)) for name in (*OUTCOMES, "pending") if counts.get(name, 0) > 0]
+    present = [(name, counts.get(name, 0)) for name in (*Outcome, "pending") if counts.get(name, 0) > 0]
     total = sum(count for _, count in present)
     spare = WIDTH - _THINNEST * len(present)
     segments: list[Segment] = []

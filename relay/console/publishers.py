@@ -13,7 +13,7 @@ from relay.console.pages import Pages, context_of, next_page, refuse
 from relay.console.session import Visitor, form_as, operator_page, read_form
 from relay.core.clock import Clock, Random
 from relay.core.errors import Invalid, NotFound
-from relay.core.new_id import new_id
+from relay.core.ids import new_id
 from relay.core.schema import AppId, Label, Name, uuid_in_path
 from relay.store.accounts.api_tokens import TokenFilter, TokenIssuer
 from relay.store.accounts.auth import ApiTokens, NewToken

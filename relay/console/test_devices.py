@@ -13,7 +13,7 @@ from relay.console.pages import Pages, faults_of, next_page
 from relay.console.session import Visitor, form_as, publisher_page, read_form
 from relay.core.clock import Clock, Random
 from relay.core.errors import Conflict, Invalid, NotFound, RelayError
-from relay.core.new_id import new_id
+from relay.core.ids import new_id
 from relay.core.schema import uuid_in_path
 from relay.core.udid import UdidDigests
 from relay.http.pagination import page_request

@@ -14,7 +14,8 @@ from uuid import UUID
 
 import msgspec
 
-from relay.core.delivery.sending import Answer, Credential, Environment, PushHeaders
+from relay.core.accounts import Environment
+from relay.core.delivery.sending import Answer, Credential, PushHeaders
 from relay.core.errors import Fault, Invalid
 from relay.core.push import payload as payloads
 from relay.core.push.push_types import LIVE_ACTIVITY, PushType

@@ -1,11 +1,29 @@
-"""Ids of our own making: push ids that hold their time, apns-ids that stay the same at every attempt."""
+"""Ids: their types, push ids that hold their time, and apns-ids that stay the same at every attempt."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NewType
 from uuid import UUID
+
+from relay.core.clock import Random
+
+AppId = NewType("AppId", str)
+"""The store's name of an app: 1 to 64 letters and digits, the scope of every `c_` and `d_` identifier."""
+PushId = NewType("PushId", UUID)
+"""A UUIDv7 that holds the time of acceptance."""
+BatchId = NewType("BatchId", int)
+"""62 random bits, so that nodes need not coordinate."""
+InstallationId = NewType("InstallationId", int)
+"""The serial number of an installation inside its app."""
+CredentialId = NewType("CredentialId", int)
+TokenId = NewType("TokenId", UUID)
+"""The id of an API token, not its text."""
+PublisherId = NewType("PublisherId", UUID)
+NodeId = NewType("NodeId", UUID)
+"""A process of the relay; a restarted one has another."""
 
 _VERSION_7 = 0x7 << 76
 _VARIANT = 0b10 << 62
@@ -48,3 +66,8 @@ class ApnsIds:
             return [self.of(one) for one in installation_ids]
         form = f"{self._prefix}8000-%012x"
         return [form % one for one in installation_ids]
+
+
+def new_id(now: datetime, random: Random) -> UUID:
+    """Return a UUIDv7 of `now`, so that lists sorted by id are sorted by time."""
+    return push_id(int(now.timestamp() * 1000), int.from_bytes(random(10), "big"))

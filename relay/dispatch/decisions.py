@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from relay.core.accounts import Environment
 from relay.core.delivery.retry import Backoff, next_attempt
 from relay.core.delivery.routing import ClaimedBatch, SendJob
-from relay.core.delivery.sending import DELIVERED, Answer, Environment, Fate
+from relay.core.delivery.sending import DELIVERED, Answer, Fate
 from relay.core.delivery.verdicts import BadTokenAlarm, ReasonAction, Verdict, death, judge
 from relay.store.push.queue import DeliveryOutcome, Retry, TokenRetirement, Trace
 

@@ -13,10 +13,11 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from relay.core.accounts import Environment
 from relay.core.clock import Clock
 from relay.core.delivery.retry import Backoff
 from relay.core.delivery.routing import ClaimedBatch, Plan, SendJob, TargetGroup, plan
-from relay.core.delivery.sending import Credential, Environment, SendBatch, Sender
+from relay.core.delivery.sending import Credential, SendBatch, Sender
 from relay.core.errors import RelayError, Unavailable, describe
 from relay.dispatch import push_log as following
 from relay.dispatch.credential_cache import CredentialCache

@@ -26,7 +26,7 @@ from relay.apns.channels import AppleChannels, ChannelEndpoints
 from relay.apns.connection import Timing
 from relay.apns.pool import Endpoint
 from relay.apns.sender import ApnsSender
-from relay.core.delivery.sending import Environment
+from relay.core.accounts import Environment
 from relay.core.errors import Unavailable, describe
 from relay.dispatch.backlog import Backlog
 from relay.dispatch.broadcasts import Broadcaster

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from relay.core.clock import Clock, Random
 from relay.core.errors import Conflict, Fault, NotFound
-from relay.core.new_id import new_id
+from relay.core.ids import new_id
 from relay.core.schema import Address
 from relay.http.requests import answer
 from relay.store.installations.aliases import MOST, Alias, Attached

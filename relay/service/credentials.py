@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
+from relay.core.accounts import Environment
 from relay.core.apns_credentials import SecretRefused, check_certificate, check_p8
-from relay.core.delivery.sending import Environment
 from relay.core.errors import Fault, Invalid
 from relay.core.schema import BundleId, EnvironmentName, KeyId, Pem, TeamId
 from relay.store.accounts.credentials import NewCredential

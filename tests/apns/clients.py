@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from relay.apns.connection import Timing
 from relay.apns.pool import Endpoint
 from relay.apns.sender import ApnsSender
-from relay.core.delivery.sending import Answer, Credential, Environment, Fate, PushHeaders, SendBatch
+from relay.core.accounts import Environment
+from relay.core.delivery.sending import Answer, Credential, Fate, PushHeaders, SendBatch
 from tests.apns.scripted_server import ScriptedServer
 
 TOPIC = "com.example.app"

@@ -19,7 +19,7 @@ from hyperframe.frame import WindowUpdateFrame
 from relay.apns.connection import Timing
 from relay.apns.pool import Endpoint
 from relay.apns.sender import ApnsSender
-from relay.core.delivery.sending import Environment
+from relay.core.accounts import Environment
 from tests.apns.clients import (
     FAST,
     OK,

@@ -15,7 +15,8 @@ from relay.apns.channels import AppleChannels, ChannelEndpoints
 from relay.apns.connection import Timing
 from relay.apns.pool import Endpoint
 from relay.apns.sender import ApnsSender
-from relay.core.delivery.sending import Answer, Credential, Environment, Fate, PushHeaders
+from relay.core.accounts import Environment
+from relay.core.delivery.sending import Answer, Credential, Fate, PushHeaders
 
 NOWHERE = Endpoint("127.0.0.1", 1)
 HEADERS = PushHeaders("liveactivity", 10, 0)

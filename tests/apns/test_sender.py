@@ -18,7 +18,8 @@ import trustme
 from relay.apns.connection import ApnsConnection, Timing
 from relay.apns.pool import Endpoint, certificate_file
 from relay.apns.sender import APPLE, ApnsSender
-from relay.core.delivery.sending import DELIVERED, Credential, Environment, SendBatch, Sender
+from relay.core.accounts import Environment
+from relay.core.delivery.sending import DELIVERED, Credential, SendBatch, Sender
 from tests.apns.clients import FAST, OK, Ours, Outcome, credential, make_batch, new_key, outcomes
 from tests.apns.scripted_server import Peer, Request, ScriptedServer, Tls
 

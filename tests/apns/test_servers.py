@@ -17,7 +17,8 @@ import trustme
 from relay.apns.connection import Timing
 from relay.apns.pool import Endpoint
 from relay.apns.sender import ApnsSender
-from relay.core.delivery.sending import DELIVERED, Answer, Environment, Fate, SendBatch
+from relay.core.accounts import Environment
+from relay.core.delivery.sending import DELIVERED, Answer, Fate, SendBatch
 from tests.apns.clients import credential, make_batch, new_key, outcomes
 
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/go/bin"])

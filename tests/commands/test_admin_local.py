@@ -6,7 +6,7 @@ import secrets
 from typing import Any
 from uuid import uuid4
 
-from relay.core.delivery.sending import Environment
+from relay.core.accounts import Environment
 from relay.core.errors import Conflict
 from relay.core.install_tokens import InstallClaims, InstallTokens
 from relay.store.accounts.auth import make_token

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from relay.cli.status import failures, rates
-from relay.core.delivery.sending import Environment
+from relay.core.accounts import Environment
 from relay.core.ids import push_id, push_id_floor
 from relay.store.accounts.credentials import Credentials, NewCredential
 from relay.store.database import Database

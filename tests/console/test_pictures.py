@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from relay.console.lock_screen import picture
 from relay.console.outcomes import WIDTH, bar, reasons, time_lines
-from relay.core.delivery.sending import OUTCOMES
+from relay.core.delivery.outcomes import Outcome
 from relay.core.push.push_types import PUSH_TYPES
 
 CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -79,7 +79,7 @@ def test_what_is_wrong_still_is_drawn_somehow(payload: dict[str, Any], push_type
 
 
 @CALM
-@given(st.dictionaries(st.sampled_from([*OUTCOMES, "pending", "skipped"]), st.integers(0, 10**7)))
+@given(st.dictionaries(st.sampled_from([*Outcome, "pending", "skipped"]), st.integers(0, 10**7)))
 def test_the_bar_is_full_and_shows_all_there_is(counts: dict[str, int]) -> None:
     segments = bar(counts)
     assert {part.name for part in segments} == {

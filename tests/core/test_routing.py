@@ -9,8 +9,9 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.core.accounts import Environment
 from relay.core.delivery.routing import ClaimedBatch, ListedDevice, Plan, Reach, Target, group, plan, route
-from relay.core.delivery.sending import Credential, Environment, PushHeaders
+from relay.core.delivery.sending import Credential, PushHeaders
 from relay.core.ids import ApnsIds, push_id, push_id_floor
 from relay.core.push.destinations import MAX_FAULTS
 

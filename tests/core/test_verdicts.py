@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.delivery.sending import DELIVERED, Answer, Environment, Fate
+from relay.core.accounts import Environment
+from relay.core.delivery.sending import DELIVERED, Answer, Fate
 from relay.core.delivery.verdicts import VERDICTS, BadTokenAlarm, ReasonAction, death, judge
 
 SENT = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)

@@ -9,8 +9,9 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
+from relay.core.accounts import Environment
 from relay.core.channels import ChannelTopic, Created
-from relay.core.delivery.sending import Answer, Credential, Environment, Fate, PushHeaders
+from relay.core.delivery.sending import Answer, Credential, Fate, PushHeaders
 from relay.dispatch.channels import ChannelDispatcher
 from relay.dispatch.credential_cache import CredentialCache
 from relay.settings import DispatchSettings

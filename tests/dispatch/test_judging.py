@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from relay.core.accounts import Environment
 from relay.core.delivery.retry import Backoff
 from relay.core.delivery.routing import ClaimedBatch, SendJob, TargetGroup, plan
-from relay.core.delivery.sending import DELIVERED, Answer, Credential, Environment, Fate, PushHeaders
+from relay.core.delivery.sending import DELIVERED, Answer, Credential, Fate, PushHeaders
 from relay.dispatch.decisions import DecisionMaker
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -12,8 +12,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from relay.apns.sender import ApnsSender
+from relay.core.accounts import Environment
 from relay.core.delivery.routing import ClaimedBatch, Route, Target
-from relay.core.delivery.sending import Environment, PushHeaders
+from relay.core.delivery.sending import PushHeaders
 from relay.core.errors import Unavailable
 from relay.core.ids import push_id
 from relay.core.push.request import PushRequest

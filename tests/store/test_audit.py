@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from relay.core.delivery.sending import Environment
+from relay.core.accounts import Environment
 from relay.store.accounts.credentials import Credentials, NewCredential
 from relay.store.database import Database
 from relay.store.operations import audit

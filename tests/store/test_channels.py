@@ -9,10 +9,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from relay.core.accounts import Environment
 from relay.core.channels import ChannelPush, ChannelTopic
-from relay.core.delivery.sending import Environment, PushHeaders
+from relay.core.delivery.sending import PushHeaders
 from relay.core.errors import Unavailable
-from relay.core.new_id import new_id
+from relay.core.ids import new_id
 from relay.store.channels import channel_queue
 from relay.store.channels.channel_queue import Delivery, Settled
 from relay.store.channels.channels import Channel, ChannelRepository

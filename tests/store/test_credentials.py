@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from relay.core.delivery.sending import Environment
+from relay.core.accounts import Environment
 from relay.core.errors import Conflict
 from relay.store.accounts.credentials import CredentialDescription, Credentials, NewCredential
 from relay.store.accounts.key_rotation import Rotation, rotate_keys

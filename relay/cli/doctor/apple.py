@@ -13,9 +13,10 @@ from relay.apns.errors import CannotSendError
 from relay.apns.pool import Endpoint
 from relay.apns.probe import Seen, probe, sign
 from relay.cli.doctor.findings import Finding, bad, good, warning
+from relay.core.accounts import Environment
 from relay.core.apns_credentials import SecretRefused, certificate_end
 from relay.core.clock import Clock
-from relay.core.delivery.sending import Answer, Credential, Environment, Fate
+from relay.core.delivery.sending import Answer, Credential, Fate
 from relay.core.delivery.verdicts import ReasonAction, judge
 from relay.settings import Settings, endpoint
 from relay.store.accounts.credentials import CredentialDescription, Credentials

@@ -18,7 +18,8 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from relay.core.delivery.sending import Credential, Environment, PushHeaders, SendBatch
+from relay.core.accounts import Environment
+from relay.core.delivery.sending import Credential, PushHeaders, SendBatch
 from relay.core.errors import Fault, Invalid
 from relay.core.ids import ApnsIds
 from relay.core.push.destinations import MAX_FAULTS, Name

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from relay.core.accounts import Environment
+
 
 class Fate(enum.Enum):
     """How far a push got; each push ends with exactly one of these."""
@@ -39,9 +41,6 @@ class Answer(NamedTuple):
 
 
 DELIVERED = Answer(Fate.ANSWERED, 200)
-
-OUTCOMES = ("delivered", "failed", "unregistered", "expired", "cancelled")
-"""How a delivery can end. A publisher is told the count of each, also where it is 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +77,6 @@ class SendBatch:
 
     def __len__(self) -> int:
         return len(self.device_tokens)
-
-
-class Environment(enum.StrEnum):
-    """Which of Apple's two hosts knows a device token."""
-
-    PRODUCTION = "production"
-    SANDBOX = "sandbox"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -12,7 +12,8 @@ import enum
 from dataclasses import dataclass
 from datetime import datetime
 
-from relay.core.delivery.sending import Answer, Environment, Fate
+from relay.core.accounts import Environment
+from relay.core.delivery.sending import Answer, Fate
 
 
 class ReasonAction(enum.Enum):

@@ -21,7 +21,7 @@ from uuid import UUID
 import msgspec
 
 from relay.core.clock import Random
-from relay.core.delivery.sending import OUTCOMES
+from relay.core.delivery.outcomes import Outcome
 from relay.core.network_addresses import is_public
 
 SECRET_PREFIX = "whsec_"
@@ -72,7 +72,7 @@ def completed_push(
     ended: Iterable[tuple[str, str, int]],
 ) -> dict[str, Any]:
     """The data of `push.completed`, as `GET /v1.0/pushes/{push_id}/` has it. `ended`: (outcome, reason, count)."""
-    counts, reasons = Counter(dict.fromkeys(OUTCOMES, 0)), Counter[str]()
+    counts, reasons = Counter[str](dict.fromkeys(Outcome, 0)), Counter[str]()
     for outcome, reason, count in ended:
         counts[outcome] += count
         if outcome != "delivered":

@@ -7,7 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from relay.core.clock import Clock, Random
-from relay.core.new_id import new_id
+from relay.core.ids import new_id
 from relay.store.accounts.auth import NewToken, digest, insert_token, make_token, token_detail
 from relay.store.database import Database
 from relay.store.operations import audit

@@ -13,7 +13,8 @@ from datetime import datetime
 
 import asyncpg
 
-from relay.core.delivery.sending import Credential, Environment
+from relay.core.accounts import Environment
+from relay.core.delivery.sending import Credential
 from relay.store.accounts.key_rotation import Rotation, sealed_anew
 from relay.store.database import Connection, Database
 from relay.store.encryption import Seal, Unopened

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from relay.core.accounts import Environment
 from relay.core.channels import ChannelTopic
-from relay.core.delivery.sending import Environment, PushHeaders
+from relay.core.delivery.sending import PushHeaders
 from relay.core.push.push_types import LIVE_ACTIVITY
 from relay.store.database import Connection
 

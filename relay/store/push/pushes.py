@@ -9,9 +9,9 @@ from uuid import UUID
 
 import asyncpg
 
+from relay.core.accounts import Environment
 from relay.core.delivery import routing
 from relay.core.delivery.routing import ClaimedBatch, Reach, Route, Target
-from relay.core.delivery.sending import Environment
 from relay.core.errors import Invalid
 from relay.core.push.destinations import Name
 from relay.core.push.push_types import PUSH_TYPES
