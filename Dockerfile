@@ -16,6 +16,7 @@ RUN pip install --constraint constraints.txt uv \
       --requirements pyproject.toml ${EXTRAS}
 COPY README.md LICENSE ./
 COPY openapi openapi
+COPY apns_standin apns_standin
 COPY sdk_stub sdk_stub
 COPY relay relay
 RUN uv pip install --python /opt/push-relay/bin/python --constraint constraints.txt --no-deps .

@@ -58,7 +58,7 @@ class ApnsStandIn:
         ca_file: where to write the certificate clients must trust (PEM).
         clock: epoch seconds.
         random_bytes: makes device tokens, key identifiers and UUIDs.
-        limits: what a client may take, e.g. `Limits(initial_streams=1)` for Apple's cautious beginning.
+        limits: what a client may take, e.g. `StandInLimits(initial_streams=1)` for Apple's cautious beginning.
         token_update_seconds: the least time between two provider tokens of a key on a connection; 0 allows
         any. kept_per_token, kept_total: how many received notifications are kept, per device token and
         altogether. kept_receipts: of how many apns-ids it is known how often they were accepted.

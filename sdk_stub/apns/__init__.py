@@ -1,4 +1,4 @@
-"""Deprecated: the APNs stand-in is the package `apns_standin`. This name goes with version 0.3."""
+"""Deprecated name of the package `apns_standin`; removed in version 0.3."""
 
 import warnings
 

@@ -18,7 +18,7 @@ from aioapns.connection import APNsProductionClientProtocol
 
 from apns_standin import ControlClient
 
-from .apns_raw_client import BUNDLE, PAYLOAD, TEAM, RawClient, running
+from .raw_client import BUNDLE, PAYLOAD, TEAM, RawClient, running
 
 
 async def run(*arguments: str) -> str:

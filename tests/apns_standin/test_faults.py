@@ -12,7 +12,7 @@ from h2.errors import ErrorCodes
 
 from apns_standin import ControlClient, ControlError, ListenerFault
 
-from .apns_raw_client import BUNDLE, TEAM, Answer, RawClient, Rig, running
+from .raw_client import BUNDLE, TEAM, Answer, RawClient, Rig, running
 
 
 def rig_with_receipts(**arguments):

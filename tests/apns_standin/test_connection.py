@@ -12,10 +12,10 @@ from h2.connection import ConnectionState
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
-from apns_standin import Limits
+from apns_standin import StandInLimits
 from apns_standin.connection import CONNECTION_WINDOW
 
-from .apns_raw_client import BUNDLE, PAYLOAD, TEAM, RawClient, running
+from .raw_client import BUNDLE, PAYLOAD, TEAM, RawClient, running
 
 
 async def test_a_body_in_many_data_frames_and_headers_in_many_frames():
@@ -77,7 +77,7 @@ async def test_a_body_without_end_is_answered_before_its_end():
 
 
 async def test_one_stream_until_the_first_accepted_push():
-    async with running(limits=Limits(initial_streams=1)) as rig, RawClient.connect(rig.apns) as client:
+    async with running(limits=StandInLimits(initial_streams=1)) as rig, RawClient.connect(rig.apns) as client:
         assert client.h2.remote_settings.max_concurrent_streams == 1
         first = client.begin(rig.headers())
         refused = client.send(rig.headers(), PAYLOAD)
@@ -92,7 +92,7 @@ async def test_one_stream_until_the_first_accepted_push():
 
 
 async def test_an_error_does_not_raise_the_limit():
-    async with running(limits=Limits(initial_streams=1)) as rig, RawClient.connect(rig.apns) as client:
+    async with running(limits=StandInLimits(initial_streams=1)) as rig, RawClient.connect(rig.apns) as client:
         assert (await client.push(rig.headers(apns_topic=None))).status == 400
         assert (await client.push(rig.headers(apns_topic=None))).status == 400
         assert client.h2.remote_settings.max_concurrent_streams == 1
@@ -163,7 +163,7 @@ async def test_nothing_is_left_of_broken_off_requests():
 
 
 async def test_a_client_that_only_breaks_off_is_sent_away():
-    limits = Limits(max_resets=50)
+    limits = StandInLimits(max_resets=50)
     async with running(limits=limits) as rig, RawClient.connect(rig.apns) as client:
         for _ in range(60):
             client.h2.reset_stream(client.begin(rig.headers()))
@@ -175,7 +175,7 @@ async def test_a_client_that_only_breaks_off_is_sent_away():
 
 
 async def test_slow_requests_and_idle_connections_are_ended():
-    limits = Limits(idle_seconds=100, request_seconds=50)
+    limits = StandInLimits(idle_seconds=100, request_seconds=50)
     async with running(limits=limits) as rig, RawClient.connect(rig.apns) as client:
         slow = client.begin(rig.headers())
         client.flush()
@@ -193,7 +193,7 @@ async def test_slow_requests_and_idle_connections_are_ended():
 
 
 async def test_connections_above_the_limit_are_closed():
-    async with running(limits=Limits(max_connections=1)) as rig, RawClient.connect(rig.apns) as client:
+    async with running(limits=StandInLimits(max_connections=1)) as rig, RawClient.connect(rig.apns) as client:
         with pytest.raises(OSError):  # noqa: PT011
             async with RawClient.connect(rig.apns):
                 pass

@@ -9,7 +9,7 @@ import json
 import jwt
 import pytest
 
-from .apns_raw_client import BUNDLE, OTHER_BUNDLE, OTHER_TEAM, TEAM, RawClient, running
+from .raw_client import BUNDLE, OTHER_BUNDLE, OTHER_TEAM, TEAM, RawClient, running
 
 
 async def verdict_of(rig, client, bearer: str, **changes):

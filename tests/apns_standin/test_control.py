@@ -22,7 +22,7 @@ from apns_standin import (
     StateFileError,
 )
 
-from .apns_raw_client import BUNDLE, OTHER_TEAM, PAYLOAD, TEAM, RawClient, Rig, running
+from .raw_client import BUNDLE, OTHER_TEAM, PAYLOAD, TEAM, RawClient, Rig, running
 
 
 async def test_all_through_the_control_api(tmp_path):

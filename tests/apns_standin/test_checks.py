@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from .apns_raw_client import BUNDLE, OTHER_BUNDLE, OTHER_TEAM, PAYLOAD, TEAM, RawClient, running
+from .raw_client import BUNDLE, OTHER_BUNDLE, OTHER_TEAM, PAYLOAD, TEAM, RawClient, running
 
 UPPER = "A" * 63 + "G"
 HEADER_ROWS = [

@@ -12,7 +12,7 @@ import pytest
 
 from apns_standin import ApnsStandIn, ControlClient, ListenerFault
 
-from .apns_raw_client import BUNDLE, OTHER_BUNDLE, OTHER_TEAM, TEAM, Answer, RawClient, Rig, running
+from .raw_client import BUNDLE, OTHER_BUNDLE, OTHER_TEAM, TEAM, Answer, RawClient, Rig, running
 
 UPDATE = b'{"aps":{"timestamp":1685952000,"event":"update","content-state":{"score":1}}}'
 STORES, STORES_NOT = (
