@@ -15,7 +15,7 @@ from relay.store.database import Database
 from relay.store.operations.audit import COMMAND_LINE, AuditLog
 from tests.api import pems
 from tests.api.front import KEYS, Front
-from tests.commands.conftest import Command
+from tests.cli.conftest import Command
 
 OLD, NEW = KEYS
 

@@ -17,7 +17,7 @@ from relay.store.operations.minute_counts import MinuteCount, MinuteCounts
 from relay.store.operations.nodes import Nodes, NodeState
 from tests.api import pems
 from tests.api.front import KEYS, TEAM, Front
-from tests.commands.conftest import Command
+from tests.cli.conftest import Command
 
 
 async def as_json(command: Command, *arguments: str) -> Any:
