@@ -10,7 +10,7 @@ from aiohttp import web
 from relay.console.pages import Pages, context_of
 from relay.console.session import Visitor, form_as, operator_page, read_form
 from relay.core.clock import Clock
-from relay.core.delivery.verdicts import BAD_CREDENTIAL
+from relay.core.delivery.reasons import BAD_CREDENTIAL
 from relay.core.errors import Invalid, NotFound
 from relay.core.schema import number_in_path
 from relay.service.credentials import CredentialBody, checked_credential
@@ -29,7 +29,7 @@ _REASONS = {
     BAD_CREDENTIAL: "The stored key or certificate cannot be used: replace it.",
     BY_OPERATOR: "An operator suspended it.",
 }
-"""Why a credential is suspended (core/verdicts.py), in words of use to who has to mend it."""
+"""Why a credential is suspended (core/delivery/reasons.py), in words of use to who has to mend it."""
 
 
 class CredentialPages:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from relay.core.delivery.explanations import Explanation, explain
 from relay.core.delivery.outcomes import Outcome
+from relay.core.delivery.reasons import ReasonRule, explain
 
 WIDTH = 1000
 """Of the bar, in units of its own."""
@@ -23,7 +23,7 @@ _FOLLOWS = {
     "retry": "It is tried again later.",
     "retry_soon": "It is tried again on another connection.",
 }
-"""What the relay does after an answer, by the action of `core/verdicts.py`."""
+"""What the relay does after an answer, by the action of `core/delivery/reasons.py`."""
 _FAR = {"answered": "Apple answered", "not_sent": "It could not be sent", "unknown": "No answer came"}
 
 
@@ -56,7 +56,7 @@ class Reason(NamedTuple):
 
     name: str
     copies: int
-    explanation: Explanation
+    explanation: ReasonRule
 
 
 def reasons(counts: Mapping[str, int]) -> list[Reason]:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from relay.core.channels import ChannelProvider, ChannelTopic
 from relay.core.clock import Clock
-from relay.core.delivery.verdicts import ReasonAction, judge
+from relay.core.delivery.reasons import ReasonAction, decide
 from relay.core.errors import Conflict, RelayError, Unavailable
 from relay.dispatch.credential_cache import CredentialCache
 from relay.store.channels.channels import ChannelRepository
@@ -69,10 +69,10 @@ class ChannelCreator:
         sent_at = self._clock.now()
         created = await self._provider.create(credential, topic.bundle_id, message_storage=message_storage)
         if created.answer.status != 201:
-            verdict = judge(created.answer)
-            if verdict.action is ReasonAction.SUSPEND:
+            action = decide(created.answer)
+            if action is ReasonAction.SUSPEND:
                 await self._book.suspend(credential, created.answer.reason, sent_at)
-            if verdict.action is ReasonAction.FAIL:
+            if action is ReasonAction.FAIL:
                 raise Conflict(
                     f"Apple makes no channel for this copy: {created.answer.reason or 'no reason'}."
                 )

@@ -14,10 +14,9 @@ from uuid import UUID
 
 from relay.core.channels import ChannelProvider
 from relay.core.clock import Clock
-from relay.core.delivery.reasons import metric_label
+from relay.core.delivery.reasons import ReasonAction, decide, metric_label
 from relay.core.delivery.retry import Backoff, next_attempt
 from relay.core.delivery.sending import Answer, Credential, Fate
-from relay.core.delivery.verdicts import ReasonAction, judge
 from relay.core.errors import RelayError, describe
 from relay.dispatch import push_log as following
 from relay.dispatch.credential_cache import CredentialCache
@@ -166,7 +165,7 @@ class ChannelDispatcher:
             [self._judge(one, answer, now) for one, answer in answered],
             lost=[one.channel for one, answer in answered if answer.reason == _NOT_REGISTERED],
         )
-        refused = next((one for one in answers if judge(one).action is ReasonAction.SUSPEND), None)
+        refused = next((one for one in answers if decide(one) is ReasonAction.SUSPEND), None)
         if refused is not None:
             await self._book.suspend(credential, refused.reason, sent_at)
 
@@ -185,7 +184,7 @@ class ChannelDispatcher:
         return answer
 
     def _judge(self, delivery: Delivery, answer: Answer, now: datetime) -> Settled:
-        action = judge(answer).action
+        action = decide(answer)
         if action in _PASSING:
             return self._again(delivery, action, answer, now)
         outcome = "delivered" if action is ReasonAction.DELIVERED else "failed"
@@ -234,6 +233,6 @@ class ChannelDispatcher:
         """Whether there is nothing to delete at Apple any more. Most other refusals are the configuration's."""
         sent_at = self._clock.now()
         answer = await self._provider.delete(credential, channel.topic.bundle_id, channel.apns_channel_id)
-        if judge(answer).action is ReasonAction.SUSPEND:
+        if decide(answer) is ReasonAction.SUSPEND:
             await self._book.suspend(credential, answer.reason, sent_at)
         return answer.status == 204 or answer.reason in _NOTHING_THERE

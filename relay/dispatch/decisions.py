@@ -10,10 +10,11 @@ from datetime import datetime, timedelta
 import msgspec
 
 from relay.core.accounts import Environment
+from relay.core.delivery.bad_token_alarm import BadTokenAlarm
+from relay.core.delivery.reasons import ReasonAction, decide, token_death
 from relay.core.delivery.retry import Backoff, next_attempt
 from relay.core.delivery.routing import ClaimedBatch, SendJob
 from relay.core.delivery.sending import DELIVERED, Answer, Fate
-from relay.core.delivery.verdicts import BadTokenAlarm, ReasonAction, Verdict, death, judge
 from relay.store.push.queue import DeliveryOutcome, Retry, TokenRetirement, Trace
 
 _BAD_TOKEN = "BadDeviceToken"
@@ -36,7 +37,7 @@ class Decisions:
 
 
 class DecisionMaker:
-    """Applies the verdict table to legs that have ended."""
+    """Applies the table of reasons to legs that have ended."""
 
     def __init__(self, backoff: Backoff, spread: Callable[[], float]) -> None:
         self._backoff = backoff
@@ -64,20 +65,25 @@ class DecisionMaker:
         for index, one in enumerate(answers):
             alike[one or _LOST].append(index)
         for answer, indexes in alike.items():
-            verdict = judge(answer)
+            action = decide(answer)
             ids = [leg.installations[index] for index in indexes]
-            self._settle_alike(judged, leg, answer, verdict, ids, now)
-            died_at = death(verdict, answer, sent_at=sent_at, environment=leg.environment)
+            self._settle_alike(judged, leg, answer, action, ids, now)
+            died_at = token_death(action, answer, sent_at=sent_at, environment=leg.environment)
             if died_at is None or simulated:
                 continue
-            if not (verdict.action is ReasonAction.RETIRE_BAD_TOKEN and alarm and alarm.ringing):
+            if not (action is ReasonAction.RETIRE_BAD_TOKEN and alarm and alarm.ringing):
                 judged.retirements += _retirements(leg, answer, indexes, died_at)
         return judged
 
     def _settle_alike(
-        self, judged: Decisions, leg: SendJob, answer: Answer, verdict: Verdict, ids: list[int], now: datetime
+        self,
+        judged: Decisions,
+        leg: SendJob,
+        answer: Answer,
+        action: ReasonAction,
+        ids: list[int],
+        now: datetime,
     ) -> None:
-        action = verdict.action
         if action is ReasonAction.DELIVERED:
             judged.outcomes.append(_outcome(leg, "delivered", answer, ids))
         elif action is ReasonAction.SUSPEND and leg.credential is not None:
@@ -180,7 +186,7 @@ def _trace(leg: SendJob, sent_at: datetime, now: datetime, simulated: bool) -> T
             "timestamp_ms": answer.timestamp_ms,
             "apns_unique_id": answer.unique_id,
         },
-        "verdict": judge(answer).action.value,
+        "verdict": decide(answer).value,
         "accepted_at": batch.accepted_at,
         "sent_at": sent_at,
         "answered_at": now,

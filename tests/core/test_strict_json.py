@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from relay.core.errors import MalformedBody
 from relay.core.strict_json import MAX_DEPTH, decode
 
-from .test_payload import json_values
+from .push.test_payload import json_values
 
 
 @given(json_values, st.booleans(), st.sampled_from([None, 1, "\t"]))

@@ -2,28 +2,9 @@
 
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
-
-from relay.core.delivery.reasons import OTHER, REASONS, metric_label
-from relay.core.delivery.verdicts import VERDICTS
+from relay.core.delivery.reasons import OTHER
 from relay.telemetry import counts, metrics
 from relay.telemetry.counts import Tally
-
-
-@given(st.text())
-def test_a_reason_is_one_of_a_closed_set(reason: str) -> None:
-    assert metric_label(reason) in REASONS | {OTHER}
-
-
-def test_what_apple_may_answer_keeps_its_name() -> None:
-    for _, reason in VERDICTS:
-        assert metric_label(reason) == reason
-
-
-def test_what_a_server_makes_up_has_no_name() -> None:
-    assert metric_label("GoAway:Shutdown") == "GoAway"
-    assert metric_label("Whatever") == metric_label("Whatever:Shutdown") == metric_label(":") == OTHER
 
 
 def test_a_tally_gives_everything_once() -> None:

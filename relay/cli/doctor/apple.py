@@ -16,8 +16,8 @@ from relay.cli.doctor.findings import Finding, bad, good, warning
 from relay.core.accounts import Environment
 from relay.core.apns_credentials import SecretRefused, certificate_end
 from relay.core.clock import Clock
+from relay.core.delivery.reasons import ReasonAction, decide
 from relay.core.delivery.sending import Answer, Credential, Fate
-from relay.core.delivery.verdicts import ReasonAction, judge
 from relay.settings import Settings, endpoint
 from relay.store.accounts.credentials import CredentialDescription, Credentials
 
@@ -165,13 +165,13 @@ def _judged(check: str, answer: Answer, credential: Credential) -> Finding:
     seen = {"status": answer.status, "reason": answer.reason}
     if answer.fate is not Fate.ANSWERED:
         return bad(check, f"Apple did not answer: {answer.reason}", **seen)
-    verdict = judge(answer)
-    if verdict.action in _LET_IN:
+    action = decide(answer)
+    if action in _LET_IN:
         return good(check, f"Apple accepts it (it says {said} of a device that does not exist)", **seen)
     if answer.reason in _OF_TOPIC:
         if credential.bundle_id:
             return bad(check, f"Apple says {said}: it may not send to {credential.bundle_id}", **seen)
         return good(check, f"Apple accepts it (it says {said} of a topic that does not exist)", **seen)
-    if verdict.action is ReasonAction.SUSPEND or answer.status == 403:
+    if action is ReasonAction.SUSPEND or answer.status == 403:
         return bad(check, f"Apple refuses it: {said}", **seen)
     return warning(check, f"Apple says {said}, which tells nothing of it: try again later", **seen)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from relay.core.delivery.verdicts import ReasonAction
+from relay.core.delivery.reasons import ReasonAction
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.core.delivery.reasons import ReasonAction
 from relay.core.delivery.retry import SOON, Backoff, next_attempt
-from relay.core.delivery.verdicts import ReasonAction
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(days=1)

@@ -1,4 +1,4 @@
-"""The verdict table: Apple's answers, and the evidence that retires a token."""
+"""The table of reasons: decisions, evidence against a device token, explanations and metric labels."""
 
 from __future__ import annotations
 
@@ -9,8 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.core.accounts import Environment
+from relay.core.delivery.reasons import (
+    ANSWER_RULES,
+    OTHER,
+    REASONS,
+    RELAY_RULES,
+    Blame,
+    ReasonAction,
+    decide,
+    explain,
+    metric_label,
+    token_death,
+)
 from relay.core.delivery.sending import DELIVERED, Answer, Fate
-from relay.core.delivery.verdicts import VERDICTS, BadTokenAlarm, ReasonAction, death, judge
 
 SENT = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 BEFORE = SENT - timedelta(days=1)
@@ -66,13 +77,13 @@ EXPECTED = {
 
 
 def test_a_key_that_cannot_be_used_suspends_its_credential() -> None:
-    assert judge(Answer(Fate.NOT_SENT, reason="BadCredential")).action is ReasonAction.SUSPEND
-    assert judge(Answer(Fate.NOT_SENT, reason="ConnectFailed")).action is ReasonAction.RETRY_SOON
+    assert decide(Answer(Fate.NOT_SENT, reason="BadCredential")) is ReasonAction.SUSPEND
+    assert decide(Answer(Fate.NOT_SENT, reason="ConnectFailed")) is ReasonAction.RETRY_SOON
 
 
 def test_a_timestamp_beyond_all_calendars_is_compared_too() -> None:
     answer = Answer(Fate.ANSWERED, 410, "Unregistered", 2**63 - 1)
-    assert death(judge(answer), answer, sent_at=SENT, environment=None) == SENT
+    assert token_death(decide(answer), answer, sent_at=SENT, environment=None) == SENT
 
 
 @pytest.mark.parametrize(
@@ -80,11 +91,11 @@ def test_a_timestamp_beyond_all_calendars_is_compared_too() -> None:
     [(action, *answer) for action, answers in EXPECTED.items() for answer in answers],
 )
 def test_every_answer_apple_names(action: ReasonAction, status: int, reason: str) -> None:
-    assert judge(answered(status, reason)).action is action
+    assert decide(answered(status, reason)) is action
 
 
 def test_the_expectations_cover_the_table() -> None:
-    assert {answer for answers in EXPECTED.values() for answer in answers} == set(VERDICTS)
+    assert {answer for answers in EXPECTED.values() for answer in answers} == set(ANSWER_RULES)
 
 
 @pytest.mark.parametrize(
@@ -104,25 +115,25 @@ def test_the_expectations_cover_the_table() -> None:
 )
 @pytest.mark.parametrize("reason", ["", "SomethingNew"])
 def test_an_unknown_reason_goes_by_its_status(status: int, reason: str, action: ReasonAction) -> None:
-    assert judge(answered(status, reason)).action is action
+    assert decide(answered(status, reason)) is action
 
 
 @pytest.mark.parametrize("fate", [Fate.NOT_SENT, Fate.UNKNOWN])
 def test_what_was_not_answered_is_tried_again(fate: Fate) -> None:
-    assert judge(Answer(fate, 0, "GoAway")).action is ReasonAction.RETRY_SOON
+    assert decide(Answer(fate, 0, "GoAway")) is ReasonAction.RETRY_SOON
 
 
 @given(st.integers(0, 999), st.text(max_size=20))
 def test_no_answer_is_without_a_verdict_and_none_but_the_known_ones_retires(status: int, reason: str) -> None:
-    verdict = judge(answered(status, reason))
-    died_at = death(verdict, answered(status, reason), sent_at=SENT, environment=Environment.SANDBOX)
+    action = decide(answered(status, reason))
+    died_at = token_death(action, answered(status, reason), sent_at=SENT, environment=Environment.SANDBOX)
     assert (died_at is not None) <= (status == 410 or reason in ("BadDeviceToken", "DeviceTokenNotForTopic"))
 
 
 def dead(
     answer: Answer, registered_at: datetime, environment: Environment | None = Environment.PRODUCTION
 ) -> bool:
-    died_at = death(judge(answer), answer, sent_at=SENT, environment=environment)
+    died_at = token_death(decide(answer), answer, sent_at=SENT, environment=environment)
     return died_at is not None and registered_at <= died_at
 
 
@@ -145,28 +156,58 @@ def test_bad_device_token_retires_only_where_the_environment_is_known() -> None:
     assert dead(answered(400, "DeviceTokenNotForTopic"), BEFORE, None)
 
 
-@pytest.mark.parametrize("answer", [(status, reason) for status, reason in VERDICTS if status == 403])
+@pytest.mark.parametrize("answer", [(status, reason) for status, reason in ANSWER_RULES if status == 403])
 def test_a_credentials_fault_never_costs_a_token(answer: tuple[int, str]) -> None:
     assert not dead(answered(*answer), BEFORE)
 
 
-def test_the_alarm_rings_for_a_jump_and_stops_when_it_is_over() -> None:
-    alarm = BadTokenAlarm(window=100, floor=20, share=0.2)
-    alarm.note(10_000, 100)
-    assert not alarm.ringing, "one in a hundred is everyday life"
-    alarm.note(100, 90)
-    assert alarm.ringing
-    alarm.note(1000, 0)
-    assert not alarm.ringing
-
-
-def test_a_handful_of_bad_tokens_is_no_alarm() -> None:
-    alarm = BadTokenAlarm(floor=20)
-    alarm.note(19, 19)
-    assert not alarm.ringing
-    alarm.note(1, 1)
-    assert alarm.ringing
-
-
 def test_delivered_is_a_200() -> None:
-    assert judge(DELIVERED).action is ReasonAction.DELIVERED
+    assert decide(DELIVERED) is ReasonAction.DELIVERED
+
+
+def test_every_row_has_whole_sentences() -> None:
+    for rule in (*ANSWER_RULES.values(), *RELAY_RULES.values()):
+        assert rule.meaning.endswith(".")
+        assert rule.advice.endswith(".")
+
+
+@pytest.mark.parametrize(("status", "reason"), [key for key in ANSWER_RULES if key[1]])
+def test_explain_returns_the_row_of_the_answer(status: int, reason: str) -> None:
+    assert explain(reason) is ANSWER_RULES[status, reason]
+
+
+def test_the_end_of_a_connection_is_explained_by_the_reason_that_apns_gave() -> None:
+    assert explain("GoAway:Shutdown") is ANSWER_RULES[503, "Shutdown"]
+    assert explain("GoAway:SomethingNew") is RELAY_RULES["GoAway"]
+
+
+@pytest.mark.parametrize("reason", ["SomethingNew", "SomethingNew:SomethingElse", "", ":"])
+def test_a_reason_that_is_not_in_the_table_is_called_unknown(reason: str) -> None:
+    rule = explain(reason)
+    assert rule.meaning == "Apple gave a reason that the relay has no words for."
+    assert rule.advice == "Tell the operator of the relay what it is."
+    assert (rule.action, rule.blame) == (None, Blame.APNS)
+
+
+@given(st.text())
+def test_a_metric_label_is_one_of_a_closed_set(reason: str) -> None:
+    assert metric_label(reason) in REASONS | {OTHER}
+
+
+@pytest.mark.parametrize("reason", sorted(REASONS))
+def test_a_reason_of_the_table_is_its_own_metric_label(reason: str) -> None:
+    assert metric_label(reason) == reason
+
+
+@pytest.mark.parametrize(
+    ("reason", "label"),
+    [
+        ("GoAway:Shutdown", "GoAway"),
+        ("Whatever", "Other"),
+        ("Whatever:Shutdown", "Other"),
+        (":", "Other"),
+        (":Shutdown", "Other"),
+    ],
+)
+def test_the_metric_label_of_a_reason_outside_the_table(reason: str, label: str) -> None:
+    assert metric_label(reason) == label

@@ -1,0 +1,31 @@
+"""The alarm for a credential whose device tokens are refused in unusual numbers."""
+
+from __future__ import annotations
+
+
+class BadTokenAlarm:
+    """Notices when BadDeviceToken answers jump for one credential: then the configuration is wrong, not the tokens.
+
+    Keeps the last `window` answers' worth of two decaying counts. While at least `floor` of the recent answers and
+    more than `share` of all are BadDeviceToken, `ringing` is true and no token is to be retired for that reason.
+    """
+
+    def __init__(self, window: int = 1000, floor: int = 20, share: float = 0.2) -> None:
+        self._window = window
+        self._floor = floor
+        self._share = share
+        self._answers = 0.0
+        self._bad = 0.0
+
+    def note(self, answers: int, bad: int) -> None:
+        """Count the answers of a batch, `bad` of them BadDeviceToken."""
+        self._answers += answers
+        self._bad += bad
+        if self._answers > self._window:
+            self._bad *= self._window / self._answers
+            self._answers = float(self._window)
+
+    @property
+    def ringing(self) -> bool:
+        """Whether the rate has jumped."""
+        return self._bad >= self._floor and self._bad > self._share * self._answers
