@@ -7,20 +7,20 @@ from collections.abc import Callable
 from aiohttp import web
 
 from relay.api.webhooks import WebhookTests
-from relay.console.apps import AppPages
-from relay.console.audit import AuditPages
-from relay.console.composer import ComposerPages, SendingDoor
-from relay.console.console import Console, PageModule
-from relay.console.credentials import CredentialPages
-from relay.console.customers import CustomerPages
-from relay.console.pages import Pages
-from relay.console.publishers import PublisherPages
-from relay.console.push_page import PushPages
-from relay.console.running import RunningPages
-from relay.console.session import Sessions
-from relay.console.test_devices import TestDevicePages
-from relay.console.tokens import TokenPages
-from relay.console.webhooks import WebhookPages
+from relay.console.application import Console, PageModule
+from relay.console.composer.pages import ComposerPages, SendingDoor
+from relay.console.operator.audit import AuditPages
+from relay.console.operator.credentials import CredentialPages
+from relay.console.operator.operations import RunningPages
+from relay.console.operator.publishers import PublisherPages
+from relay.console.publisher.apps import AppPages
+from relay.console.publisher.customers import CustomerPages
+from relay.console.publisher.push_tokens import TokenPages
+from relay.console.publisher.pushes import PushPages
+from relay.console.publisher.test_devices import TestDevicePages
+from relay.console.publisher.webhooks import WebhookPages
+from relay.console.renderer import Pages
+from relay.console.sessions import Sessions
 from relay.core.clock import Clock, Random
 from relay.core.email_aliases import AddressDigests
 from relay.core.identifiers import Identifiers

@@ -7,8 +7,8 @@ from typing import get_args
 
 from playwright.async_api import Page, expect
 
-from relay.console.test_devices import DOMAINS
-from relay.console.webhooks import EVENTS
+from relay.console.publisher.test_devices import DOMAINS
+from relay.console.publisher.webhooks import EVENTS
 from relay.core.schema import FailureDomain
 from relay.core.webhooks.messages import EventType
 from tests.console.conftest import PATIENCE, Problems, look, sign_in

@@ -17,14 +17,14 @@ from aiohttp import web
 
 from relay.api.send import Submitter
 from relay.api.validate import MOST_COUNTED, reached
-from relay.console import composing
-from relay.console.composing import Draft, Remark, by_field, remarks_of
-from relay.console.lock_screen import Picture, picture
-from relay.console.outcomes import WIDTH
-from relay.console.own_apps import OwnApps
-from relay.console.pages import Pages
-from relay.console.push_page import PushView, push_path, view_of
-from relay.console.session import Visitor, publisher_page, read_form
+from relay.console.composer import form as composing
+from relay.console.composer.form import Draft, Remark, by_field, remarks_of
+from relay.console.composer.lock_screen import Picture, picture
+from relay.console.publisher.app_lookup import OwnApps
+from relay.console.publisher.pushes import PushView, push_path, view_of
+from relay.console.publisher.timelines import WIDTH
+from relay.console.renderer import Pages
+from relay.console.sessions import Visitor, publisher_page, read_form
 from relay.core.clock import Random
 from relay.core.errors import Invalid, RelayError
 from relay.core.idempotency import IdempotencyDigests

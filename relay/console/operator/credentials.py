@@ -7,8 +7,8 @@ from typing import Any
 
 from aiohttp import web
 
-from relay.console.pages import Pages, context_of
-from relay.console.session import Visitor, form_as, operator_page, read_form
+from relay.console.renderer import Pages, context_of
+from relay.console.sessions import Visitor, form_as, operator_page, read_form
 from relay.core.clock import Clock
 from relay.core.delivery.reasons import BAD_CREDENTIAL
 from relay.core.errors import Invalid, NotFound

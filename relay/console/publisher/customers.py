@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 
 from aiohttp import web
 
-from relay.console.own_apps import OwnApps, path_of
-from relay.console.pages import Pages, faults_of, next_page, refuse
-from relay.console.session import Visitor, form_as, publisher_page, read_form
+from relay.console.publisher.app_lookup import OwnApps, path_of
+from relay.console.renderer import Pages, faults_of, next_page, refuse
+from relay.console.sessions import Visitor, form_as, publisher_page, read_form
 from relay.core import email_aliases as addresses
 from relay.core.clock import Clock, Random
 from relay.core.email_aliases import AddressDigests

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from relay.console.charts import HEIGHT, WIDTH, Chart, stacked
-from relay.console.pages import Pages
-from relay.console.session import Visitor, operator_page
+from relay.console.operator.charts import HEIGHT, WIDTH, Chart, stacked
+from relay.console.renderer import Pages
+from relay.console.sessions import Visitor, operator_page
 from relay.core.clock import Clock
 from relay.store.database import Database
 from relay.store.operations.minute_counts import MinuteCount, MinuteCounts

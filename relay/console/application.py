@@ -8,8 +8,8 @@ from typing import Protocol
 
 from aiohttp import hdrs, web
 
-from relay.console.pages import HERE, Pages
-from relay.console.session import BASE, COOKIE, Sessions, check_origin, check_word, read_form, visitor_of
+from relay.console.renderer import HERE, Pages
+from relay.console.sessions import BASE, COOKIE, Sessions, check_origin, check_word, read_form, visitor_of
 from relay.core.errors import BodyTooLarge, MethodNotAllowed, NotFound, RelayError
 from relay.http import requests as http
 from relay.http.requests import Handler

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from relay.console.composing import (
+from relay.console.composer.form import (
     PAYLOAD,
     Draft,
     Remark,

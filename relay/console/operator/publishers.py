@@ -9,8 +9,8 @@ from uuid import UUID
 import msgspec
 from aiohttp import web
 
-from relay.console.pages import Pages, context_of, next_page, refuse
-from relay.console.session import Visitor, form_as, operator_page, read_form
+from relay.console.renderer import Pages, context_of, next_page, refuse
+from relay.console.sessions import Visitor, form_as, operator_page, read_form
 from relay.core.clock import Clock, Random
 from relay.core.errors import Invalid, NotFound
 from relay.core.ids import new_id

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
-from relay.console.own_apps import OwnApps, path_of
-from relay.console.pages import Pages, next_page
-from relay.console.session import Visitor, publisher_page, read_form
+from relay.console.publisher.app_lookup import OwnApps, path_of
+from relay.console.renderer import Pages, next_page
+from relay.console.sessions import Visitor, publisher_page, read_form
 from relay.core.clock import Clock
 from relay.core.delivery.outcomes import Outcome
 from relay.core.schema import app_id_in_path, uuid_in_path

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from aiohttp import web
 
-from relay.console.pages import Pages
-from relay.console.session import Visitor, operator_page
+from relay.console.renderer import Pages
+from relay.console.sessions import Visitor, operator_page
 from relay.core.errors import NotFound
 from relay.core.schema import number_in_path, uuid_in_path
 from relay.store.database import Database

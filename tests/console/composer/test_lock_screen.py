@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from relay.console.lock_screen import picture
-from relay.console.outcomes import WIDTH, bar, reasons, time_lines
+from relay.console.composer.lock_screen import picture
+from relay.console.publisher.timelines import WIDTH, bar, reasons, time_lines
 from relay.core.delivery.outcomes import Outcome
 from relay.core.push.push_types import PUSH_TYPES
 

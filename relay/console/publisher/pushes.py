@@ -12,10 +12,10 @@ import msgspec
 from aiohttp import web
 
 from relay.api.pushes import show_push, show_traces
-from relay.console.outcomes import WIDTH, Reason, Segment, TimeLine, bar, reasons, time_lines
-from relay.console.own_apps import OwnApps
-from relay.console.pages import Pages
-from relay.console.session import Visitor, publisher_page
+from relay.console.publisher.app_lookup import OwnApps
+from relay.console.publisher.timelines import WIDTH, Reason, Segment, TimeLine, bar, reasons, time_lines
+from relay.console.renderer import Pages
+from relay.console.sessions import Visitor, publisher_page
 from relay.core.clock import Clock
 from relay.core.errors import NotFound
 from relay.core.schema import uuid_in_path

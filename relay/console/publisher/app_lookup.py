@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from relay.console.session import Visitor
+from relay.console.sessions import Visitor
 from relay.core.errors import NotFound
 from relay.core.schema import app_id_in_path
 from relay.store.accounts.registry import App, PublisherRepository

@@ -8,9 +8,9 @@ from typing import Final, Literal
 from aiohttp import web
 
 from relay.api.webhooks import Tested, WebhookBody, WebhookTests, no_webhook, too_many_webhooks
-from relay.console.own_apps import OwnApps, path_of
-from relay.console.pages import Pages, faults_of
-from relay.console.session import Visitor, publisher_page, read_form
+from relay.console.publisher.app_lookup import OwnApps, path_of
+from relay.console.renderer import Pages, faults_of
+from relay.console.sessions import Visitor, publisher_page, read_form
 from relay.core.clock import Clock, Random
 from relay.core.errors import Conflict, Invalid, RelayError, TooManyRequests
 from relay.core.schema import uuid_in_path

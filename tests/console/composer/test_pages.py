@@ -7,9 +7,8 @@ import re
 import pytest
 from playwright.async_api import Page, expect
 
+from tests.console.conftest import PATIENCE, Problems, look, sign_in
 from tests.end_to_end.store import App, Copy, Store
-
-from .conftest import PATIENCE, Problems, look, sign_in
 
 UDID = "ab" * 20
 WORDS = "secret-text-of-a-push"

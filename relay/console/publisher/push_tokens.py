@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from aiohttp import web
 
 from relay.api.publisher import TokenBody
-from relay.console.own_apps import OwnApps, path_of
-from relay.console.pages import Pages, faults_of, next_page
-from relay.console.session import Visitor, form_as, publisher_page, read_form
+from relay.console.publisher.app_lookup import OwnApps, path_of
+from relay.console.renderer import Pages, faults_of, next_page
+from relay.console.sessions import Visitor, form_as, publisher_page, read_form
 from relay.core.clock import Clock, Random
 from relay.core.errors import Conflict, Invalid, NotFound, RelayError
 from relay.core.schema import uuid_in_path

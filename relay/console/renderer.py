@@ -13,7 +13,7 @@ import jinja2
 from aiohttp import web
 from itsdangerous import BadData, URLSafeSerializer
 
-from relay.console.session import BASE, CSRF_FIELD, CSRF_HEADER, Sessions, visitor_of
+from relay.console.sessions import BASE, CSRF_FIELD, CSRF_HEADER, Sessions, visitor_of
 from relay.core.clock import Clock
 from relay.core.errors import Fault, Invalid, RelayError
 
