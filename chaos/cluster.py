@@ -24,6 +24,7 @@ from chaos.postgres import Postgres
 from relay.node.relay import SystemClock
 from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database
+from relay.store.migrations import SchemaMigrator
 
 _ROOT = Path(__file__).resolve().parent.parent
 _HOST = "127.0.0.1"
@@ -145,7 +146,7 @@ async def cluster(directory: Path, nodes: int, chance: random.Random) -> AsyncIt
 async def _operator_token(url: str) -> str:
     database = await Database.connect(url, 1)
     try:
-        await database.migrate()
+        await SchemaMigrator(database).apply_migrations()
         return await create_operator_token(database, SystemClock(), secrets.token_bytes, "chaos")
     finally:
         await database.close()

@@ -17,6 +17,7 @@ import pytest
 
 from relay.store.database import Database
 from relay.store.embedded import EmbeddedPostgres
+from relay.store.migrations import SchemaMigrator
 
 pytest_plugins = ["tests.leaks_plugin", "pytester"]
 hypothesis.settings.register_profile("relay", deadline=None)  # a busy machine is no failure
@@ -70,7 +71,7 @@ def postgres() -> Iterator[EmbeddedPostgres]:
         await connection.execute("CREATE DATABASE template_relay")
         await connection.close()
         database = await Database.connect(server.url("template_relay"), 1)
-        await database.migrate()
+        await SchemaMigrator(database).apply_migrations()
         await database.close()
 
     asyncio.run(prepare())

@@ -34,7 +34,7 @@ from relay.http.pagination import page_answer, page_request
 from relay.http.requests import answer, authenticate, convert, read_json, route
 from relay.store.accounts.registry import PublisherRepository
 from relay.store.database import Database
-from relay.store.encryption import Unopened
+from relay.store.encryption import UndecryptableSecret
 from relay.store.operations.audit import Actor
 from relay.store.webhooks.webhooks import MOST, NewWebhook, WebhookDescription, WebhookRepository
 
@@ -87,7 +87,7 @@ class WebhookTests:
         message_id = str(new_id(now, self._random))
         try:
             to = await self._webhooks.find(app_id, webhook_id)
-        except Unopened:
+        except UndecryptableSecret:
             raise Conflict("The relay cannot read the webhook's secret: make another webhook.") from None
         if to is None:
             raise no_webhook()

@@ -17,6 +17,7 @@ from relay.store.accounts.credentials import Credentials
 from relay.store.accounts.key_rotation import Rotation, rotate_keys
 from relay.store.database import Database
 from relay.store.installations.installations import Installations
+from relay.store.migrations import SchemaMigrator
 from relay.store.operations.audit import COMMAND_LINE
 from relay.store.webhooks.webhooks import WebhookRepository
 
@@ -55,7 +56,7 @@ async def reencrypt(settings: Settings, database: Database) -> tuple[Rotation, R
 
 async def make_operator_token(database: Database, label: str) -> str:
     """A new operator_ token. The schema is made first: this may be the first that is done with a database."""
-    await database.migrate()
+    await SchemaMigrator(database).apply_migrations()
     return await create_operator_token(database, SystemClock(), secrets.token_bytes, label)
 
 

@@ -17,6 +17,7 @@ from relay.store.operations.inventory import Partition
 from relay.store.operations.minute_counts import MinuteCounts
 from relay.store.operations.nodes import LISTED, Nodes
 from relay.store.operations.retention import Ends, past, past_partitions
+from relay.store.partitions import PartitionKeeper
 from relay.store.push.idempotency import IdempotencyKeys
 from relay.store.webhooks.webhook_queue import WebhookQueue
 
@@ -97,7 +98,7 @@ class Vacuum:
         left: list[str] = []
         if self._partitions:
             days = timedelta(days=self._settings.retention_days)
-            await self._database.keep_partitions(self._now, days)
+            await PartitionKeeper(self._database).keep_partitions(self._now, days)
             left = [one.name for one in await past_partitions(self._database, self._ends)]
         gone = [one for one in self._partitions if one.name not in left]
         advance(len(gone))

@@ -12,9 +12,11 @@ from relay.core.idempotency import KEPT
 from relay.settings import Settings
 from relay.store.accounts.console_sessions import ConsoleSessions
 from relay.store.database import Database
+from relay.store.migrations import SchemaMigrator
 from relay.store.operations.audit import AuditLog
 from relay.store.operations.minute_counts import MinuteCounts
 from relay.store.operations.nodes import LISTED, Nodes
+from relay.store.partitions import PartitionKeeper
 from relay.store.push.idempotency import IdempotencyKeys
 from relay.telemetry.logs import get_logger
 
@@ -25,7 +27,7 @@ _PAUSE = 60.0
 
 async def prepare(database: Database, settings: Settings, now: datetime) -> None:
     """Make the schema and the partitions that are missing. Raises Unavailable if the database is away."""
-    await database.migrate()
+    await SchemaMigrator(database).apply_migrations()
     try:
         await _keep_partitions(database, settings, now)
     except Unavailable as error:  # a backup reads the tables, say: until that ends others take what comes
@@ -35,7 +37,7 @@ async def prepare(database: Database, settings: Settings, now: datetime) -> None
 async def _keep_partitions(database: Database, settings: Settings, now: datetime) -> None:
     """The database's clock has a say: a node whose clock is ahead drops nothing for that."""
     moment = min(now, await database.now())
-    await database.keep_partitions(moment, timedelta(days=settings.retention_days))
+    await PartitionKeeper(database).keep_partitions(moment, timedelta(days=settings.retention_days))
 
 
 class Upkeep:

@@ -49,7 +49,7 @@ from relay.store.accounts.auth import ApiTokens
 from relay.store.accounts.credentials import Credentials
 from relay.store.database import Database
 from relay.store.embedded import EmbeddedPostgres
-from relay.store.notifications import Notices, NotificationTopic
+from relay.store.notifications import NodeNotifier, NotificationTopic
 from relay.store.operations.nodes import NodeState
 from relay.store.webhooks.webhook_queue import WebhookQueue
 from relay.telemetry.build import VERSION
@@ -123,9 +123,9 @@ class Relay:
         node = uuid4()
         self._traces = _traces(settings, node)
         self._api_tokens = ApiTokens(
-            database, clock, tell=lambda: self._notices.tell(NotificationTopic.TOKENS)
+            database, clock, tell=lambda: self._notifier.notify_nodes(NotificationTopic.TOKENS)
         )
-        self._notices = Notices(
+        self._notifier = NodeNotifier(
             database,
             node,
             {
@@ -280,7 +280,7 @@ class Relay:
     def _begin(self) -> None:
         """The schema is there: work."""
         self._health.started = True
-        work = [self._upkeep.run(), self._notices.run(), self._heartbeat.run()]
+        work = [self._upkeep.run(), self._notifier.run(), self._heartbeat.run()]
         if self._roles.dispatch:
             work += [
                 self.dispatcher.run(),
@@ -301,12 +301,12 @@ class Relay:
             self._webhooks.aclose(_PATIENCE_DISPATCH / 2),
         )
         await self._receivers.aclose()
-        self._notices.tell(NotificationTopic.WORK)  # what was handed back
+        self._notifier.notify_nodes(NotificationTopic.WORK)  # what was handed back
         await asyncio.gather(
             *map(
                 _for_a_while,
                 (
-                    self._notices.aclose(),
+                    self._notifier.aclose(),
                     self._apple_channels.aclose(),
                     self._sender.aclose(),
                     self._heartbeat.aclose(),
@@ -329,12 +329,12 @@ class Relay:
     def _tell_of_work(self) -> None:
         """Something was queued: for this node or, where it is busy or does not send, for the others."""
         self._wake()
-        self._notices.tell(NotificationTopic.WORK)
+        self._notifier.notify_nodes(NotificationTopic.WORK)
 
     def _tell_of_channels(self) -> None:
         """Something is due for channels, here or at a node that dispatches."""
         self._channels.wake()
-        self._notices.tell(NotificationTopic.CHANNELS)
+        self._notifier.notify_nodes(NotificationTopic.CHANNELS)
 
 
 def _state_of(node: UUID, roles: Roles, now: datetime) -> NodeState:

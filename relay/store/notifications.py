@@ -1,7 +1,8 @@
-"""What nodes tell each other through PostgreSQL (LISTEN and NOTIFY): there is work, tokens were revoked.
+"""Notices between nodes through PostgreSQL (LISTEN and NOTIFY): there is work, tokens were revoked.
 
-A notice saves waiting, no more: whoever misses it finds the same at the next look. So it is sent after the commit it is
-about, by itself: inside the transaction it would make all commits wait for each other.
+A notice saves waiting and nothing else: a node that misses one finds the work at its next poll. So a notice is sent by
+a statement of its own after the commit it is about. Inside the transaction it would serialise all commits, because
+PostgreSQL takes one lock for all transactions that notify.
 """
 
 from __future__ import annotations
@@ -13,78 +14,78 @@ from contextvars import Context
 from uuid import UUID
 
 from relay.core.errors import RelayError, describe
+from relay.store import sql
 from relay.store.database import Database
 from relay.telemetry.logs import get_logger
 
 _log = get_logger(__name__)
+_SQL = sql.load(__package__, "notifications.sql")
 _CHANNEL = "push_relay"
-_TELL = "SELECT pg_notify($1, topic || ' ' || $2) FROM unnest($3::text[]) AS topic"
-_GATHER = 0.02
-"""Seconds between two notices of a node: what is told meanwhile goes with the next."""
-_PAUSE = 1.0
-"""Seconds before a connection that listened is replaced."""
+_SEND_INTERVAL_SECONDS = 0.02
+"""Between two statements that send notices. Topics noted meanwhile go with the next one."""
+_RECONNECT_PAUSE_SECONDS = 1.0
 
 
 class NotificationTopic(enum.StrEnum):
-    """What a notice is about."""
+    """The subject of a notice."""
 
     WORK = "work"
     """The queue may hold something that is due."""
     TOKENS = "tokens"
     """An API token was revoked."""
     CHANNELS = "channels"
-    """A push to a channel, or one to be deleted at Apple, may be due."""
+    """A push to a channel, or the deletion of a channel at Apple, may be due."""
 
 
-class Notices:
-    """Tells the other nodes, and calls `on[topic]` for what they tell. `node` is this one."""
+class NodeNotifier:
+    """The connection to the other nodes. `handlers[topic]` is called for each notice of another node than `node`."""
 
     def __init__(
-        self, database: Database, node: UUID, on: Mapping[NotificationTopic, Callable[[], None]]
+        self, database: Database, node: UUID, handlers: Mapping[NotificationTopic, Callable[[], None]]
     ) -> None:
         self._database = database
         self._node = str(node)
-        self._on = on
-        self._untold: set[NotificationTopic] = set()
-        self._telling: asyncio.Task[None] | None = None
+        self._handlers = handlers
+        self._unsent: set[NotificationTopic] = set()
+        self._sending: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Listen until cancelled. A database that is away is waited for."""
+        """Listen until cancelled. Connects again when the connection ends."""
         while True:
             try:
-                await self._database.listen(_CHANNEL, self._hear)
+                await self._database.listen(_CHANNEL, self._handle_notice)
             except RelayError as error:
-                _log.debug("nothing is heard of other nodes", error=describe(error))
-            await asyncio.sleep(_PAUSE)
+                _log.debug("notices of other nodes are not received", error=describe(error))
+            await asyncio.sleep(_RECONNECT_PAUSE_SECONDS)
 
-    def tell(self, topic: NotificationTopic) -> None:
-        """Tell the other nodes in a moment. Nobody waits for it, and it may fail."""
-        self._untold.add(topic)
-        if self._telling is None:
-            self._telling = asyncio.create_task(self._tell(), context=Context())
+    def notify_nodes(self, topic: NotificationTopic) -> None:
+        """Send a notice to the other nodes soon. Best effort: while the database is away, notices are dropped."""
+        self._unsent.add(topic)
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._send_notices(), context=Context())
 
     async def aclose(self) -> None:
-        """Returns when everything has been told."""
-        while self._telling is not None:
-            await asyncio.wait({self._telling})
+        """Return when all notices have been sent."""
+        while self._sending is not None:
+            await asyncio.wait({self._sending})
 
-    async def _tell(self) -> None:
+    async def _send_notices(self) -> None:
         try:
-            while self._untold:
-                topics, self._untold = [str(topic) for topic in self._untold], set()
+            while self._unsent:
+                topics, self._unsent = [str(topic) for topic in self._unsent], set()
                 async with self._database.connection() as connection:
-                    await connection.execute(_TELL, _CHANNEL, self._node, topics)
-                await asyncio.sleep(_GATHER)
+                    await connection.execute(_SQL["notify_nodes"], _CHANNEL, self._node, topics)
+                await asyncio.sleep(_SEND_INTERVAL_SECONDS)
         except RelayError as error:
-            _log.debug("the other nodes could not be told", error=describe(error))
+            _log.debug("notices could not be sent to other nodes", error=describe(error))
         finally:
-            self._telling = None
+            self._sending = None
 
-    def _hear(self, notice: str) -> None:
-        """A notice is "topic node"; "" stands for all that may have been told before we listened."""
+    def _handle_notice(self, notice: str) -> None:
+        """Call the handler of a notice "topic node". "" stands for missed notices: all handlers are called."""
         topic, _, node = notice.partition(" ")
         if node == self._node:
             return
-        for known, act in self._on.items():
-            if topic in ("", known):
-                act()
+        for known_topic, handle in self._handlers.items():
+            if topic in ("", known_topic):
+                handle()

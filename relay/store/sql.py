@@ -6,10 +6,13 @@ import re
 from collections.abc import Mapping
 from importlib import resources
 
-_NAME = re.compile(r"^-- :(\w+)$", re.MULTILINE)
+_NAME_LINE = re.compile(r"^-- :(\w+)$", re.MULTILINE)
 
 
 def load(package: str, file: str) -> Mapping[str, str]:
-    """Return the statements of `file` by name. `package` is the `__package__` of the module that runs them."""
-    parts = _NAME.split(resources.files(package).joinpath(file).read_text(encoding="utf-8"))
+    """Return the statements of `file` by name. `package` is the `__package__` of the module that runs them.
+
+    Text before the first name is a comment on the file.
+    """
+    parts = _NAME_LINE.split(resources.files(package).joinpath(file).read_text(encoding="utf-8"))
     return dict(zip(parts[1::2], (text.strip() for text in parts[2::2]), strict=True))

@@ -19,6 +19,7 @@ from relay.store.channels.channel_queue import Delivery, Settled
 from relay.store.channels.channels import Channel, ChannelRepository
 from relay.store.database import Connection, Database
 from relay.store.operations.audit import Actor
+from relay.store.partitions import PartitionKeeper
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=30)
@@ -209,8 +210,8 @@ async def test_old_pushes_go_with_the_partitions_of_their_time(database: Databas
     push_id = await push(database, await made(database))
     assert push_id is not None
     await claim(database)
-    await database.keep_partitions(NOW, timedelta(days=1))
-    await database.keep_partitions(NOW + timedelta(days=400), timedelta(days=1))
+    await PartitionKeeper(database).keep_partitions(NOW, timedelta(days=1))
+    await PartitionKeeper(database).keep_partitions(NOW + timedelta(days=400), timedelta(days=1))
     async with database.connection() as connection:
         for table in ("channel_push", "channel_delivery"):
             assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0

@@ -13,6 +13,8 @@ from relay.core.errors import Unavailable
 from relay.core.ids import push_id
 from relay.store.database import Database, TransactionConflict
 from relay.store.embedded import EmbeddedPostgres
+from relay.store.partitions import PartitionKeeper
+from relay.store.schema_lock import hold_schema_lock
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MONTH = timedelta(days=30)
@@ -67,7 +69,7 @@ async def test_what_is_in_the_default_partition_moves_to_its_day(database: Datab
     async with database.connection() as connection:
         before = await connection.fetch("SELECT * FROM delivery ORDER BY push_id")
     for _ in range(2):
-        await database.keep_partitions(NOW, MONTH)
+        await PartitionKeeper(database).keep_partitions(NOW, MONTH)
         for table in ("push", "delivery", "trace"):
             assert await places(database, table) == {
                 today: f"{table}_20260301",
@@ -81,12 +83,12 @@ async def test_what_is_in_the_default_partition_moves_to_its_day(database: Datab
 
 
 async def test_what_is_too_old_goes_with_its_batches(database: Database) -> None:
-    await database.keep_partitions(NOW, MONTH)
+    await PartitionKeeper(database).keep_partitions(NOW, MONTH)
     old, kept = at(NOW), at(NOW + timedelta(days=1))
     ancient = at(NOW - timedelta(days=400))
     for push in (ancient, old, kept):
         await store_push(database, push)
-    await database.keep_partitions(NOW + timedelta(days=31), MONTH)
+    await PartitionKeeper(database).keep_partitions(NOW + timedelta(days=31), MONTH)
     for table in ("push", "delivery", "trace", "batch", "broadcast"):
         assert list(await places(database, table)) == [kept], table
 
@@ -95,22 +97,22 @@ async def test_a_backup_holds_up_the_partitions_and_nobody_else(database: Databa
     await store_push(database, at(NOW))
     async with database.transaction() as backup:
         await backup.execute("LOCK TABLE push, push_default, delivery_default IN ACCESS SHARE MODE")
-        keeping = asyncio.create_task(database.keep_partitions(NOW, MONTH))
+        keeping = asyncio.create_task(PartitionKeeper(database).keep_partitions(NOW, MONTH))
         async with asyncio.timeout(10), database.connection() as connection:
             while not keeping.done():  # others read and write all the time
                 await connection.fetchval("SELECT count(*) FROM push")
                 await asyncio.sleep(0.01)
         with pytest.raises(Unavailable):
             await keeping
-    await database.keep_partitions(NOW, MONTH)
+    await PartitionKeeper(database).keep_partitions(NOW, MONTH)
     assert await places(database, "push") == {at(NOW): "push_20260301"}
 
 
 async def test_partitions_that_another_node_keeps_are_left_to_it(database: Database) -> None:
-    async with database._locked(wait=True), asyncio.timeout(10):
-        await database.keep_partitions(NOW, MONTH)
+    async with hold_schema_lock(database, wait=True), asyncio.timeout(10):
+        await PartitionKeeper(database).keep_partitions(NOW, MONTH)
     assert len(await places(database, "push")) == 0
-    await database.keep_partitions(NOW, MONTH)
+    await PartitionKeeper(database).keep_partitions(NOW, MONTH)
 
 
 async def test_a_transaction_that_nobody_goes_on_with_ends(database: Database) -> None:

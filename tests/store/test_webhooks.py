@@ -12,7 +12,7 @@ from relay.core.errors import Conflict
 from relay.store.accounts.credentials import Credentials, NewCredential
 from relay.store.accounts.key_rotation import Rotation, rotate_keys
 from relay.store.database import Database
-from relay.store.encryption import Unopened
+from relay.store.encryption import UndecryptableSecret
 from relay.store.operations.audit import COMMAND_LINE, AuditLog
 from relay.store.webhooks.webhooks import NewWebhook, WebhookRepository
 
@@ -43,7 +43,7 @@ async def secret_of(webhooks: WebhookRepository) -> str:
 async def test_a_secret_is_encrypted_and_not_as_a_credential_is(database: Database, app: str) -> None:
     await put(WebhookRepository(database, (OLD,)), WEBHOOK)
     assert await secret_of(WebhookRepository(database, (OLD, NEW))) == "the secret"
-    with pytest.raises(Unopened):
+    with pytest.raises(UndecryptableSecret):
         await WebhookRepository(database, (NEW,)).find("chess", WEBHOOK)
     async with database.connection() as connection:
         sealed = await connection.fetchval("SELECT secret FROM webhook")

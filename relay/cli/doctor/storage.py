@@ -10,9 +10,10 @@ from pathlib import Path
 
 from relay.cli.doctor.findings import Finding, bad, good, warning
 from relay.settings import Settings
-from relay.store.database import PARTITIONED, Database
+from relay.store.database import Database
 from relay.store.operations.inspection import Schema, Server
 from relay.store.operations.inventory import Partition
+from relay.store.partitions import PARTITIONED_TABLES
 
 OLDEST_VERSION = 140_000
 """Of the PostgreSQL that the relay works with, as server_version_num."""
@@ -94,7 +95,7 @@ def check_partitions(
     partitions: Sequence[Partition], now: datetime, retention_days: int
 ) -> Iterator[Finding]:
     """Whether today and the next days have partitions, and old ones went."""
-    days: dict[str, list[date]] = {table: [] for table in PARTITIONED}
+    days: dict[str, list[date]] = {table: [] for table in PARTITIONED_TABLES}
     astray = 0
     for one in partitions:
         if one.day is None:

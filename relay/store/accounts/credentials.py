@@ -17,7 +17,7 @@ from relay.core.accounts import Environment
 from relay.core.delivery.sending import Credential
 from relay.store.accounts.key_rotation import Rotation, sealed_anew
 from relay.store.database import Connection, Database
-from relay.store.encryption import Seal, Unopened
+from relay.store.encryption import SecretCipher, UndecryptableSecret
 from relay.store.operations import audit
 from relay.store.operations.audit import RELAY, Actor, AuditAction, Entry
 from relay.telemetry.logs import get_logger
@@ -151,7 +151,7 @@ class Credentials:
 
     def __init__(self, database: Database, secret_keys: tuple[str, ...]) -> None:
         self._database = database
-        self._seal = Seal(secret_keys, "credentials")
+        self._cipher = SecretCipher(secret_keys, "credentials")
         self._known: dict[tuple[int, int], Credential] = {}
         """By id and version: what `load` decrypted the last time."""
 
@@ -166,8 +166,8 @@ class Credentials:
                 credentials.append(known)
                 continue
             try:
-                secret = self._seal.open(row["secret"])
-            except Unopened:
+                secret = self._cipher.decrypt_secret(row["secret"])
+            except UndecryptableSecret:
                 _log.error(
                     "no key in keys.credentials decrypts a credential", credential_id=row["credential_id"]
                 )
@@ -199,7 +199,7 @@ class Credentials:
                 new.bundle_id,
                 new.kind,
                 new.key_id,
-                self._seal.close(new.secret),
+                self._cipher.encrypt_secret(new.secret),
                 now,
             )
             assert row is not None  # an upsert returns its row
@@ -277,7 +277,7 @@ class Credentials:
         """
         rows = await connection.fetch(_LOCK)
         names = [f"credential {row['credential_id']}" for row in rows]
-        anew = sealed_anew(self._seal, [row["secret"] for row in rows], names)
+        anew = sealed_anew(self._cipher, [row["secret"] for row in rows], names)
         ids = [rows[index]["credential_id"] for index in anew]
         await connection.execute(_REENCRYPT, ids, list(anew.values()))
         entries = [_entry(AuditAction.CREDENTIAL_REENCRYPTED, rows[index]) for index in anew]

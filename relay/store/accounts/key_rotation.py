@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from relay.core.errors import Conflict
 from relay.store.database import Connection, Database
-from relay.store.encryption import Seal, Unopened
+from relay.store.encryption import SecretCipher, UndecryptableSecret
 from relay.store.operations.audit import Actor
 
 
@@ -35,18 +35,18 @@ async def rotate_keys(
         return [await store.rotate_key(connection, now, actor) for store in stores]
 
 
-def sealed_anew(seal: Seal, secrets: Sequence[bytes], names: Sequence[str]) -> dict[int, bytes]:
+def sealed_anew(cipher: SecretCipher, secrets: Sequence[bytes], names: Sequence[str]) -> dict[int, bytes]:
     """By index, those secrets that the newest key did not encrypt, encrypted with it. `names` is for the error.
 
     Raises Conflict.
     """
     anew, lost = {}, []
     for index, sealed in enumerate(secrets):
-        if seal.is_newest(sealed):
+        if cipher.uses_newest_key(sealed):
             continue
         try:
-            anew[index] = seal.close_anew(sealed)
-        except Unopened:
+            anew[index] = cipher.reencrypt_secret(sealed)
+        except UndecryptableSecret:
             lost.append(names[index])
     if lost:
         raise Conflict(f"No key in keys.credentials decrypts {', '.join(lost)}. Nothing was changed.")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from relay.store.database import Database, migrations
+from relay.store.database import Database
+from relay.store.migrations import list_migrations
 
 # A setting that this role may not read is missing in pg_settings, where current_setting would fail.
 _SERVER = """
@@ -61,7 +62,7 @@ async def inspect_schema(database: Database) -> Schema:
         if await connection.fetchval("SELECT to_regclass('migration') IS NOT NULL"):
             rows = await connection.fetch("SELECT name FROM migration ORDER BY name")
     applied = [row["name"] for row in rows]
-    known = [name for name, _ in migrations()]
+    known = [migration.name for migration in list_migrations()]
     return Schema(
         applied=len(applied),
         pending=[name for name in known if name not in applied],

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-from relay.store.database import PARTITIONED, Database
+from relay.store.database import Database
+from relay.store.partitions import PARTITIONED_TABLES
 
 # `rows` are what the planner thinks there is: counting would read everything.
 _TABLES = """
@@ -57,7 +58,7 @@ async def tables(database: Database) -> list[TableSize]:
 async def partitions(database: Database) -> list[Partition]:
     """The partitions of push, delivery and trace, by table and day."""
     async with database.connection() as connection:
-        rows = await connection.fetch(_PARTITIONS, PARTITIONED)
+        rows = await connection.fetch(_PARTITIONS, PARTITIONED_TABLES)
     return [Partition(day=_day(row["name"]), **row) for row in rows]
 
 

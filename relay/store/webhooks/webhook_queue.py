@@ -27,7 +27,7 @@ from relay.core.webhooks.messages import (
 )
 from relay.store import sql
 from relay.store.database import Connection, Database
-from relay.store.encryption import Seal, Unopened
+from relay.store.encryption import SecretCipher, UndecryptableSecret
 from relay.store.operations import audit
 from relay.store.operations.audit import RELAY, AuditAction
 from relay.store.webhooks.webhooks import SEALED_FOR, entry
@@ -75,7 +75,7 @@ class WebhookQueue:
 
     def __init__(self, database: Database, secret_keys: tuple[str, ...], owner: UUID) -> None:
         self._database = database
-        self._seal = Seal(secret_keys, SEALED_FOR)
+        self._cipher = SecretCipher(secret_keys, SEALED_FOR)
         self._owner = owner
 
     async def claim(
@@ -89,8 +89,8 @@ class WebhookQueue:
     def _leased(self, row: asyncpg.Record) -> LeasedWebhook:
         secret = None
         try:
-            secret = self._seal.open(row["secret"])
-        except Unopened:
+            secret = self._cipher.decrypt_secret(row["secret"])
+        except UndecryptableSecret:
             _log.error("no key in keys.credentials decrypts a webhook", webhook_id=str(row["webhook_id"]))
         health = Health(row["failures"], row["failing_since"])
         return LeasedWebhook(

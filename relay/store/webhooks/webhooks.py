@@ -16,7 +16,7 @@ import asyncpg
 from relay.core.webhooks.messages import Attempt
 from relay.store.accounts.key_rotation import Rotation, sealed_anew
 from relay.store.database import Connection, Database
-from relay.store.encryption import Seal
+from relay.store.encryption import SecretCipher
 from relay.store.operations import audit
 from relay.store.operations.audit import Actor, AuditAction, Entry
 
@@ -121,7 +121,7 @@ class WebhookRepository:
 
     def __init__(self, database: Database, secret_keys: tuple[str, ...]) -> None:
         self._database = database
-        self._seal = Seal(secret_keys, SEALED_FOR)
+        self._cipher = SecretCipher(secret_keys, SEALED_FOR)
 
     async def add(self, new: NewWebhook, publisher_id: UUID, now: datetime, actor: Actor) -> bool:
         """Store a webhook of that publisher's app. False if the app has `MOST` already."""
@@ -133,7 +133,7 @@ class WebhookRepository:
                 new.webhook_id,
                 new.url,
                 new.events,
-                self._seal.close(new.secret),
+                self._cipher.encrypt_secret(new.secret),
                 now,
                 MOST,
             )
@@ -150,10 +150,10 @@ class WebhookRepository:
             return [WebhookDescription(**row) for row in rows]
 
     async def find(self, app_id: str, webhook_id: UUID) -> Destination | None:
-        """Where that webhook leads. None if the app has no such webhook; raises Unopened."""
+        """Where that webhook leads. None if the app has no such webhook; raises UndecryptableSecret."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(_FIND, app_id, webhook_id)
-        return Destination(row["url"], self._seal.open(row["secret"])) if row else None
+        return Destination(row["url"], self._cipher.decrypt_secret(row["secret"])) if row else None
 
     async def remove(
         self, app_id: str, webhook_id: UUID, publisher_id: UUID, now: datetime, actor: Actor
@@ -193,7 +193,7 @@ class WebhookRepository:
         """
         rows = await connection.fetch(_LOCK)
         names = [f"webhook {row['webhook_id']}" for row in rows]
-        anew = sealed_anew(self._seal, [row["secret"] for row in rows], names)
+        anew = sealed_anew(self._cipher, [row["secret"] for row in rows], names)
         changed = [rows[index] for index in anew]
         keys = [row["app_id"] for row in changed], [row["webhook_id"] for row in changed]
         await connection.execute(_REENCRYPT, *keys, list(anew.values()))
