@@ -140,6 +140,10 @@ class Peer:
         """The next request whose header block has come."""
         return await self._heads.get()
 
+    async def pause(self, seconds: float) -> None:
+        """Play a slow server for `seconds`. SETTINGS and PING are still answered."""
+        await asyncio.sleep(seconds)
+
     async def serve(self, status: int = 200, body: bytes = b"") -> None:
         """Answer all that comes, for ever."""
         while True:
@@ -195,6 +199,11 @@ class Peer:
 
 
 Script = Callable[[Peer], Awaitable[None]]
+
+
+async def hang(peer: Peer) -> None:
+    """Script of a server that answers no request."""
+    await asyncio.Event().wait()
 
 
 class ScriptedServer:

@@ -32,7 +32,8 @@ from tests.apns.clients import (
     new_key,
     outcomes,
 )
-from tests.apns.scripted_server import Peer, ScriptedServer, Tls
+from tests.apns.scripted_server import Peer, ScriptedServer, Tls, hang
+from tests.eventually import eventually, loop_turns, nothing_happens_for
 
 Start = Callable[..., Awaitable[ScriptedServer]]
 Connect = Callable[..., Client]
@@ -99,7 +100,7 @@ async def test_odd_body_harms_nobody(
         peer.headers(first, [(":status", "400"), ("apns-id", first.headers["apns-id"])])
         for at, piece in enumerate(pieces):
             peer.data(first, piece, end=at == len(pieces) - 1)
-        await asyncio.sleep(0.1)
+        await peer.pause(0.1)
         peer.answer(second)
         await peer.serve()
 
@@ -145,10 +146,13 @@ async def test_error_bodies_without_end(start: Start, connect: Connect) -> None:
 
     async def script(peer: Peer) -> None:
         nonlocal sent
+
+        def window_has_room() -> bool:
+            return sent + len(body) <= 65_535 + peer.windows.get(0, 0)
+
         while True:
             request = await peer.request()
-            while sent + len(body) > 65_535 + peer.windows.get(0, 0):
-                await asyncio.sleep(0.01)
+            await eventually(window_has_room)
             sent += len(body)
             peer.answer(request, 400, body)
 
@@ -198,7 +202,7 @@ async def test_goaway_drains(start: Start, connect: Connect) -> None:
     async def script(peer: Peer) -> None:
         requests = [await peer.request() for _ in range(10)]
         peer.go_away(requests[4].stream_id, debug=b'{"reason": "Shutdown"}')
-        await asyncio.sleep(0.05)
+        await peer.pause(0.05)
         for request in requests[:5]:
             peer.answer(request)
 
@@ -216,7 +220,7 @@ async def test_goaway_drains(start: Start, connect: Connect) -> None:
 async def test_slow_answer_is_waited_for(start: Start, connect: Connect) -> None:
     async def script(peer: Peer) -> None:
         request = await peer.request()
-        await asyncio.sleep(0.8)
+        await peer.pause(0.8)
         peer.answer(request)
 
     server = await start(script)
@@ -253,9 +257,9 @@ async def test_streams_shrink(start: Start, connect: Connect) -> None:
         nonlocal early
         requests = [await peer.request() for _ in range(10)]
         peer.set({3: 2})
-        await asyncio.sleep(0.1)
+        await peer.pause(0.1)
         shrunk.set()
-        await asyncio.sleep(0.3)
+        await nothing_happens_for(0.3)
         early = len(peer.requests) - 10
         for request in requests[1:]:
             peer.answer(request)
@@ -281,7 +285,7 @@ async def test_nothing_before_settings(start: Start, connect: Connect) -> None:
 
     async def script(peer: Peer) -> None:
         nonlocal early
-        await asyncio.sleep(0.3)
+        await nothing_happens_for(0.3)
         early = len(peer.requests)
         peer.set({3: 1})
         await peer.serve()
@@ -303,7 +307,7 @@ async def test_payload_larger_than_the_window(start: Start, connect: Connect) ->
         for _ in range(3):
             request = await peer.head()
             while not request.ended:
-                await asyncio.sleep(0.01)
+                await peer.pause(0.01)
                 peer.send(WindowUpdateFrame(request.stream_id, window_increment=300))
             peer.answer(request)
 
@@ -330,7 +334,7 @@ async def test_bad_key_is_an_answer(start: Start, connect: Connect) -> None:
 async def test_connections_die_while_a_push_waits(start: Start, connect: Connect) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
-        await asyncio.sleep(0.15)
+        await peer.pause(0.15)
         peer.abort()
 
     server = await start(script, {3: 1})
@@ -343,23 +347,28 @@ async def test_connections_die_while_a_push_waits(start: Start, connect: Connect
 
 
 async def test_closing_connection_is_not_picked(start: Start, connect: Connect) -> None:
+    closing, others_answered = asyncio.Event(), asyncio.Event()
+
     async def script(peer: Peer) -> None:
         if peer.number:
             await peer.serve()
         first = await peer.request()
         second = await peer.request()
         peer.go_away(second.stream_id)
-        await asyncio.sleep(0.2)
+        closing.set()
+        await others_answered.wait()
         peer.answer(first)
-        await asyncio.sleep(0.1)
+        await peer.pause(0.1)
         peer.answer(second)
 
     server = await start(script)
     client = connect(server, timing=FAST)
     async with within():
         early = asyncio.ensure_future(client.push(2))
-        await asyncio.sleep(0.15)
+        await closing.wait()
+        await loop_turns(20)  # in which the client reads the GOAWAY
         assert await client.push(3) == [OK] * 3
+        others_answered.set()
         assert await early == [OK] * 2
     assert [len(peer.requests) for peer in server.peers] == [2, 3]
 
@@ -368,9 +377,13 @@ async def test_closing_connection_is_not_picked(start: Start, connect: Connect) 
 
 
 async def test_one_token_for_all_connections(start: Start, connect: Connect) -> None:
+    second_connection = asyncio.Event()
+
     async def script(peer: Peer) -> None:
         request = await peer.request()
-        await asyncio.sleep(1.1)  # the iat of a JWT is in seconds
+        if peer.number:
+            second_connection.set()
+        await second_connection.wait()
         peer.answer(request)
         await peer.serve()
 
@@ -378,7 +391,8 @@ async def test_one_token_for_all_connections(start: Start, connect: Connect) -> 
     client = connect(server, max_connections=2)
     async with within():
         first = asyncio.ensure_future(client.push())
-        await asyncio.sleep(1.0)
+        await eventually(lambda: server.requests)
+        await nothing_happens_for(1.1)  # the iat of a JWT is in seconds: a newer one would differ
         outcomes = [await client.push(), await client.push(), await client.push()]
         outcomes.append(await first)
     assert outcomes == [[OK]] * 4
@@ -388,7 +402,7 @@ async def test_one_token_for_all_connections(start: Start, connect: Connect) -> 
 
 async def test_connect_timeout(start: Start, connect: Connect) -> None:
     """TLS, and then nothing."""
-    server = await start(lambda peer: asyncio.sleep(60), silent=True)
+    server = await start(hang, silent=True)
     client = connect(server, timing=Timing(connect=0.3, tick=0.05, drain=0.2))
     async with within():
         assert await client.push() == [Outcome("not_sent", 0, "ConnectTimeout")]

@@ -17,6 +17,7 @@ from relay.apns.pool import Endpoint
 from relay.apns.sender import ApnsSender
 from relay.core.accounts import Environment
 from relay.core.delivery.sending import Answer, Credential, Fate, PushHeaders
+from tests.eventually import loop_turns
 
 NOWHERE = Endpoint("127.0.0.1", 1)
 HEADERS = PushHeaders("liveactivity", 10, 0)
@@ -58,7 +59,7 @@ async def push(channels: AppleChannels, with_: Credential) -> Answer:
 async def test_a_stuck_credential_leaves_room_for_others(silent: Endpoint, key: str) -> None:
     async with door(silent, Timing(connect=300, response=300)) as channels:
         stuck = [asyncio.create_task(push(channels, credential(key))) for _ in range(CROWD)]
-        await asyncio.sleep(0)
+        await loop_turns()
         async with asyncio.timeout(60):
             answer = await push(channels, credential(key, Environment.SANDBOX))
         assert answer == Answer(Fate.NOT_SENT, 0, "ConnectFailed")
@@ -72,7 +73,7 @@ async def test_who_waits_for_room_has_an_answer_when_the_credential_is_replaced(
 ) -> None:
     async with door(silent, Timing(connect=2, response=20)) as channels:
         waiting = [asyncio.create_task(push(channels, credential(key))) for _ in range(CROWD)]
-        await asyncio.sleep(0)
+        await loop_turns()
         newer = asyncio.create_task(push(channels, credential(key, version=2)))
         answers = await asyncio.gather(*waiting, newer)
     assert "CredentialReplaced" in {answer.reason for answer in answers}

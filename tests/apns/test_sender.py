@@ -21,7 +21,8 @@ from relay.apns.sender import APPLE, ApnsSender
 from relay.core.accounts import Environment
 from relay.core.delivery.sending import DELIVERED, Credential, SendBatch, Sender
 from tests.apns.clients import FAST, OK, Ours, Outcome, credential, make_batch, new_key, outcomes
-from tests.apns.scripted_server import Peer, Request, ScriptedServer, Tls
+from tests.apns.scripted_server import Peer, Request, ScriptedServer, Tls, hang
+from tests.eventually import eventually, loop_turns, nothing_happens_for
 
 Start = Callable[..., Awaitable[ScriptedServer]]
 Connect = Callable[..., Ours]
@@ -134,7 +135,7 @@ async def test_forget_drains(start: Start, connect: Connect) -> None:
     async def script(peer: Peer) -> None:
         request = await peer.request()
         seen.set()
-        await asyncio.sleep(0.2)
+        await peer.pause(0.2)
         peer.answer(request)
 
     server = await start(script, {3: 1})
@@ -154,8 +155,7 @@ async def test_forget_while_connecting(start: Start, connect: Connect) -> None:
     client = connect(server)
     async with within():
         pushes = asyncio.ensure_future(client.push(2))
-        while not server.peers:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: server.peers)
         await client.sender.forget(1)
         assert await pushes == [Outcome("not_sent", 0, "Closed")] * 2
 
@@ -170,12 +170,11 @@ async def test_closed_sender(start: Start, connect: Connect) -> None:
 
 
 async def test_aclose_does_not_wait_for_ever(start: Start, connect: Connect) -> None:
-    server = await start(lambda peer: asyncio.sleep(60))
+    server = await start(hang)
     client = connect(server, timing=Timing(drain=0.2, tick=0.05))
     async with within():
         pushes = asyncio.ensure_future(client.push(2))
-        while len(server.requests) < 2:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: len(server.requests) == 2)
         await client.sender.aclose()
         assert await pushes == [Outcome("unknown", 0, "ConnectionClosed")] * 2
 
@@ -240,16 +239,19 @@ async def test_pool_grows_when_busy(start: Start, connect: Connect) -> None:
     async def script(peer: Peer) -> None:
         while True:
             request = await peer.request()
-            await asyncio.sleep(0.02)
+            await peer.pause(0.02)
             peer.answer(request)
 
     server = await start(script, {3: 2})
     client = connect(server, max_connections=3)
     pushes: list[asyncio.Task[list[Outcome]]] = []
     async with within():
-        while len(server.peers) < 3 or min(len(peer.requests) for peer in server.peers) <= 5:
+
+        def push_until_grown() -> bool:
             pushes.append(asyncio.create_task(client.push(4)))
-            await asyncio.sleep(0.02)
+            return len(server.peers) == 3 and min(len(peer.requests) for peer in server.peers) > 5
+
+        await eventually(push_until_grown, poll_seconds=0.02)
         assert await asyncio.gather(*pushes) == [[OK] * 4] * len(pushes)
     assert len(server.peers) == 3
     assert len(server.requests) == 4 * len(pushes)
@@ -294,15 +296,14 @@ async def test_response_timeout(start: Start, connect: Connect) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         while True:
-            await asyncio.sleep(0.1)
+            await peer.pause(0.1)
             peer.answer(await peer.request())
 
     server = await start(script)
     client = connect(server, timing=Timing(response=4, quiet=60, tick=0.05, drain=0.2))
     async with within():
         first = asyncio.ensure_future(client.push())
-        while not server.requests:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: server.requests)
         assert await client.push() == [OK]
         assert await first == [Outcome("unknown", 0, "ResponseTimeout")]
         assert await client.push() == [OK]
@@ -312,12 +313,11 @@ async def test_response_timeout(start: Start, connect: Connect) -> None:
 
 async def test_dead_peer(start: Start, connect: Connect) -> None:
     """Nothing comes back, not even for PING: the connection is given up, before the response deadline."""
-    server = await start(lambda peer: asyncio.sleep(60), {3: 1})
+    server = await start(hang, {3: 1})
     client = connect(server, timing=Timing(response=60, quiet=0.2, pong=0.3, tick=0.05, drain=0.2))
     async with within():
         pushes = asyncio.ensure_future(client.push(2))
-        while not server.requests:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: server.requests)
         server.peers[0].answer_pings = False
         lost = await pushes
     assert lost == [Outcome("unknown", 0, "PingTimeout"), Outcome("not_sent", 0, "PingTimeout")]
@@ -326,8 +326,7 @@ async def test_dead_peer(start: Start, connect: Connect) -> None:
 async def test_slow_but_alive(start: Start, connect: Connect) -> None:
     async def script(peer: Peer) -> None:
         request = await peer.request()
-        while len(peer.pings) < 3:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: len(peer.pings) >= 3)
         peer.answer(request)
 
     server = await start(script)
@@ -341,8 +340,7 @@ async def test_idle_ping(start: Start, connect: Connect) -> None:
     client = connect(server, timing=Timing(idle=0.3, tick=0.05, drain=0.2))
     async with within():
         assert await client.push() == [OK]
-        while len(server.peers[0].pings) < 2:
-            await asyncio.sleep(0.05)
+        await eventually(lambda: len(server.peers[0].pings) >= 2)
         assert await client.push() == [OK]
     assert len(server.peers) == 1
 
@@ -362,20 +360,22 @@ async def test_server_that_does_not_read(start: Start, connect: Connect) -> None
         from hyperframe.frame import WindowUpdateFrame
 
         peer.send(WindowUpdateFrame(0, window_increment=2**31 - 1 - 65_535))
-        await asyncio.sleep(0.1)
+        await peer.pause(0.1)
         peer.writer.transport.pause_reading()
-        await asyncio.sleep(60)
+        await hang(peer)
 
     server = await start(script, {3: 100_000})
     client = connect(server, timing=Timing(response=1.0, quiet=60, tick=0.05, drain=0.2))
     async with within(60):
         await client.push()
-        await asyncio.sleep(0.2)
-        pushes = asyncio.ensure_future(client.push(20_000, payload=b"x" * 4_000))
-        await asyncio.sleep(0.5)
+        await eventually(lambda: not server.peers[0].writer.transport.is_reading())
         [connection] = client.sender._pool(credential(client.key)).connections
-        assert connection.transport is not None
-        assert connection.transport.get_write_buffer_size() < 2_000_000
+        transport = connection.transport
+        assert transport is not None
+        pushes = asyncio.ensure_future(client.push(20_000, payload=b"x" * 4_000))
+        await eventually(transport.get_write_buffer_size)
+        await nothing_happens_for(0.3)  # in which the buffer could grow
+        assert transport.get_write_buffer_size() < 2_000_000
         ended = await pushes
     assert {outcome.fate for outcome in ended} == {"unknown", "not_sent"}
     assert sum(outcome.fate == "not_sent" for outcome in ended) > 5_000
@@ -412,8 +412,7 @@ async def test_cancel_withdraws(start: Start, connect: Connect) -> None:
 
     async def script(peer: Peer) -> None:
         held.append(await peer.request())
-        while len(held) < 2:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: len(held) == 2)
         peer.answer(held[0])
         await peer.serve()
 
@@ -422,10 +421,9 @@ async def test_cancel_withdraws(start: Start, connect: Connect) -> None:
     batch = make_batch(10)
     async with within():
         task = asyncio.ensure_future(client.sender.send(credential(client.key), [batch]))
-        while not held:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: held)
         other = asyncio.ensure_future(client.push(3))
-        await asyncio.sleep(0)
+        await loop_turns()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -442,8 +440,7 @@ async def test_cancel_while_connecting(start: Start, connect: Connect) -> None:
     client = connect(server)
     async with within():
         first, second = asyncio.ensure_future(client.push()), asyncio.ensure_future(client.push())
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await loop_turns(2)
         first.cancel()
         assert await second == [OK]
         assert first.cancelled()
@@ -499,7 +496,7 @@ async def test_nothing_is_left_behind(start: Start, connect: Connect) -> None:
     async with within():
         await client.push()
         await client.sender.aclose()
-        await asyncio.sleep(0)
+        await loop_turns()
     gc.collect()
     assert not client.sender._closing
     assert not client.sender._pools

@@ -20,6 +20,7 @@ from relay.apns.sender import ApnsSender
 from relay.core.accounts import Environment
 from relay.core.delivery.sending import DELIVERED, Answer, Fate, SendBatch
 from tests.apns.clients import credential, make_batch, new_key, outcomes
+from tests.eventually import eventually
 
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/go/bin"])
 TIMING = Timing(response=60, tick=0.1, drain=1)
@@ -57,16 +58,12 @@ async def running(folder: Path, port: int, *command: str) -> AsyncIterator[ApnsS
     log = (folder / "log").open("wb")
     process = await asyncio.create_subprocess_exec(program, *command[1:], cwd=folder, stdout=log, stderr=log)
     try:
-        async with asyncio.timeout(120):
-            while True:
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", port)
-                except OSError:
-                    assert process.returncode is None, (folder / "log").read_text()
-                    await asyncio.sleep(0.05)
-                else:
-                    writer.close()
-                    break
+
+        async def connect() -> asyncio.StreamWriter:
+            assert process.returncode is None, (folder / "log").read_text()
+            return (await asyncio.open_connection("127.0.0.1", port))[1]
+
+        (await eventually(connect, poll_seconds=0.05)).close()
         endpoint = Endpoint("localhost", port, str(folder / "ca.pem"))
         sender = ApnsSender(dict.fromkeys(Environment, endpoint), max_connections=2, timing=TIMING)
         yield sender
