@@ -18,8 +18,9 @@ from relay.core.accounts import Environment
 from relay.core.delivery.sending import Answer, Credential, PushHeaders
 from relay.core.errors import Fault, Invalid
 from relay.core.push import payload as payloads
+from relay.core.push.headers import check_headers
 from relay.core.push.push_types import LIVE_ACTIVITY, PushType
-from relay.core.push.request import Lifetimes, SendBody, check_headers
+from relay.core.push.request import Lifetimes, SendBody
 
 BROADCAST_LIMIT = 5120
 """Bytes of a payload (Apple, "Sending broadcast push notification requests to APNs")."""

@@ -12,7 +12,7 @@ from contextvars import Context
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from relay.core.delivery.routing import ClaimedBatch
+from relay.core.delivery.plan import ClaimedBatch
 from relay.core.errors import describe
 from relay.store.database import Database
 from relay.store.push import pushes

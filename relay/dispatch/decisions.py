@@ -11,9 +11,9 @@ import msgspec
 
 from relay.core.accounts import Environment
 from relay.core.delivery.bad_token_alarm import BadTokenAlarm
+from relay.core.delivery.plan import ClaimedBatch, SendJob
 from relay.core.delivery.reasons import ReasonAction, decide, token_death
 from relay.core.delivery.retry import Backoff, next_attempt
-from relay.core.delivery.routing import ClaimedBatch, SendJob
 from relay.core.delivery.sending import DELIVERED, Answer, Fate
 from relay.store.push.queue import DeliveryOutcome, Retry, TokenRetirement, Trace
 

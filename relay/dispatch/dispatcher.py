@@ -15,8 +15,8 @@ from uuid import UUID
 
 from relay.core.accounts import Environment
 from relay.core.clock import Clock
+from relay.core.delivery.plan import ClaimedBatch, Plan, SendJob, TargetGroup, plan_sends
 from relay.core.delivery.retry import Backoff
-from relay.core.delivery.routing import ClaimedBatch, Plan, SendJob, TargetGroup, plan
 from relay.core.delivery.sending import Credential, SendBatch, Sender
 from relay.core.errors import RelayError, Unavailable, describe
 from relay.dispatch import push_log as following
@@ -280,7 +280,7 @@ class Dispatcher:
                 about = about or await queue.about_apps(connection, list({one.app_id for one in batches}))
         if about.with_webhook:
             _note_told(batches, about.with_webhook)
-        return plan(batches, groups, self._find_credential, about.listed)
+        return plan_sends(batches, groups, self._find_credential, about.listed)
 
     async def _read_book(self) -> None:
         book = await self._book.read()

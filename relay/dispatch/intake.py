@@ -15,9 +15,10 @@ from collections.abc import Callable, Mapping
 from contextvars import Context
 from typing import Protocol, TypeAlias
 
-from relay.core.delivery.routing import ClaimedBatch, Route, TargetGroup, group
+from relay.core.delivery.plan import ClaimedBatch, TargetGroup
+from relay.core.delivery.routing import Route
 from relay.core.errors import Invalid, RelayError, Unavailable, describe
-from relay.core.push.request import Accepted, PushRequest, SubmitResult, accepted
+from relay.core.push.request import Accepted, PushRequest, SubmitResult, accept_push
 from relay.dispatch import push_log as following
 from relay.dispatch.backlog import Backlog
 from relay.store.database import Connection, Database
@@ -347,7 +348,7 @@ async def _log_sent(
 
 
 def _accepted(request: PushRequest, made: Route) -> Accepted:
-    return accepted(
+    return accept_push(
         request.push_id,
         None if request.everyone else len(made.copies),
         None if request.everyone else made.skipped,

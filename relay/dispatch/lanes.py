@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from relay.core.delivery.routing import SendJob
+from relay.core.delivery.plan import SendJob
 
 STUCK = timedelta(seconds=2)
 """Without an answer for so long, a lane counts as stuck."""

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from itertools import islice
 from uuid import UUID
 
-from relay.core.delivery.routing import ClaimedBatch, Route, SendJob
+from relay.core.delivery.plan import ClaimedBatch, SendJob
+from relay.core.delivery.routing import Route
 from relay.core.delivery.sending import DELIVERED, Answer
 from relay.core.ids import ApnsIds
 from relay.core.push.request import PushRequest

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from relay.core.clock import Clock
-from relay.core.delivery.routing import ClaimedBatch
+from relay.core.delivery.plan import ClaimedBatch
 from relay.core.errors import RelayError, describe
 from relay.dispatch import push_log as following
 from relay.dispatch.decisions import Decisions

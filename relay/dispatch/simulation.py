@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from relay.core.delivery.routing import SendJob
+from relay.core.delivery.plan import SendJob
 from relay.core.delivery.sending import DELIVERED, Answer, Fate
 from relay.dispatch.decisions import DecisionMaker, Decisions
 from relay.store.push.queue import Retry

@@ -11,15 +11,10 @@ from relay.core.clock import Clock, Random
 from relay.core.email_aliases import AddressDigests
 from relay.core.errors import Fault, Forbidden, Invalid
 from relay.core.identifiers import Identifiers
+from relay.core.push.content import check_content
 from relay.core.push.destinations import EVERYONE, DestinationCheck, check_destinations
-from relay.core.push.request import (
-    Lifetimes,
-    PushRequest,
-    SendBody,
-    check_headers,
-    check_payload,
-    check_token_kind,
-)
+from relay.core.push.headers import check_headers, check_token_kind
+from relay.core.push.request import Lifetimes, PushRequest, SendBody
 from relay.http import requests as http
 from relay.store.accounts.auth import ApiToken
 
@@ -74,7 +69,7 @@ class SendCheck:
         except Invalid as error:
             faults.extend(error.faults)
         try:
-            payload = check_payload(body)
+            payload = check_content(body)
         except Invalid as error:
             faults.extend(error.faults)
         try:

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from relay.core.delivery.routing import ClaimedBatch, TargetGroup
+from relay.core.delivery.plan import ClaimedBatch, TargetGroup
 from relay.core.delivery.sending import PushHeaders
 from relay.core.errors import Unavailable
 from relay.core.ids import push_id

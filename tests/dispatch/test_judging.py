@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from relay.core.accounts import Environment
+from relay.core.delivery.plan import ClaimedBatch, SendJob, TargetGroup, plan_sends
 from relay.core.delivery.retry import Backoff
-from relay.core.delivery.routing import ClaimedBatch, SendJob, TargetGroup, plan
 from relay.core.delivery.sending import DELIVERED, Answer, Credential, Fate, PushHeaders
 from relay.dispatch.decisions import DecisionMaker
 
@@ -21,7 +21,7 @@ def answered(answer: Answer) -> SendJob:
     later = NOW + timedelta(days=1)
     batch = ClaimedBatch("app", UUID(int=7), 1, 0, [5], b"{}", PushHeaders("alert", 10), NOW, later)
     copies = TargetGroup("TEAM000001", Environment.PRODUCTION, [5], [bytes(32)], ["com.example"])
-    [leg] = plan([batch], [[copies]], lambda *_: (CREDENTIAL, 0), {}).lanes[1]
+    [leg] = plan_sends([batch], [[copies]], lambda *_: (CREDENTIAL, 0), {}).lanes[1]
     leg.send.answers = [answer]
     return leg
 

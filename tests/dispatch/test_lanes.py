@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from relay.core.delivery.routing import ClaimedBatch, SendJob
+from relay.core.delivery.plan import ClaimedBatch, SendJob
 from relay.core.delivery.sending import PushHeaders, SendBatch
 from relay.core.ids import push_id
 from relay.dispatch.lanes import STUCK, Lanes

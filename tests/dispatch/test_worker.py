@@ -13,7 +13,8 @@ import pytest
 
 from relay.apns.sender import ApnsSender
 from relay.core.accounts import Environment
-from relay.core.delivery.routing import ClaimedBatch, Route, Target
+from relay.core.delivery.plan import ClaimedBatch
+from relay.core.delivery.routing import Route, Target
 from relay.core.delivery.sending import PushHeaders
 from relay.core.errors import Unavailable
 from relay.core.ids import push_id

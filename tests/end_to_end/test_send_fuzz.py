@@ -20,9 +20,11 @@ from relay.core import strict_json
 from relay.core.email_aliases import AddressDigests
 from relay.core.errors import RelayError
 from relay.core.identifiers import Identifiers
+from relay.core.push.content import check_content
 from relay.core.push.destinations import EVERYONE, DestinationCheck, check_destinations
+from relay.core.push.headers import check_headers, check_token_kind
 from relay.core.push.push_types import PUSH_TYPES
-from relay.core.push.request import Lifetimes, SendBody, check_headers, check_payload, check_token_kind
+from relay.core.push.request import Lifetimes, SendBody
 from relay.http import requests as http
 from relay.node.relay import Relay
 
@@ -160,7 +162,7 @@ def accept(body: bytes) -> None:
     """What the door does with a body. Raises RelayError for what is wrong with it."""
     request = http.convert(strict_json.decode(body), SendBody)
     check_headers(request, NOW, Lifetimes(86_400, 10))
-    check_payload(request)
+    check_content(request)
     check_token_kind(request)
     if request.destinations != EVERYONE:
         wanted = check_destinations(request.destinations)

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from relay.core.delivery.routing import ClaimedBatch
+from relay.core.delivery.plan import ClaimedBatch
 from relay.store.database import Database
 from relay.store.operations.audit import COMMAND_LINE
 from relay.store.push import cancellation, pushes

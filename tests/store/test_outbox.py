@@ -10,7 +10,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from relay.core.delivery.routing import ClaimedBatch, Route, Target
+from relay.core.delivery.plan import ClaimedBatch
+from relay.core.delivery.routing import Route, Target
 from relay.core.delivery.sending import PushHeaders
 from relay.core.ids import push_id
 from relay.core.push.request import PushRequest

@@ -29,9 +29,9 @@ from relay.core.clock import Random
 from relay.core.errors import Invalid, RelayError
 from relay.core.idempotency import IdempotencyDigests
 from relay.core.push import payload as payloads
+from relay.core.push.content import draft_content
 from relay.core.push.push_types import PUSH_TYPES
 from relay.core.push.request import Accepted, SendBody
-from relay.core.push.request import draft as draft_payload
 from relay.service.rate_limits import Rates
 from relay.service.validation import SendCheck
 from relay.store.accounts.auth import ApiToken
@@ -255,7 +255,7 @@ class ComposerPages:
         """The picture and the size, of whatever is right of it."""
         body, _ = composing.body_of(desk.draft, desk.app.app_id)
         known = {name: body[name] for name in ("payload", "notification", "push_type") if name in body}
-        payload, push_type = draft_payload(SendBody(app_id="", destinations=None, **known))
+        payload, push_type = draft_content(SendBody(app_id="", destinations=None, **known))
         try:
             size = len(payloads.encode(payload))
         except Invalid:

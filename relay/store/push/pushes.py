@@ -11,7 +11,8 @@ import asyncpg
 
 from relay.core.accounts import Environment
 from relay.core.delivery import routing
-from relay.core.delivery.routing import ClaimedBatch, Reach, Route, Target
+from relay.core.delivery.plan import ClaimedBatch
+from relay.core.delivery.routing import Reach, Route, Target
 from relay.core.errors import Invalid
 from relay.core.push.destinations import Name
 from relay.core.push.push_types import PUSH_TYPES
@@ -134,7 +135,7 @@ async def routes(connection: Connection, requests: Sequence[PushRequest]) -> lis
 
 
 def _route(request: PushRequest, reached: Sequence[Reach]) -> Route | Invalid:
-    made = routing.route(
+    made = routing.route_push(
         request.customers,
         request.devices,
         reached,

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import asyncpg
 
-from relay.core.delivery.routing import ClaimedBatch, ListedDevice, TargetGroup
+from relay.core.delivery.plan import ClaimedBatch, ListedDevice, TargetGroup
 from relay.core.delivery.sending import PushHeaders
 from relay.core.push.push_types import PUSH_TYPES
 from relay.store.database import Connection

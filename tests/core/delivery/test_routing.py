@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.core.accounts import Environment
-from relay.core.delivery.routing import ClaimedBatch, ListedDevice, Plan, Reach, Target, group, plan, route
+from relay.core.delivery.plan import ClaimedBatch, ListedDevice, Plan, group_targets, plan_sends
+from relay.core.delivery.routing import Reach, Target, route_push
 from relay.core.delivery.sending import Credential, PushHeaders
 from relay.core.ids import ApnsIds, push_id, push_id_floor
 from relay.core.push.destinations import MAX_FAULTS
@@ -65,29 +66,29 @@ def everything(made: Plan) -> list[int]:
 
 
 def test_an_installation_reached_twice_is_one_target() -> None:
-    made = route(["c_1"], ["d_1"], [reach("c_1", 5), reach("d_1", 5)], listed_only=False)
+    made = route_push(["c_1"], ["d_1"], [reach("c_1", 5), reach("d_1", 5)], listed_only=False)
     assert list(made.copies) == [5]
     assert made.warnings == []
 
 
 def test_a_destination_without_copies_is_a_warning() -> None:
-    made = route(["c_1", "c_2"], ["d_1"], [reach("c_1", 5)], listed_only=False)
+    made = route_push(["c_1", "c_2"], ["d_1"], [reach("c_1", 5)], listed_only=False)
     assert [warning.pointer for warning in made.warnings] == ["/destinations/c_2", "/destinations/d_1"]
 
 
 def test_only_so_many_destinations_that_reach_nothing_are_named() -> None:
     customers = [f"c_{number}" for number in range(MAX_FAULTS + 7)]
-    *named, rest = route(customers, [], [reach("c_3", 1)], listed_only=False).warnings
+    *named, rest = route_push(customers, [], [reach("c_3", 1)], listed_only=False).warnings
     assert len(named) == MAX_FAULTS
     assert {one.code for one in named} == {"unreachable"}
     assert (rest.code, rest.pointer) == ("too_many", "/destinations")
     assert str(MAX_FAULTS + 6) in rest.detail
-    assert len(route(customers[:MAX_FAULTS], [], [], listed_only=False).warnings) == MAX_FAULTS
+    assert len(route_push(customers[:MAX_FAULTS], [], [], listed_only=False).warnings) == MAX_FAULTS
 
 
 def test_a_warning_points_to_where_the_destination_is_named() -> None:
     places: dict[str | bytes, str] = {"c_2": "/destinations/3", b"digest": "/destinations/0"}
-    made = route(
+    made = route_push(
         ["c_1", "c_2"], [], [reach("c_1", 5)], listed_only=False, addresses=[b"digest"], places=places
     )
     assert [warning.pointer for warning in made.warnings] == ["/destinations/3", "/destinations/0"]
@@ -95,14 +96,14 @@ def test_a_warning_points_to_where_the_destination_is_named() -> None:
 
 def test_an_address_is_heard_by_its_digest() -> None:
     reached = [Reach(b"digest", False, copy(5))]
-    made = route([], [], reached, listed_only=False, addresses=[b"digest"])
+    made = route_push([], [], reached, listed_only=False, addresses=[b"digest"])
     assert (list(made.copies), made.warnings) == ([5], [])
 
 
 def test_debug_reaches_listed_devices_only_and_counts_the_others() -> None:
     reached = [reach("c_1", 5, listed=True), reach("c_1", 6), reach("c_1", 7)]
     debug, all_of_them = (
-        route(["c_1"], [], reached, listed_only=listed_only) for listed_only in (True, False)
+        route_push(["c_1"], [], reached, listed_only=listed_only) for listed_only in (True, False)
     )
     assert (list(debug.copies), debug.skipped) == ([5], 2)
     assert (list(all_of_them.copies), all_of_them.skipped) == ([5, 6, 7], 0)
@@ -110,7 +111,7 @@ def test_debug_reaches_listed_devices_only_and_counts_the_others() -> None:
 
 def test_each_copy_goes_with_its_own_topic_team_and_environment() -> None:
     copies = [copy(1), copy(2, "TEAM000002"), copy(3, environment=Environment.SANDBOX)]
-    made = plan([batch(1, 2, 3)], [group(copies)], find, {})
+    made = plan_sends([batch(1, 2, 3)], [group_targets(copies)], find, {})
     sent = {
         (credential_id, leg.credential and leg.credential.environment): list(leg.send.topics)
         for credential_id, lane in made.lanes.items()
@@ -124,36 +125,38 @@ def test_each_copy_goes_with_its_own_topic_team_and_environment() -> None:
 
 
 def test_the_push_type_adds_its_suffix_to_the_topic() -> None:
-    made = plan([batch(1, push_type="voip")], [group([copy(1)])], find, {})
+    made = plan_sends([batch(1, push_type="voip")], [group_targets([copy(1)])], find, {})
     assert made.lanes[1][0].send.topics == ["com.example.copy1.voip"]
 
 
 def test_an_unknown_environment_is_tried_in_production() -> None:
-    made = plan([batch(1)], [group([copy(1, environment=None)])], find, {})
+    made = plan_sends([batch(1)], [group_targets([copy(1, environment=None)])], find, {})
     assert list(made.lanes) == [1]
 
 
 def test_one_token_at_two_installations_is_sent_once() -> None:
-    made = plan([batch(1, 2)], [group([copy(1, token=b"same"), copy(2, token=b"same")])], find, {})
+    made = plan_sends(
+        [batch(1, 2)], [group_targets([copy(1, token=b"same"), copy(2, token=b"same")])], find, {}
+    )
     assert [leg.send.device_tokens for leg in made.lanes[1]] == [[b"same".hex()]]
     assert made.tokenless == [(made.tokenless[0][0], [2])]
 
 
 def test_a_suspended_or_missing_credential_holds_its_copies_and_no_others() -> None:
     copies = [copy(1), copy(2, "TEAM000003"), copy(3, "TEAM000009")]
-    made = plan([batch(1, 2, 3)], [group(copies)], find, {})
+    made = plan_sends([batch(1, 2, 3)], [group_targets(copies)], find, {})
     assert {(credential_id, *ids) for _, credential_id, ids in made.held} == {(4, 2), (0, 3)}
     assert [leg.installations[0] for leg in made.lanes[1]] == [1]
 
 
 def test_a_failure_domain_acts_on_the_listed_copy_only() -> None:
     listed = {"app": {1: ListedDevice("mine", "unregistered"), 2: ListedDevice("mine", "ok")}}
-    made = plan([batch(1, 2, 3)], [group([copy(1), copy(2), copy(3)])], find, listed)
+    made = plan_sends([batch(1, 2, 3)], [group_targets([copy(1), copy(2), copy(3)])], find, listed)
     assert [leg.installations[0] for leg in made.simulated] == [1]
     lane = {leg.installations[0]: leg.send.traced for leg in made.lanes[1]}
     assert lane == {2: True, 3: False}
     other_app = {"other": {1: ListedDevice("theirs", "unregistered")}}
-    assert plan([batch(1)], [group([copy(1)])], find, other_app).simulated == []
+    assert plan_sends([batch(1)], [group_targets([copy(1)])], find, other_app).simulated == []
 
 
 teams = st.sampled_from(["TEAM000001", "TEAM000002", "TEAM000003", "TEAM000009"])
@@ -177,7 +180,7 @@ def test_every_installation_is_in_exactly_one_place_and_every_token_sent_at_most
         if has_token
     ]
     listed = {"app": {number: ListedDevice("x", row[3]) for number, row in enumerate(drawn) if row[3]}}
-    made = plan([claimed], [group(copies)], find, listed)
+    made = plan_sends([claimed], [group_targets(copies)], find, listed)
     assert everything(made) == list(range(len(drawn)))
     sent = [leg.send for lane in made.lanes.values() for leg in lane] + [leg.send for leg in made.simulated]
     counted = Counter(token for send in sent for token in send.device_tokens)

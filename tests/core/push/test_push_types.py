@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.core.errors import Invalid
+from relay.core.push.headers import check_headers, check_token_kind
 from relay.core.push.push_types import PUSH_TYPES
-from relay.core.push.request import Lifetimes, SendBody, check_headers, check_token_kind
+from relay.core.push.request import Lifetimes, SendBody
 from relay.core.schema import token_kind_in_query
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
