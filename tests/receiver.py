@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from relay.core.webhooks.messages import verify
+from relay.core.webhooks.signatures import verify_message
 
 PATIENCE = 180.0
 
@@ -79,7 +79,7 @@ class Receiver:
     def _note(self, request: web.Request, path: str, body: bytes) -> None:
         if path in self.secrets:
             said = datetime.fromtimestamp(int(request.headers["webhook-timestamp"]), UTC)
-            verify(
+            verify_message(
                 self.secrets[path], request.headers, body, said
             )  # the clock of a node may be ahead in a test
         message = json.loads(body)

@@ -20,16 +20,9 @@ from relay.core.errors import Conflict, Fault, Invalid, NotFound, TooManyRequest
 from relay.core.ids import new_id
 from relay.core.rate_limit import RateLimit
 from relay.core.schema import WebhookUrl, app_id_in_path, uuid_in_path
-from relay.core.webhooks.messages import (
-    TEST,
-    Attempt,
-    EventType,
-    Receivers,
-    UrlRefused,
-    check_url,
-    message,
-    new_secret,
-)
+from relay.core.webhooks.messages import TEST_EVENT, Attempt, EventType, Receivers, encode_message
+from relay.core.webhooks.signatures import new_webhook_secret
+from relay.core.webhooks.urls import UrlRefused, check_url
 from relay.http.pagination import page_answer, page_request
 from relay.http.requests import answer, authenticate, convert, read_json, route
 from relay.store.accounts.registry import PublisherRepository
@@ -54,7 +47,9 @@ class WebhookBody(msgspec.Struct, forbid_unknown_fields=True):
             check_url(self.url, allow_private=allow_private)
         except UrlRefused as error:
             raise Invalid(faults=[Fault("invalid_value", "/url", str(error))]) from None
-        return NewWebhook(app_id, new_id(now, random), self.url, sorted(set(self.events)), new_secret(random))
+        return NewWebhook(
+            app_id, new_id(now, random), self.url, sorted(set(self.events)), new_webhook_secret(random)
+        )
 
 
 class Tested(NamedTuple):
@@ -92,7 +87,7 @@ class WebhookTests:
         if to is None:
             raise no_webhook()
         self._limit(token_id)
-        body = message(TEST, now, {"app_id": app_id, "webhook_id": webhook_id})
+        body = encode_message(TEST_EVENT, now, {"app_id": app_id, "webhook_id": webhook_id})
         attempt = await self._receivers.send(to.url, to.secret, message_id, body, now)
         await self._webhooks.tested(app_id, webhook_id, attempt, publisher_id, self._clock.now(), actor)
         return Tested(message_id, attempt)

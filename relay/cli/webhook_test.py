@@ -16,7 +16,14 @@ from aiohttp import web
 
 from relay.cli.operator_client import AdminClient
 from relay.core.clock import Clock
-from relay.core.webhooks.messages import ID, SIGNATURE, TIMESTAMP, EventType, SignatureRefused, verify
+from relay.core.webhooks.messages import EventType
+from relay.core.webhooks.signatures import (
+    ID_HEADER,
+    SIGNATURE_HEADER,
+    TIMESTAMP_HEADER,
+    SignatureRefused,
+    verify_message,
+)
 
 _MAX_BODY = 256 * 1024
 
@@ -100,7 +107,9 @@ class Receiver:
 
     async def _take(self, request: web.Request) -> web.Response:
         headers = {
-            name: request.headers[name] for name in (ID, TIMESTAMP, SIGNATURE) if name in request.headers
+            name: request.headers[name]
+            for name in (ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER)
+            if name in request.headers
         }
         self._came.put_nowait(Arrived(self._clock.now(), headers, await request.read()))
         return web.Response(status=204)
@@ -128,9 +137,9 @@ def _refusal(secret: str, answer: dict[str, Any], arrived: Arrived | None, clock
     if arrived is None:
         return ""
     try:
-        verify(secret, arrived.headers, arrived.body, clock.now())
+        verify_message(secret, arrived.headers, arrived.body, clock.now())
     except SignatureRefused as error:
         return str(error)
-    if arrived.headers[ID] != answer["message_id"]:
+    if arrived.headers[ID_HEADER] != answer["message_id"]:
         return "The message is not the one that was sent."
     return ""

@@ -12,8 +12,7 @@ from uuid import UUID
 
 from msgspec import Meta
 
-from relay.core import email_aliases as addresses
-from relay.core import udid
+from relay.core import email_aliases, udid
 from relay.core.errors import MalformedRequest, NotFound
 
 _LINE: Final = r"^[^\x00-\x1f\x7f\ud800-\udfff]+\Z"
@@ -46,7 +45,7 @@ WORDS: Final = {
     ),
     _URL: "a URL that begins with https://, in ASCII",
     _PEM: "PEM text",
-    addresses.PATTERN: "an e-mail address",
+    email_aliases.PATTERN: "an e-mail address",
     udid.PATTERN: "a UDID: 40 or 24 hexadecimal digits, or a simulator's UUID",
 }
 """What each pattern asks for."""
@@ -59,7 +58,7 @@ KeyId = Annotated[str, Meta(pattern=_TEN)]
 BundleId = Annotated[str, Meta(pattern=_BUNDLE_ID, max_length=155)]
 CustomerReference = Annotated[str, Meta(pattern=_LINE, max_length=200)]
 Alongside = Annotated[str, Meta(pattern=_ALONGSIDE)]
-Address = Annotated[str, Meta(pattern=addresses.PATTERN, max_length=addresses.LONGEST)]
+Address = Annotated[str, Meta(pattern=email_aliases.PATTERN, max_length=email_aliases.LONGEST)]
 Udid = Annotated[str, Meta(pattern=udid.PATTERN)]
 UuidText = Annotated[str, Meta(pattern=_UUID)]
 AppVersion = Annotated[str, Meta(pattern=_LABEL, max_length=100)]

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from contextvars import Context
 from typing import Protocol, TypeAlias
 
-from relay.core.delivery.plan import ClaimedBatch, TargetGroup
+from relay.core.delivery.plan import ClaimedBatch, TargetGroup, group_targets
 from relay.core.delivery.routing import Route
 from relay.core.errors import Invalid, RelayError, Unavailable, describe
 from relay.core.push.request import Accepted, PushRequest, SubmitResult, accept_push
@@ -303,7 +303,9 @@ class Intake:
         for made, lease, own in zip(routes, leases, stored, strict=True):
             if lease is not None and own is not None:
                 batches += own
-                groups.extend(group(made.copies[number] for number in batch.installations) for batch in own)
+                groups.extend(
+                    group_targets(made.copies[number] for number in batch.installations) for batch in own
+                )
         if batches:
             self._outlet.take(batches, groups, about)
         return len(batches)

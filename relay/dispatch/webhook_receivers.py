@@ -18,8 +18,10 @@ from typing import Any
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from relay.core.network_addresses import is_public
-from relay.core.webhooks.messages import Attempt, UrlRefused, check_url, signed_headers
+from relay.core.ip_addresses import is_public
+from relay.core.webhooks.messages import Attempt
+from relay.core.webhooks.signatures import sign_message
+from relay.core.webhooks.urls import UrlRefused, check_url
 
 _CONNECTIONS = 512
 _LOOKUPS = 8
@@ -55,7 +57,7 @@ class HttpReceivers:
         """Sign a message and send it once. Never raises; `error` is a sentence."""
         try:
             check_url(url, allow_private=self._allow_private)
-            headers = _HEADERS | signed_headers(secret, message_id, now, body)
+            headers = _HEADERS | sign_message(secret, message_id, now, body)
             async with self._session(url).post(
                 url, data=body, headers=headers, allow_redirects=False
             ) as answer:

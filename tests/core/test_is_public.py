@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.network_addresses import is_public
+from relay.core.ip_addresses import is_public
 
 PRIVATE = [
     "127.0.0.1",

@@ -14,7 +14,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from relay.core.webhooks.health import Health
-from relay.core.webhooks.messages import Attempt, EventType, new_secret
+from relay.core.webhooks.messages import Attempt, EventType
+from relay.core.webhooks.signatures import new_webhook_secret
 from relay.dispatch.webhook_receivers import HttpReceivers
 from relay.dispatch.webhooks import WebhookDispatcher
 from relay.settings import WebhookRepository as WebhookSettings
@@ -56,7 +57,7 @@ class Outbox:
             await connection.execute("INSERT INTO app VALUES ('chess', $1, 'A', now())", self.publisher_id)
 
     async def webhook(self, path: str, url: str | None = None, keys: tuple[str, ...] = KEYS) -> UUID:
-        made, secret = uuid4(), new_secret(lambda size: bytes(size))
+        made, secret = uuid4(), new_webhook_secret(lambda size: bytes(size))
         self.receiver.secrets[path] = secret
         new = NewWebhook("chess", made, url or self.receiver.url(path), [EventType.DELIVERY_FAILED], secret)
         assert await WebhookRepository(self.database, keys).add(

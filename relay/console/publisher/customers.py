@@ -12,7 +12,7 @@ from aiohttp import web
 from relay.console.publisher.app_lookup import OwnApps, path_of
 from relay.console.renderer import Pages, faults_of, next_page, refuse
 from relay.console.sessions import Visitor, form_as, publisher_page, read_form
-from relay.core import email_aliases as addresses
+from relay.core import email_aliases
 from relay.core.clock import Clock, Random
 from relay.core.email_aliases import AddressDigests
 from relay.core.errors import Invalid, NotFound, RelayError
@@ -87,7 +87,7 @@ class CustomerPages:
 
     async def _find(self, app: App, sought: str) -> Sequence[Customer]:
         """The customers that are meant. Raises Invalid for what is neither identifier nor address."""
-        if addresses.is_meant(sought):
+        if email_aliases.is_meant(sought):
             try:
                 digest = self._digests.of(app.app_id, sought)
             except ValueError:

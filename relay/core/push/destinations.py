@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
-from relay.core import email_aliases as addresses
+from relay.core import email_aliases
 from relay.core.email_aliases import AddressDigests
 from relay.core.errors import Fault, Invalid
 from relay.core.identifiers import Identifiers
@@ -107,7 +107,7 @@ class DestinationCheck:
         """Check each; yields how many identifiers and addresses that were."""
         if isinstance(self._destinations, dict):
             for name, devices in self._destinations.items():
-                if addresses.is_meant(name):
+                if email_aliases.is_meant(name):
                     self._check_address(name, devices, f"{_POINTER}/{pointer_token(name)}")
                 else:
                     self._check_customer(name, devices)
@@ -115,7 +115,7 @@ class DestinationCheck:
             return
         for index, name in enumerate(self._destinations):
             pointer = f"{_POINTER}/{index}"
-            if addresses.is_meant(name):
+            if email_aliases.is_meant(name):
                 self._check_address(name, (), pointer)
             elif self._identifiers.is_customer(self._app_id, name):
                 self.customers[name] = None

@@ -21,9 +21,9 @@ from relay.core.webhooks.messages import (
     Attempt,
     CopyName,
     EventType,
-    completed_push,
-    ended_deliveries,
-    message,
+    completed_push_data,
+    encode_message,
+    ended_deliveries_data,
 )
 from relay.store import sql
 from relay.store.database import Connection, Database
@@ -111,7 +111,7 @@ class WebhookQueue:
         due = []
         for row in rows:
             if row["event_id"] in data:
-                body = message(row["type"], row["created_at"], data[row["event_id"]])
+                body = encode_message(row["type"], row["created_at"], data[row["event_id"]])
                 due.append(Due(row["event_id"], str(row["message_id"]), row["attempt"], body))
         return due
 
@@ -191,7 +191,7 @@ async def _data(
     names = await _names(connection, app_id, [number for row in others for number in row["installations"]])
     for row in others:
         copies = (names[number] for number in row["installations"] if number in names)
-        data[row["event_id"]] = ended_deliveries(
+        data[row["event_id"]] = ended_deliveries_data(
             app_id, row["push_id"], row["outcome"], row["status"], row["reason"], copies
         )
     return data
@@ -209,7 +209,7 @@ async def _pushes(
         if row["outcome"] is not None:
             ended[row["push_id"]].append((row["outcome"], row["reason"], row["count"]))
     return {
-        push_id: completed_push(app_id, push_id, *facts, ended[push_id])
+        push_id: completed_push_data(app_id, push_id, *facts, ended[push_id])
         for push_id, facts in accepted.items()
     }
 

@@ -1,0 +1,70 @@
+"""Signatures of webhook messages, after Standard Webhooks 1.0.0 (standardwebhooks.com).
+
+A message is signed with HMAC-SHA256 over "<id>.<timestamp>.<body>". The signature proves the sender; the timestamp
+keeps an old message from being replayed.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping
+from datetime import datetime
+
+from relay.core.clock import Random
+
+SECRET_PREFIX = "whsec_"
+ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER = "webhook-id", "webhook-timestamp", "webhook-signature"
+_SECRET_BYTES = 32
+_TOLERANCE = 300
+"""Seconds that the time of a message may be off: what Standard Webhooks' libraries allow."""
+
+
+class SignatureRefused(ValueError):
+    """The message is not from who has the secret, or not of now. The text says why."""
+
+
+def new_webhook_secret(random: Random) -> str:
+    """A secret: "whsec_" and 32 random bytes in base64, which are the key."""
+    return SECRET_PREFIX + base64.b64encode(random(_SECRET_BYTES)).decode()
+
+
+def sign_message(secret: str, message_id: str, now: datetime, body: bytes) -> dict[str, str]:
+    """The headers of a message that is sent now."""
+    timestamp = str(int(now.timestamp()))
+    return {
+        ID_HEADER: message_id,
+        TIMESTAMP_HEADER: timestamp,
+        SIGNATURE_HEADER: f"v1,{_signature(secret, message_id, timestamp, body)}",
+    }
+
+
+def verify_message(secret: str, headers: Mapping[str, str], body: bytes, now: datetime) -> None:
+    """What a receiver checks before it believes a message. Raises SignatureRefused."""
+    try:
+        message_id, timestamp, signatures = (
+            headers[ID_HEADER],
+            headers[TIMESTAMP_HEADER],
+            headers[SIGNATURE_HEADER],
+        )
+    except KeyError as missing:
+        raise SignatureRefused(f"There is no {missing.args[0]} header.") from None
+    if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) < 12):
+        raise SignatureRefused(f"{TIMESTAMP_HEADER} is not in seconds.")
+    if abs(now.timestamp() - int(timestamp)) > _TOLERANCE:
+        raise SignatureRefused(f"{TIMESTAMP_HEADER} is too far from now.")
+    wanted = _signature(secret, message_id, timestamp, body).encode()
+    given = [one.removeprefix("v1,") for one in signatures.split() if one.startswith("v1,")]
+    right = [hmac.compare_digest(wanted, one.encode()) for one in given]  # all, whichever it is
+    if True not in right:
+        raise SignatureRefused("No signature of the message is right.")
+
+
+def _signature(secret: str, message_id: str, timestamp: str, body: bytes) -> str:
+    try:
+        key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+    except ValueError:
+        raise SignatureRefused("The secret is not in base64.") from None
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    return base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
