@@ -21,7 +21,7 @@ import yaml
 
 from apns_standin import ControlClient
 from chaos.postgres import Postgres
-from relay.node.relay import SystemClock
+from relay.node.clock import SystemClock
 from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database
 from relay.store.migrations import SchemaMigrator

@@ -141,7 +141,7 @@ def _body(new: Credential) -> dict[str, Any]:
 async def _ask(credentials: list[Credential], config_file: Path | None) -> None:
     """Raises AdminError if Apple refuses one, or can't be asked: then nothing is replaced."""
     from relay.cli.doctor.apple import AppleCheck
-    from relay.node.relay import SystemClock
+    from relay.node.clock import SystemClock
 
     apple = AppleCheck(load_settings(config_file, log="error"), SystemClock(), ask=True)
 

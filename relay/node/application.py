@@ -1,7 +1,8 @@
-"""What a node answers over HTTP: the API, the console, health and metrics, each with the parts that it hands on to."""
+"""The HTTP application of a node: the API, the console, health and metrics."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,7 +13,9 @@ from relay.api.audit import AuditApi
 from relay.api.channels import ChannelsApi, InstalledChannelsApi
 from relay.api.customers import CustomersApi
 from relay.api.device import DeviceApi
+from relay.api.health import HealthApi
 from relay.api.installations import OperatorInstallationsApi
+from relay.api.metrics import MetricsApi
 from relay.api.operator import OperatorApi
 from relay.api.publisher import PublisherApi
 from relay.api.pushes import PushesApi
@@ -22,6 +25,7 @@ from relay.api.spec import SpecApi
 from relay.api.validate import ValidateApi
 from relay.api.webhooks import WebhooksApi
 from relay.console.composer.pages import SendingDoor
+from relay.console.console import Console
 from relay.console.wiring import make_console
 from relay.core.clock import Clock, Random
 from relay.core.email_aliases import AddressDigests
@@ -40,7 +44,9 @@ from relay.http.client_address import TRUSTED_PROXIES, scheme_of
 from relay.http.request_log import traced
 from relay.http.request_metrics import measured
 from relay.keys import KeyRing
+from relay.node.startup import NodeParts
 from relay.service.rate_limits import Rates
+from relay.service.state_metrics import StateMetrics
 from relay.service.validation import SendCheck
 from relay.service.waiting import Waiting
 from relay.settings import Settings
@@ -51,100 +57,215 @@ from relay.telemetry.traces import Traces
 
 
 class Api(Protocol):
-    """Some routes, and what answers them."""
+    """A group of endpoints."""
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """All routes, each with its handler."""
+        """Return the routes, each with its handler."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class HttpDependencies:
-    """What requests are handed on to. `on_work` and `on_channels` are told that pushes wait, and pushes to channels."""
+    """The services that the handlers of requests call.
 
+    `announce_work` is called after pushes become due, `announce_channel_work` after pushes to channels do.
+    `measure_process` updates the gauges of this process.
+    """
+
+    settings: Settings
+    keys: KeyRing
     database: Database
     clock: Clock
     random: Random
+    traces: Traces
     api_tokens: ApiTokens
     intake: Intake
-    watch: CompletionWaiter
-    opener: ChannelCreator
-    receivers: HttpReceivers
-    traces: Traces
-    on_work: Callable[[], None]
-    on_channels: Callable[[], None]
+    completion_waiter: CompletionWaiter
+    channel_creator: ChannelCreator
+    webhook_receivers: HttpReceivers
+    announce_work: Callable[[], None]
+    announce_channel_work: Callable[[], None]
+    measure_process: Callable[[], object]
+
+    @classmethod
+    def of(cls, parts: NodeParts) -> HttpDependencies:
+        """Return the dependencies that the parts of a node fulfil."""
+        context = parts.context
+        return cls(
+            settings=context.settings,
+            keys=context.keys,
+            database=context.database,
+            clock=context.clock,
+            random=secrets.token_bytes,
+            traces=context.traces,
+            api_tokens=parts.api_tokens,
+            intake=parts.intake,
+            completion_waiter=parts.completion_waiter,
+            channel_creator=parts.channel_creator,
+            webhook_receivers=parts.webhook_receivers,
+            announce_work=parts.signals.announce_work,
+            announce_channel_work=parts.signals.announce_channel_work,
+            measure_process=parts.heartbeat.measure,
+        )
 
 
-def make_web(
-    settings: Settings, parts: HttpDependencies, always: Iterable[Api], keys: KeyRing, *, api: bool
+def build_application(
+    dependencies: HttpDependencies, health: HealthApi, *, serves_api: bool
 ) -> web.Application:
-    """The application of a node. `always` is served by each; without `api` nothing else is: the node only sends."""
+    """Build the application. Without `serves_api` it answers only health and metrics: the node only sends."""
+    settings, traces = dependencies.settings, dependencies.traces
     application = web.Application(
         client_max_size=settings.http.max_body,
-        middlewares=[measured, *([traced(parts.traces)] if parts.traces.on else []), http.problems],
+        middlewares=[measured, *([traced(traces)] if traces.on else []), http.problems],
     )
-    application[http.API_TOKENS] = parts.api_tokens
+    application[http.API_TOKENS] = dependencies.api_tokens
     application[http.BODY_TIMEOUT] = settings.http.body_timeout
-    application[http.INSTALL_TOKENS] = InstallTokens(keys.installations)
+    application[http.INSTALL_TOKENS] = InstallTokens(dependencies.keys.installations)
     application[TRUSTED_PROXIES] = settings.http.proxies()
-    for one in always:
-        application.add_routes(list(one.routes()))
-    if api:
-        _add_api(application, settings, parts, keys)
+    _add_routes(application, health, _build_metrics(dependencies))
+    if serves_api:
+        _add_api_and_console(application, dependencies)
     return application
 
 
-def _add_api(
-    application: web.Application, settings: Settings, parts: HttpDependencies, keys: KeyRing
-) -> None:
-    database, clock, random = parts.database, parts.clock, parts.random
-    limits = settings.limits
-    identifiers = Identifiers(keys.identifiers)
-    install_tokens = application[http.INSTALL_TOKENS]
-    udid_digests = UdidDigests(keys.udid)
-    address_digests = AddressDigests(keys.of_aliases)
-    idempotency = IdempotencyDigests(keys.udid)
-    lifetimes = Lifetimes(settings.dispatch.keep, settings.dispatch.immediate_window)
-    pushes, validations = (
-        Rates(what, RateLimit(limits.pushes_per_second, limits.burst)) for what in ("pushes", "validations")
+def _build_metrics(dependencies: HttpDependencies) -> MetricsApi:
+    return MetricsApi(
+        StateMetrics(dependencies.database, dependencies.clock),
+        dependencies.measure_process,
+        networks=dependencies.settings.metrics.parsed(),
+        trusted=dependencies.settings.http.proxies(),
     )
-    check = SendCheck(identifiers, address_digests, lifetimes, clock, random)
-    submitter = Submitter(check, parts.intake, IdempotencyKeys(database))
-    if not parts.traces.on:  # a span is for a request as aiohttp has it
-        application[EXPRESS] = SendFastPath(
-            parts.api_tokens, check, parts.intake, submitter, idempotency, pushes
+
+
+@dataclass(frozen=True, slots=True)
+class _Sending:
+    """The way of a push into the queue. The API, its fast path and the console share it, and its limits."""
+
+    check: SendCheck
+    submitter: Submitter
+    digests: IdempotencyDigests
+    push_rates: Rates
+    validation_rates: Rates
+
+    @classmethod
+    def build(cls, dependencies: HttpDependencies, lifetimes: Lifetimes) -> _Sending:
+        keys, limits = dependencies.keys, dependencies.settings.limits
+        check = SendCheck(
+            Identifiers(keys.identifiers),
+            AddressDigests(keys.of_aliases),
+            lifetimes,
+            dependencies.clock,
+            dependencies.random,
         )
-    allow_private = settings.webhooks.allow_private
+        return cls(
+            check=check,
+            submitter=Submitter(check, dependencies.intake, IdempotencyKeys(dependencies.database)),
+            digests=IdempotencyDigests(keys.udid),
+            push_rates=Rates("pushes", RateLimit(limits.pushes_per_second, limits.burst)),
+            validation_rates=Rates("validations", RateLimit(limits.pushes_per_second, limits.burst)),
+        )
+
+
+def _add_api_and_console(application: web.Application, dependencies: HttpDependencies) -> None:
+    dispatch = dependencies.settings.dispatch
+    lifetimes = Lifetimes(dispatch.keep, dispatch.immediate_window)
+    sending = _Sending.build(dependencies, lifetimes)
+    if not dependencies.traces.on:  # spans need aiohttp's request objects, which the fast path avoids
+        application[EXPRESS] = SendFastPath(
+            dependencies.api_tokens,
+            sending.check,
+            dependencies.intake,
+            sending.submitter,
+            sending.digests,
+            sending.push_rates,
+        )
     webhooks = WebhooksApi(
-        database, keys.credentials, parts.receivers, clock, random, allow_private=allow_private
+        dependencies.database,
+        dependencies.keys.credentials,
+        dependencies.webhook_receivers,
+        dependencies.clock,
+        dependencies.random,
+        allow_private=dependencies.settings.webhooks.allow_private,
     )
-    apis: tuple[Api, ...] = (
-        SendApi(submitter, idempotency, Waiting(database, parts.watch), pushes),
-        ValidateApi(check, database, validations),
+    install_tokens = application[http.INSTALL_TOKENS]
+    _add_routes(application, *_publisher_apis(dependencies, sending, lifetimes), webhooks)
+    _add_routes(application, *_device_apis(dependencies, install_tokens))
+    _add_routes(application, *_operator_apis(dependencies, install_tokens), SpecApi())
+    if dependencies.settings.console.enabled:
+        _build_console(dependencies, sending, webhooks).add_to(application)
+
+
+def _publisher_apis(
+    dependencies: HttpDependencies, sending: _Sending, lifetimes: Lifetimes
+) -> tuple[Api, ...]:
+    database, clock, random = dependencies.database, dependencies.clock, dependencies.random
+    keys = dependencies.keys
+    return (
+        SendApi(
+            sending.submitter,
+            sending.digests,
+            Waiting(database, dependencies.completion_waiter),
+            sending.push_rates,
+        ),
+        ValidateApi(sending.check, database, sending.validation_rates),
         PushesApi(database, clock),
-        CustomersApi(database, identifiers, address_digests, clock, random),
-        ChannelsApi(database, lifetimes, pushes, limits.queued_batches, parts.on_channels, clock, random),
-        DeviceApi(database, install_tokens, address_digests, clock, random),
-        InstalledChannelsApi(database, install_tokens, parts.opener),
-        PublisherApi(database, parts.api_tokens, udid_digests, clock, random),
-        OperatorApi(database, keys.credentials, clock, random, parts.on_work),
-        OperatorInstallationsApi(database, identifiers, install_tokens, udid_digests, clock, random),
-        webhooks,
-        AuditApi(database),
-        SpecApi(),
-    )
-    for one in apis:
-        application.add_routes(list(one.routes()))
-    if settings.console.enabled:
-        make_console(
+        CustomersApi(database, Identifiers(keys.identifiers), AddressDigests(keys.of_aliases), clock, random),
+        ChannelsApi(
             database,
-            keys,
+            lifetimes,
+            sending.push_rates,
+            dependencies.settings.limits.queued_batches,
+            dependencies.announce_channel_work,
             clock,
             random,
-            parts.api_tokens,
-            SendingDoor(check, submitter, idempotency, pushes, validations),
-            on_due=parts.on_work,
-            webhook_tests=webhooks.tests,
-            allow_private_webhooks=allow_private,
-            scheme_of=scheme_of,
-        ).add_to(application)
+        ),
+        PublisherApi(database, dependencies.api_tokens, UdidDigests(keys.udid), clock, random),
+    )
+
+
+def _device_apis(dependencies: HttpDependencies, install_tokens: InstallTokens) -> tuple[Api, ...]:
+    database = dependencies.database
+    return (
+        DeviceApi(
+            database,
+            install_tokens,
+            AddressDigests(dependencies.keys.of_aliases),
+            dependencies.clock,
+            dependencies.random,
+        ),
+        InstalledChannelsApi(database, install_tokens, dependencies.channel_creator),
+    )
+
+
+def _operator_apis(dependencies: HttpDependencies, install_tokens: InstallTokens) -> tuple[Api, ...]:
+    database, clock, random = dependencies.database, dependencies.clock, dependencies.random
+    keys = dependencies.keys
+    return (
+        OperatorApi(database, keys.credentials, clock, random, dependencies.announce_work),
+        OperatorInstallationsApi(
+            database, Identifiers(keys.identifiers), install_tokens, UdidDigests(keys.udid), clock, random
+        ),
+        AuditApi(database),
+    )
+
+
+def _build_console(dependencies: HttpDependencies, sending: _Sending, webhooks: WebhooksApi) -> Console:
+    return make_console(
+        dependencies.database,
+        dependencies.keys,
+        dependencies.clock,
+        dependencies.random,
+        dependencies.api_tokens,
+        SendingDoor(
+            sending.check, sending.submitter, sending.digests, sending.push_rates, sending.validation_rates
+        ),
+        on_due=dependencies.announce_work,
+        webhook_tests=webhooks.tests,
+        allow_private_webhooks=dependencies.settings.webhooks.allow_private,
+        scheme_of=scheme_of,
+    )
+
+
+def _add_routes(application: web.Application, *apis: Api) -> None:
+    for api in apis:
+        application.add_routes(list(api.routes()))

@@ -25,7 +25,7 @@ _PAUSE = 60.0
 """Seconds between two rounds."""
 
 
-async def prepare(database: Database, settings: Settings, now: datetime) -> None:
+async def prepare_database(database: Database, settings: Settings, now: datetime) -> None:
     """Make the schema and the partitions that are missing. Raises Unavailable if the database is away."""
     await SchemaMigrator(database).apply_migrations()
     try:
@@ -40,7 +40,7 @@ async def _keep_partitions(database: Database, settings: Settings, now: datetime
     await PartitionKeeper(database).keep_partitions(moment, timedelta(days=settings.retention_days))
 
 
-class Upkeep:
+class Maintenance:
     """Does its own work and `others`, round by round. What fails is done in the next one."""
 
     def __init__(

@@ -23,7 +23,7 @@ import uvloop
 
 from relay.core.errors import Unavailable
 from relay.keys import key_ring
-from relay.node.relay import BACKLOG, Relay, Roles, open_database, start_postgres
+from relay.node.relay import ACCEPT_BACKLOG, Relay, Roles, open_database, start_postgres
 from relay.settings import Settings
 from relay.telemetry import processes
 from relay.telemetry.logs import get_logger, log_to_stderr
@@ -102,7 +102,9 @@ def _listen(host: str, port: int, count: int) -> list[list[socket.socket]]:
     for address, family in addresses.items():
         for own in listeners:
             own.append(
-                socket.create_server((str(address), port), family=family, backlog=BACKLOG, reuse_port=True)
+                socket.create_server(
+                    (str(address), port), family=family, backlog=ACCEPT_BACKLOG, reuse_port=True
+                )
             )
             port = own[-1].getsockname()[1]
     return listeners

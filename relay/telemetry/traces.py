@@ -73,15 +73,3 @@ NO_TRACES = Traces()
 @contextmanager
 def _nothing() -> Iterator[Span]:
     yield _NO_SPAN
-
-
-def open_traces(endpoint: str, sample: float, node: UUID) -> Traces:
-    """What sends spans to the collector at the URL `endpoint`, of that part of all traces; "": nothing does.
-
-    `node` is this process. Raises ImportError without the libraries of the extra `push-relay[telemetry]`.
-    """
-    if not endpoint:
-        return NO_TRACES
-    from relay.telemetry.otlp import OtlpTraces
-
-    return OtlpTraces(endpoint, sample, node)

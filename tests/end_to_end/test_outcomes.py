@@ -7,8 +7,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-
 from relay.node.relay import Relay
+
 from relay.settings import DispatchSettings
 
 from .store import ALERT, Copy, Store
@@ -240,7 +240,7 @@ async def test_nobody_else_sees_a_push(store: Store) -> None:
 async def test_a_large_push_is_sent_in_batches_and_counted_exactly(store: Store, relay: Relay) -> None:
     app = await store.app()
     copies = [await store.copy(app, "anna", f"{n:03x}") for n in range(30)]
-    relay._intake._batch_size = 7
+    relay._parts.intake._batch_size = 7
     page = await store.push(app, {copies[0].customer: []}, ALERT)
     assert (page["targets"], counts(page)) == (30, {"delivered": 30})
     assert await store.received(*copies) == [1] * 30

@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from relay.node import maintenance as upkeep
-from relay.node.maintenance import Upkeep
+from relay.node import maintenance
+from relay.node.maintenance import Maintenance
 from relay.settings import Settings
 from relay.store.database import Database
 from relay.store.operations import audit
@@ -33,7 +33,7 @@ async def kept(database: Database, clock: Clock) -> tuple[int, int]:
     async def last() -> None:
         once.set()
 
-    running = asyncio.create_task(Upkeep(database, Settings(), clock, last).run())
+    running = asyncio.create_task(Maintenance(database, Settings(), clock, last).run())
     async with asyncio.timeout(60):
         await once.wait()
     running.cancel()
@@ -45,7 +45,7 @@ async def kept(database: Database, clock: Clock) -> tuple[int, int]:
 async def test_a_node_whose_clock_is_ahead_drops_nothing_for_that(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upkeep, "_PAUSE", 0.01)
+    monkeypatch.setattr(maintenance, "_PAUSE", 0.01)
     now = datetime.now(UTC)
     async with database.connection() as connection:
         for hours in (1, 23, 25):

@@ -9,21 +9,21 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from relay.node.relay import Roles
 
 from relay.core.ids import push_id
 from relay.keys import key_ring
-from relay.node.relay import Relay, Roles
 from relay.settings import KeysSettings, Settings, SettingsError, TelemetrySettings, load
 from relay.store.database import Database
 from relay.telemetry.otlp import OtlpTraces
-from relay.telemetry.traces import NO_TRACES, open_traces
+from relay.telemetry.traces import NO_TRACES
 
 COLLECTOR = "http://127.0.0.1:9"
 push_ids = st.builds(push_id, st.integers(0, (1 << 48) - 1), st.integers(0, (1 << 74) - 1))
 
 
 def test_without_a_collector_there_are_none() -> None:
-    assert open_traces("", 1.0, uuid4()) is NO_TRACES
+    assert open_traces(Settings(), uuid4()) is NO_TRACES
     assert not NO_TRACES.on
 
 
@@ -51,7 +51,7 @@ async def test_libraries_that_are_missing_are_named(
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     keys = key_ring(KeysSettings(file=str(tmp_path_factory.mktemp("keys") / "keys.yaml")))
     with pytest.raises(SettingsError, match=r"push-relay\[telemetry\]"):
-        Relay(Settings(telemetry=TelemetrySettings(endpoint=COLLECTOR)), keys, database, Roles())
+        build_parts(Settings(telemetry=TelemetrySettings(endpoint=COLLECTOR)), keys, database, Roles())
 
 
 @pytest.fixture(scope="module")

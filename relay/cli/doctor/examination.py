@@ -15,7 +15,7 @@ from relay.cli.local import require_database
 from relay.core.clock import Clock
 from relay.core.errors import RelayError
 from relay.keys import KeyRing
-from relay.node.relay import open_database
+from relay.node.database import open_database
 from relay.settings import Settings
 from relay.store.accounts.credentials import Credentials
 from relay.store.database import Database
