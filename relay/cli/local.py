@@ -45,7 +45,7 @@ def with_database(config_file: Path | None, work: Callable[[config.Settings, Dat
     settings = load_settings(config_file, log="warning")
 
     async def session() -> T:
-        from relay.node.relay import open_database  # takes a while to import, and most commands do without
+        from relay.node.database import open_database
 
         require_database(settings)
         async with AsyncExitStack() as stack:

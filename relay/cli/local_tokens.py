@@ -9,7 +9,7 @@ from uuid import UUID
 
 from relay.core.install_tokens import PREFIX, InstallTokens
 from relay.keys import key_ring
-from relay.node.relay import SystemClock
+from relay.node.clock import SystemClock
 from relay.settings import Settings
 from relay.store.accounts.api_tokens import RecognisedToken, TokenFilter, TokenIssuer, create_operator_token
 from relay.store.accounts.auth import kind_of

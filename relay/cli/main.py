@@ -25,7 +25,7 @@ from relay.core.errors import RelayError
 from relay.telemetry.logs import log_to_stderr
 
 if TYPE_CHECKING:
-    from relay.node.relay import Roles
+    from relay.node.roles import Roles
 
 app = typer.Typer(
     name="push-relay",
@@ -63,7 +63,7 @@ def serve(
     as_json: Json = False,
 ) -> None:
     """Run a node of the relay until it is told to stop (SIGTERM or Ctrl-C). It does both, if not told what to do."""
-    from relay.node.relay import Roles
+    from relay.node.roles import Roles
 
     settings = load_settings(config_file)
     roles = Roles(api, dispatch) if api or dispatch else Roles()
@@ -148,7 +148,7 @@ def webhook_test(
     """See a message of a webhook arrive, with its signature checked (manage token). The webhook is removed again."""
     from relay.cli.operator_client import AdminClient
     from relay.cli.webhook_test import Receiver, Shown, see_one_arrive
-    from relay.node.relay import SystemClock
+    from relay.node.clock import SystemClock
 
     host, _, port = listen.rpartition(":")
     if not (host and port.isascii() and port.isdigit() and int(port) < 65_536):
@@ -179,7 +179,7 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
 
 
 async def _serve(settings: config.Settings, roles: Roles, ready: Callable[[str], None]) -> None:
-    from relay.node.relay import Relay
+    from relay.node.main import Relay
     from relay.node.workers import rest_collector, stop_signals
 
     stopped = stop_signals()

@@ -72,7 +72,7 @@ def doctor(
 
 async def _examine(wish: Wish, show: Callable[[Finding], None]) -> list[Finding]:
     from relay.cli.doctor import examine
-    from relay.node.relay import SystemClock
+    from relay.node.clock import SystemClock
 
     found = []
     async for finding in examine(wish, SystemClock()):
@@ -160,7 +160,7 @@ def retire(
 
     async def work(_: Settings, database: Database) -> tuple[int, list[ActiveCopy], int]:
         from relay.cli.retire import Retirement
-        from relay.node.relay import SystemClock
+        from relay.node.clock import SystemClock
 
         retirement = Retirement(database, app_id, subjects, SystemClock())
         count, copies = await retirement.look()
@@ -218,7 +218,7 @@ def vacuum(dry_run: DryRun = False, config_file: ConfigFile = None, as_json: Jso
 
     async def work(settings: Settings, database: Database) -> Swept:
         from relay.cli.vacuum import Vacuum
-        from relay.node.relay import SystemClock
+        from relay.node.clock import SystemClock
 
         sweep = Vacuum(database, settings, min(SystemClock().now(), await database.now()))
         found = await sweep.look()

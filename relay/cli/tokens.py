@@ -44,7 +44,7 @@ def list_tokens(
 ) -> None:
     """List tokens with their owners and when they were used last (about to the minute)."""
     from relay.cli import local_tokens as admin_local
-    from relay.node.relay import SystemClock
+    from relay.node.clock import SystemClock
     from relay.store.accounts.api_tokens import TokenFilter
 
     now = SystemClock().now()
@@ -154,7 +154,7 @@ async def _create(settings: Settings, label: str) -> str:
     from contextlib import AsyncExitStack
 
     from relay.cli import local_tokens as admin_local
-    from relay.node.relay import open_database
+    from relay.node.database import open_database
 
     async with AsyncExitStack() as stack:
         return await admin_local.make_operator_token(await open_database(settings, stack), label)

@@ -19,7 +19,8 @@ from apns_standin import ApnsStandIn, ControlClient
 from relay.demo import document
 from relay.demo.document import Demo, DemoApp, DemoCopy, DemoCustomer, DemoDevice
 from relay.demo.store import StoreBuilder, launch_again
-from relay.node.relay import Relay, SystemClock
+from relay.node.clock import SystemClock
+from relay.node.main import Relay
 from relay.settings import (
     ApnsEndpoint,
     ApnsSettings,

@@ -24,8 +24,8 @@ from relay.api.send_fast_path import EXPRESS, SendFastPath
 from relay.api.spec import SpecApi
 from relay.api.validate import ValidateApi
 from relay.api.webhooks import WebhooksApi
+from relay.console.application import Console
 from relay.console.composer.pages import SendingDoor
-from relay.console.console import Console
 from relay.console.wiring import make_console
 from relay.core.clock import Clock, Random
 from relay.core.email_aliases import AddressDigests

@@ -23,7 +23,9 @@ import uvloop
 
 from relay.core.errors import Unavailable
 from relay.keys import key_ring
-from relay.node.relay import ACCEPT_BACKLOG, Relay, Roles, open_database, start_postgres
+from relay.node.database import open_database, start_postgres
+from relay.node.main import ACCEPT_BACKLOG, Relay
+from relay.node.roles import Roles
 from relay.settings import Settings
 from relay.telemetry import processes
 from relay.telemetry.logs import get_logger, log_to_stderr

@@ -13,7 +13,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from relay.api.spec import spec_file
 from relay.keys import key_ring
-from relay.node.relay import Relay, Roles
+from relay.node.main import Relay
+from relay.node.roles import Roles
 from relay.settings import ConsoleSettings, KeysSettings, Settings
 from relay.store.database import Database
 from relay.store.operations.audit import AuditAction

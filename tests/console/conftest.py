@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, Response, async_playwright
 
-from relay.node.relay import Relay
+from relay.node.main import Relay
 from tests.conftest import find_program
 from tests.end_to_end.conftest import apns, dispatch, relay, settings, store  # noqa: F401
 

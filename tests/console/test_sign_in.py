@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import Page, expect
 
-from relay.node.relay import Relay
+from relay.node.main import Relay
 from tests.console.conftest import PATIENCE, Client, Problems, look, sign_in
 from tests.end_to_end.store import Store
 

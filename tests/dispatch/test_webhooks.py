@@ -18,7 +18,7 @@ from relay.core.webhooks.messages import Attempt, EventType
 from relay.core.webhooks.signatures import new_webhook_secret
 from relay.dispatch.webhook_receivers import HttpReceivers
 from relay.dispatch.webhooks import WebhookDispatcher
-from relay.settings import WebhookRepository as WebhookSettings
+from relay.settings import WebhooksSettings
 from relay.store.database import Database
 from relay.store.operations.audit import COMMAND_LINE, AuditLog
 from relay.store.webhooks.webhook_queue import Round, WebhookQueue
@@ -26,7 +26,7 @@ from relay.store.webhooks.webhooks import NewWebhook, WebhookDescription, Webhoo
 from tests.receiver import PATIENCE, Receiver
 
 KEYS = ("a key of more than thirty-two characters",)
-SETTINGS = WebhookSettings(
+SETTINGS = WebhooksSettings(
     allow_private=True, timeout=2.0, retry_first=0.1, retry_longest=0.4, keep=3600, disable_after=3600
 )
 
@@ -82,7 +82,7 @@ class Outbox:
     @asynccontextmanager
     async def node(self, **changes: Any) -> AsyncIterator[WebhookDispatcher]:
         """A node that works, and ends in order."""
-        settings = WebhookSettings(**{**_asdict(SETTINGS), **changes})
+        settings = WebhooksSettings(**{**_asdict(SETTINGS), **changes})
         receivers = HttpReceivers(allow_private=True, timeout=settings.timeout)
         queue = WebhookQueue(self.database, KEYS, uuid4())
         dispatcher = WebhookDispatcher(queue, receivers, self.clock, settings, lambda: 1.0)
@@ -112,7 +112,7 @@ class Outbox:
         return await self.shown(webhook)
 
 
-def _asdict(settings: WebhookSettings) -> dict[str, Any]:
+def _asdict(settings: WebhooksSettings) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in settings.__struct_fields__}
 
 

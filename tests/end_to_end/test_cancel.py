@@ -12,7 +12,9 @@ import aiohttp
 import pytest
 
 from apns_standin import ApnsStandIn
-from relay.node.relay import Relay, Roles, SystemClock
+from relay.node.clock import SystemClock
+from relay.node.main import Relay
+from relay.node.roles import Roles
 from relay.settings import DispatchSettings, Settings
 from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database

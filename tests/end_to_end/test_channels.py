@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from apns_standin import ListenerFault
-from relay.node.relay import Relay
+from relay.node.main import Relay
 from relay.settings import DispatchSettings, Settings
 from sdk_stub.client import BundleInfo, ServicesClient
 

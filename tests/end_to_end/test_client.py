@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from relay.client import BlockingPushSender, ClientError, PushSender
-from relay.node.relay import Relay
+from relay.node.main import Relay
 
 from .store import ALERT, App, Store
 

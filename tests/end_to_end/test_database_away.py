@@ -14,8 +14,9 @@ import msgspec
 import pytest
 
 from apns_standin import ApnsStandIn
-from relay.node.relay import Relay, SystemClock
-from relay.settings import Database as DatabaseSettings
+from relay.node.clock import SystemClock
+from relay.node.main import Relay
+from relay.settings import DatabaseSettings
 from relay.settings import Settings
 from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from apns_standin import ApnsStandIn, ListenerFault
 from relay.cli.main import app
-from relay.node.relay import Relay
+from relay.node.main import Relay
 from relay.settings import Settings
 from tests.api import pems
 

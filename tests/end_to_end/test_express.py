@@ -13,7 +13,7 @@ import pytest
 from relay.api.send_fast_path import LARGEST
 from relay.client import PushSender
 from relay.http.requests import API_TOKENS
-from relay.node.relay import Relay
+from relay.node.main import Relay
 from relay.settings import Settings
 
 from .log import Log

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relay.node.relay import Relay
+from relay.node.main import Relay
 
 from .raw import say
 from .store import ALERT, Store

@@ -14,7 +14,7 @@ import msgspec
 import psutil
 import yaml
 
-from relay.node.relay import Relay
+from relay.node.main import Relay
 from relay.settings import HttpSettings, Settings
 
 from .process import serving

@@ -17,7 +17,9 @@ import pytest
 
 from apns_standin import ApnsStandIn
 from relay.core.idempotency import KEPT
-from relay.node.relay import Relay, Roles, SystemClock
+from relay.node.clock import SystemClock
+from relay.node.main import Relay
+from relay.node.roles import Roles
 from relay.settings import LimitsSettings, Settings
 from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database

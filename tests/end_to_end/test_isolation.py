@@ -21,7 +21,7 @@ import yaml
 from multidict import CIMultiDict
 
 from relay.api.spec import spec_file
-from relay.node.relay import Relay
+from relay.node.main import Relay
 from relay.store.accounts.auth import digest, make_token
 from relay.store.database import Database
 

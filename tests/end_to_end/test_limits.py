@@ -9,7 +9,8 @@ from contextlib import AsyncExitStack
 import msgspec
 import pytest
 
-from relay.node.relay import Relay, Roles
+from relay.node.main import Relay
+from relay.node.roles import Roles
 from relay.settings import LimitsSettings, Settings
 
 from .store import PATIENCE, App, Store

@@ -7,8 +7,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from relay.node.relay import Relay
 
+from relay.node.main import Relay
 from relay.settings import DispatchSettings
 
 from .store import ALERT, Copy, Store

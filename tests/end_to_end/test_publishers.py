@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from relay.client import PushSender, Record
-from relay.node.relay import Relay
+from relay.node.main import Relay
 
 from .store import App, Copy, Store
 

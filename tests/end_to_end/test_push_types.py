@@ -12,7 +12,7 @@ import pytest
 
 from apns_standin import ControlClient
 from relay.core.push.push_types import PUSH_TYPES
-from relay.node.relay import Relay
+from relay.node.main import Relay
 from sdk_stub.client import BundleInfo
 from sdk_stub.device import SimulatedDevice
 

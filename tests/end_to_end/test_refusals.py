@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from relay.node.relay import Relay
+from relay.node.main import Relay
 
 from .store import ALERT, Store
 

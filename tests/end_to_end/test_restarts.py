@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 import aiohttp
 
 from apns_standin import ApnsStandIn
-from relay.node.relay import Relay
+from relay.node.main import Relay
 from relay.settings import Settings
 from tests.leaks import LEAKS
 

@@ -17,7 +17,7 @@ import pytest
 import trustme
 from aiohttp import web
 
-from relay.node.relay import Relay
+from relay.node.main import Relay
 from tests.apns.test_servers import free_port
 from tests.conftest import find_program
 

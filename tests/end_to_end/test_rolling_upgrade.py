@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from apns_standin import ApnsStandIn
-from relay.node.relay import Relay
+from relay.node.main import Relay
 from relay.settings import Settings
 from relay.store.migrations import list_migrations
 

@@ -13,7 +13,7 @@ import re
 import sys
 from pathlib import Path
 
-from relay.node.relay import Relay
+from relay.node.main import Relay
 
 from .store import Copy, Store
 

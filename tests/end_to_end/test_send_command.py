@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from relay.cli.main import app as commands
-from relay.node.relay import Relay
+from relay.node.main import Relay
 
 from .store import ALERT, App, Store
 

@@ -26,7 +26,7 @@ from relay.core.push.headers import check_headers, check_token_kind
 from relay.core.push.push_types import PUSH_TYPES
 from relay.core.push.request import Lifetimes, SendBody
 from relay.http import requests as http
-from relay.node.relay import Relay
+from relay.node.main import Relay
 
 from .store import PATIENCE, Store
 

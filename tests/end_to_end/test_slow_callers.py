@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 
-from relay.node.relay import Relay
+from relay.node.main import Relay
 from relay.settings import HttpSettings, Settings
 
 from .raw import connection, ends, read_answer

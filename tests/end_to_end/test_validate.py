@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from relay.node.relay import Relay
+from relay.node.main import Relay
 from relay.settings import LimitsSettings, Settings
 
 from .store import ALERT, App, Store

@@ -16,7 +16,9 @@ from typer.testing import CliRunner
 
 from apns_standin import ApnsStandIn
 from relay.cli.main import app as commands
-from relay.node.relay import Relay, Roles, SystemClock
+from relay.node.clock import SystemClock
+from relay.node.main import Relay
+from relay.node.roles import Roles
 from relay.settings import Settings, WebhooksSettings
 from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database

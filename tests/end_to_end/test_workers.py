@@ -16,7 +16,7 @@ import psutil
 import yaml
 
 from apns_standin import ApnsStandIn
-from relay.node.relay import SystemClock
+from relay.node.clock import SystemClock
 from relay.settings import HttpSettings, Settings
 from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database

@@ -9,10 +9,11 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from relay.node.relay import Roles
 
 from relay.core.ids import push_id
 from relay.keys import key_ring
+from relay.node.roles import Roles
+from relay.node.startup import build_parts, open_traces
 from relay.settings import KeysSettings, Settings, SettingsError, TelemetrySettings, load
 from relay.store.database import Database
 from relay.telemetry.otlp import OtlpTraces

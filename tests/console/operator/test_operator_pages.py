@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.async_api import Page, expect
 
-from relay.node.relay import Relay
+from relay.node.main import Relay
 from relay.store.accounts.credentials import Credentials
 from relay.store.operations.minute_counts import MinuteCounts
 from relay.store.operations.nodes import Nodes, NodeState
