@@ -16,8 +16,7 @@ import pytest
 from apns_standin import ApnsStandIn
 from relay.node.clock import SystemClock
 from relay.node.main import Relay
-from relay.settings import DatabaseSettings
-from relay.settings import Settings
+from relay.settings import DatabaseSettings, Settings
 from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database
 

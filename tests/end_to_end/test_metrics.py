@@ -20,8 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from apns_standin import ApnsStandIn
 from relay.node.clock import SystemClock
 from relay.node.main import Relay
-from relay.settings import DatabaseSettings
-from relay.settings import MetricsSettings, Settings
+from relay.settings import DatabaseSettings, MetricsSettings, Settings
 from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database
 from relay.store.operations.minute_counts import MinuteCounts
