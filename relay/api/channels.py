@@ -20,10 +20,10 @@ from relay.core.errors import Conflict, Fault, Forbidden, NotFound
 from relay.core.ids import new_id
 from relay.core.install_tokens import InstallTokens
 from relay.core.push.request import Lifetimes
-from relay.core.schema import AppId, uuid_in_path
+from relay.core.schema import AppId, convert, uuid_in_path
 from relay.http.install_authentication import Copies
 from relay.http.pagination import page_answer, page_request
-from relay.http.requests import answer, authenticate, convert, read_json, route
+from relay.http.requests import answer, authenticate, read_json, route
 from relay.service.rate_limits import Rates
 from relay.store.accounts.auth import ApiToken
 from relay.store.channels.channels import MOST_CHANNELS, Channel, ChannelRepository

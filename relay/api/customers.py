@@ -16,9 +16,9 @@ from relay.core.clock import Clock, Random
 from relay.core.email_aliases import AddressDigests
 from relay.core.errors import MalformedRequest, NotFound
 from relay.core.identifiers import Identifiers
-from relay.core.schema import app_id_in_path, uuid_in_path
+from relay.core.schema import app_id_in_path, convert, uuid_in_path
 from relay.http.pagination import page_answer, page_request
-from relay.http.requests import answer, authenticate, convert, read_json, route
+from relay.http.requests import answer, authenticate, read_json, route
 from relay.service.aliases import (
     AliasBody,
     answer_aliases,

@@ -11,9 +11,9 @@ from relay.core.clock import Clock, Random
 from relay.core.email_aliases import AddressDigests
 from relay.core.errors import Conflict, Fault, Forbidden
 from relay.core.install_tokens import InstallTokens
-from relay.core.schema import DeviceToken, TokenKind, token_kind_in_query, uuid_in_path
+from relay.core.schema import DeviceToken, TokenKind, convert, token_kind_in_query, uuid_in_path
 from relay.http.install_authentication import Copies, retired
-from relay.http.requests import answer, convert, read_json, route
+from relay.http.requests import answer, read_json, route
 from relay.service.aliases import (
     AliasBody,
     answer_aliases,

@@ -23,10 +23,11 @@ from relay.core.schema import (
     TeamId,
     Udid,
     UuidText,
+    convert,
     uuid_in_path,
 )
 from relay.core.udid import UdidDigests
-from relay.http.requests import answer, authenticate, convert, read_json, route
+from relay.http.requests import answer, authenticate, read_json, route
 from relay.store.database import Database
 from relay.store.installations.enrolments import MOST, Enrolled, Enrolment, EnrolmentRefused, Enrolments
 from relay.store.installations.installations import Installations

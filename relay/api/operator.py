@@ -13,9 +13,9 @@ from aiohttp import web
 from relay.core.clock import Clock, Random
 from relay.core.errors import Conflict, Fault, NotFound
 from relay.core.ids import new_id
-from relay.core.schema import AppId, Name, app_id_in_path, number_in_path, uuid_in_path
+from relay.core.schema import AppId, Name, app_id_in_path, convert, number_in_path, uuid_in_path
 from relay.http.pagination import page_answer, page_request
-from relay.http.requests import answer, authenticate, convert, read_json, route
+from relay.http.requests import answer, authenticate, read_json, route
 from relay.service.credentials import CredentialBody, checked_credential
 from relay.store.accounts.api_tokens import TokenIssuer
 from relay.store.accounts.auth import NewToken

@@ -16,10 +16,10 @@ from aiohttp import web
 from relay.core.clock import Clock, Random
 from relay.core.errors import Conflict, Fault, Invalid, NotFound
 from relay.core.ids import new_id
-from relay.core.schema import FailureDomain, Label, Name, Udid, app_id_in_path, uuid_in_path
+from relay.core.schema import FailureDomain, Label, Name, Udid, app_id_in_path, convert, uuid_in_path
 from relay.core.udid import UdidDigests
 from relay.http.pagination import page_answer, page_request
-from relay.http.requests import answer, authenticate, convert, read_json, route
+from relay.http.requests import answer, authenticate, read_json, route
 from relay.store.accounts.api_tokens import TokenDescription, TokenIssuer
 from relay.store.accounts.auth import ApiTokens, NewToken
 from relay.store.accounts.registry import App, PublisherRepository

@@ -19,12 +19,12 @@ from relay.core.clock import Clock, Random
 from relay.core.errors import Conflict, Fault, Invalid, NotFound, TooManyRequests
 from relay.core.ids import new_id
 from relay.core.rate_limit import RateLimit
-from relay.core.schema import WebhookUrl, app_id_in_path, uuid_in_path
+from relay.core.schema import WebhookUrl, app_id_in_path, convert, uuid_in_path
 from relay.core.webhooks.messages import TEST_EVENT, Attempt, EventType, Receivers, encode_message
 from relay.core.webhooks.signatures import new_webhook_secret
 from relay.core.webhooks.urls import UrlRefused, check_url
 from relay.http.pagination import page_answer, page_request
-from relay.http.requests import answer, authenticate, convert, read_json, route
+from relay.http.requests import answer, authenticate, read_json, route
 from relay.store.accounts.registry import PublisherRepository
 from relay.store.database import Database
 from relay.store.encryption import UndecryptableSecret

@@ -29,6 +29,7 @@ from relay.core.errors import (
     RequestTimeout,
     UnsupportedMediaType,
 )
+from relay.core.schema import convert
 from relay.http import requests as http
 from relay.store.accounts.auth import ApiToken, ApiTokens
 from relay.store.accounts.console_sessions import IDLE, ConsoleSessions
@@ -163,7 +164,7 @@ def form_as(fields: Mapping[str, str], to: type[T]) -> T:
         if name == CSRF_FIELD or text == "":
             continue
         given[name] = text == "on" if wanted.get(name) is bool else text
-    return http.convert(given, to)
+    return convert(given, to)
 
 
 class Sessions:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -13,9 +12,7 @@ from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from relay.core import strict_json
 from relay.core.errors import (
     BodyTooLarge,
-    Fault,
     Forbidden,
-    Invalid,
     MalformedBody,
     MethodNotAllowed,
     NotFound,
@@ -26,7 +23,6 @@ from relay.core.errors import (
     VersionNotSupported,
 )
 from relay.core.install_tokens import InstallTokens
-from relay.core.schema import WORDS
 from relay.http.request_log import TOKEN_ID, begin
 from relay.store.accounts.auth import ApiToken, ApiTokens
 from relay.telemetry.logs import get_logger, where
@@ -44,9 +40,6 @@ JSON, PROBLEM = "application/json", "application/problem+json"
 _log = get_logger(__name__)
 _VERSIONS = (HttpVersion11, HttpVersion10)
 _encode = msgspec.json.encode
-_PATH_IN_MESSAGE = re.compile(r" - at `(key in )?\$(.*)`$")
-_FORMS = {f"Expected `str` matching regex {pattern!r}": words for pattern, words in WORDS.items()}
-"""What msgspec says of a field that does not match its pattern, and what a caller can do something with."""
 
 
 def answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -141,41 +134,6 @@ async def _read(request: web.Request) -> bytes:
         raise RequestTimeout("The body did not arrive in time.") from None
     except (web.RequestPayloadError, ConnectionError):
         raise MalformedBody("The body broke off, or its chunks are not framed as they should be.") from None
-
-
-def convert(value: Any, to: type[T]) -> T:
-    """A JSON value as a typed struct. Raises Invalid naming the field.
-
-    JSON has one kind of number, and 5.0 is an integer (JSON Schema, 6.1.1): in the fields of the struct it is 5.
-    """
-    if isinstance(value, dict):
-        value = {key: int(item) if _is_whole(item) else item for key, item in value.items()}
-    try:
-        return msgspec.convert(value, to)
-    except msgspec.ValidationError as error:
-        raise Invalid(faults=[_fault(str(error))]) from None
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, float) and value.is_integer()
-
-
-def _fault(message: str) -> Fault:
-    match = _PATH_IN_MESSAGE.search(message)
-    pointer = ""
-    if match:
-        message = message[: match.start()]
-        pointer = re.sub(r"\.|\[", "/", match[2]).replace("]", "")
-    if words := _FORMS.get(message):
-        return Fault("invalid_value", pointer, f"Expected {words}.")
-    for pattern, code in (
-        (r"unknown field `(.*)`", "unknown_field"),
-        (r"missing required field `(.*)`", "missing_field"),
-    ):
-        if named := re.search(pattern, message):
-            return Fault(code, f"{pointer}/{strict_json.pointer_token(named[1])}", f"{message}.")
-    is_type = message.startswith("Expected") and " of length " not in message and "matching" not in message
-    return Fault("wrong_type" if is_type else "invalid_value", pointer, f"{message}.")
 
 
 async def authenticate(request: web.Request, *kinds: str) -> ApiToken:

@@ -15,7 +15,7 @@ from relay.core.push.content import check_content
 from relay.core.push.destinations import EVERYONE, DestinationCheck, check_destinations
 from relay.core.push.headers import check_headers, check_token_kind
 from relay.core.push.request import Lifetimes, PushRequest, SendBody
-from relay.http import requests as http
+from relay.core.schema import convert
 from relay.store.accounts.auth import ApiToken
 
 
@@ -53,7 +53,7 @@ class SendCheck:
 
     def _steps(self, value: Any, token: ApiToken) -> Iterator[PushRequest | None]:
         """None while there is more to look at, and in the end the push."""
-        body = http.convert(value, SendBody)
+        body = convert(value, SendBody)
         if body.app_id != token.app_id:
             raise Forbidden(
                 "This token is of another app.", [Fault("forbidden", "/app_id", "Not this token's app.")]

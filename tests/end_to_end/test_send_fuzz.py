@@ -25,6 +25,7 @@ from relay.core.push.destinations import EVERYONE, DestinationCheck, check_desti
 from relay.core.push.headers import check_headers, check_token_kind
 from relay.core.push.push_types import PUSH_TYPES
 from relay.core.push.request import Lifetimes, SendBody
+from relay.core.schema import convert
 from relay.http import requests as http
 from relay.node.main import Relay
 
@@ -160,7 +161,7 @@ def refused(body: bytes) -> RelayError | None:
 
 def accept(body: bytes) -> None:
     """What the door does with a body. Raises RelayError for what is wrong with it."""
-    request = http.convert(strict_json.decode(body), SendBody)
+    request = convert(strict_json.decode(body), SendBody)
     check_headers(request, NOW, Lifetimes(86_400, 10))
     check_content(request)
     check_token_kind(request)

@@ -13,9 +13,8 @@ from relay.console.renderer import Pages, faults_of
 from relay.console.sessions import Visitor, publisher_page, read_form
 from relay.core.clock import Clock, Random
 from relay.core.errors import Conflict, Invalid, RelayError, TooManyRequests
-from relay.core.schema import uuid_in_path
+from relay.core.schema import convert, uuid_in_path
 from relay.core.webhooks.messages import EventType
-from relay.http.requests import convert
 from relay.store.accounts.registry import App
 from relay.store.database import Database
 from relay.store.webhooks.webhooks import MOST, WebhookRepository
