@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from relay.core.webhooks.signatures import verify_message
+from tests.eventually import eventually
 
 PATIENCE = 180.0
 
@@ -66,7 +67,7 @@ class Receiver:
         try:
             body = await request.read()
             if path in self.hangs:
-                await asyncio.sleep(PATIENCE)
+                await asyncio.sleep(PATIENCE)  # plays a publisher that never answers
             status = self.answers[path].pop(0) if self.answers[path] else self.always.get(path, 204)
             if 300 <= status < 400:
                 return web.Response(status=status, headers={"Location": self.url("elsewhere")})
@@ -93,7 +94,5 @@ class Receiver:
 
     async def got(self, count: int) -> list[Message]:
         """All messages, once there are so many different ones: what is answered late comes again."""
-        async with asyncio.timeout(PATIENCE):
-            while len({message.id for message in self.messages}) < count:
-                await asyncio.sleep(0.02)
+        await eventually(lambda: len({message.id for message in self.messages}) >= count)
         return self.messages

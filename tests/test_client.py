@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import asyncio
 import sys
-import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from aiohttp.test_utils import TestServer
 
 from relay import client
 from relay.client import BlockingPushSender, ClientError, Problem, PushSender, Record, RelayClient
+from tests.eventually import eventually
 
 ACCEPTED = {"success": True, "push_id": "p1", "targets": 2, "skipped": 0, "warnings": [], "errors": []}
 FAULT = {"code": "invalid_customer", "pointer": "/destinations/c_x", "detail": "No such customer."}
@@ -367,14 +367,10 @@ async def test_blocking(script: Script) -> None:
 async def test_closing_ends_what_another_thread_waits_for(script: Script) -> None:
     script.answers = [refuses(503, Retry_After="20")]
 
-    def work() -> None:
-        sender = BlockingPushSender("push_x", "shop", script.url, patience=3600)
-        with ThreadPoolExecutor(1) as threads:
-            sending = threads.submit(sender.send, PAYLOAD, {"c_x": []})
-            while not script.seen:
-                time.sleep(0.01)
-            sender.close()
-            with pytest.raises(CancelledError):
-                sending.result(timeout=60)
-
-    await asyncio.to_thread(work)
+    with ThreadPoolExecutor(1) as threads:
+        sender = await asyncio.to_thread(BlockingPushSender, "push_x", "shop", script.url, patience=3600)
+        sending = threads.submit(sender.send, PAYLOAD, {"c_x": []})
+        await eventually(lambda: script.seen)
+        await asyncio.to_thread(sender.close)
+        ended_by = await asyncio.to_thread(sending.exception, 60)
+    assert isinstance(ended_by, CancelledError)

@@ -14,6 +14,7 @@ from h2.settings import SettingCodes
 
 from apns_standin import StandInLimits
 from apns_standin.connection import CONNECTION_WINDOW
+from tests.eventually import eventually
 
 from .raw_client import BUNDLE, PAYLOAD, TEAM, RawClient, running
 
@@ -67,11 +68,16 @@ async def test_what_was_asked_before_a_goaway_is_answered():
 async def test_a_body_without_end_is_answered_before_its_end():
     async with running() as rig, RawClient.connect(rig.apns) as client:
         stream_id = client.begin(rig.headers())
-        while not client.answers[stream_id].done.is_set():
+
+        def send_until_answered() -> bool:
+            if client.answers[stream_id].done.is_set():
+                return True
             if client.h2.local_flow_control_window(stream_id) >= 16_000:
                 client.h2.send_data(stream_id, b"x" * 16_000)
                 client.flush()
-            await asyncio.sleep(0.001)
+            return False
+
+        await eventually(send_until_answered, poll_seconds=0.001)
         assert client.answers[stream_id].verdict == (413, "PayloadTooLarge")
         assert (await client.push(rig.headers())).status == 200
 
@@ -156,9 +162,7 @@ async def test_nothing_is_left_of_broken_off_requests():
             other = rig.apns.issue_device_token(BUNDLE, TEAM, "production").token
             assert (await client.push(rig.headers(token=other))).status == 200
             assert rig.apns.statistics()["open_streams"] == 2
-        async with asyncio.timeout(30):
-            while rig.apns.statistics()["open_connections"]:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: not rig.apns.statistics()["open_connections"])
         assert rig.apns.statistics()["open_streams"] == 0
 
 
@@ -179,7 +183,7 @@ async def test_slow_requests_and_idle_connections_are_ended():
     async with running(limits=limits) as rig, RawClient.connect(rig.apns) as client:
         slow = client.begin(rig.headers())
         client.flush()
-        await asyncio.sleep(0.05)
+        await eventually(lambda: rig.apns.statistics()["open_streams"])
         [connection] = rig.apns.listeners["production"].connections
         now = asyncio.get_running_loop().time()
         connection.sweep(now + 10)
@@ -204,8 +208,7 @@ async def test_the_end_is_a_goaway_and_what_was_begun_is_answered():
     async with running(grace_seconds=5) as rig, RawClient.connect(rig.apns) as client:
         rig.apns.answer(rig.token, 200, delay=0.2)
         stream_id = client.send(rig.headers(), PAYLOAD)
-        while not await rig.apns.notifications(rig.token):
-            await asyncio.sleep(0.01)
+        await eventually(lambda: rig.apns.notifications(rig.token))
         await rig.apns.stop()
         assert (await client.answer(stream_id)).status == 200
         assert client.goaway is not None
@@ -219,8 +222,7 @@ async def test_the_end_does_not_wait_for_ever():
     async with running(grace_seconds=0.1) as rig, RawClient.connect(rig.apns) as client:
         rig.apns.answer(rig.token, 200, delay=60)
         client.send(rig.headers(), PAYLOAD)
-        while not await rig.apns.notifications(rig.token):
-            await asyncio.sleep(0.01)
+        await eventually(lambda: rig.apns.notifications(rig.token))
         async with asyncio.timeout(30):
             await rig.apns.stop()
             await client.closed.wait()

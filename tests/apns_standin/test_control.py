@@ -21,6 +21,7 @@ from apns_standin import (
     ScriptedAnswer,
     StateFileError,
 )
+from tests.eventually import eventually, nothing_happens_for
 
 from .raw_client import BUNDLE, OTHER_TEAM, PAYLOAD, TEAM, RawClient, Rig, running
 
@@ -84,11 +85,11 @@ async def test_waiting_for_the_next_notification():
             waiting = [asyncio.create_task(control.notifications(rig.token, wait=30)) for _ in range(3)]
             waiting += [asyncio.create_task(control.feed(wait=30))]
             second = asyncio.create_task(control.notifications(rig.token, after=1, wait=30))
-            await asyncio.sleep(0.1)
+            await nothing_happens_for(0.1)
             assert not any(task.done() for task in waiting)
             await client.push(rig.headers())
             assert [len(await task) for task in waiting] == [1, 1, 1, 1]
-            await asyncio.sleep(0.05)
+            await nothing_happens_for(0.05)
             assert not second.done()
             await client.push(rig.headers())
             assert [n["index"] for n in await second] == [2]
@@ -249,9 +250,7 @@ async def test_the_state_survives_a_restart_and_notifications_do_not(tmp_path):
         assert (await client.push(rig.headers())).status == 200
         pem, certificate = ca.read_text(), tmp_path / "push.pem"
         certificate.write_text(rig.apns.issue_certificate(TEAM, BUNDLE))
-        async with asyncio.timeout(30):
-            while not state.exists() or gone not in state.read_text():  # written without being asked
-                await asyncio.sleep(0.05)
+        await eventually(lambda: gone in state.read_text())  # written without being asked
     assert stat.S_IMODE(state.stat().st_mode) == 0o600
     assert "PRIVATE KEY" not in state.read_text().replace(
         rig.apns._authority.key_pem.replace("\n", "\\n"), ""

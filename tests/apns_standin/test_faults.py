@@ -11,6 +11,7 @@ import pytest
 from h2.errors import ErrorCodes
 
 from apns_standin import ControlClient, ControlError, ListenerFault
+from tests.eventually import eventually, nothing_happens_for
 
 from .raw_client import BUNDLE, TEAM, Answer, RawClient, Rig, running
 
@@ -90,7 +91,7 @@ async def test_goaway_lets_what_was_begun_end():
         rig.apns.answer(rig.token, 200, delay=0.2)
         before = client.send(rig.headers(), b'{"aps":{}}')
         other = rig.apns.issue_device_token(BUNDLE, TEAM, "production").token
-        await asyncio.sleep(0.05)
+        await eventually(lambda: rig.apns.statistics()["open_streams"])
         await play(rig, "goaway")
         assert (await client.push(rig.headers(token=other))).status == 200
         assert (await client.answer(before)).status == 200
@@ -106,7 +107,7 @@ async def test_goaway_names_what_was_not_processed_and_that_was_not_received():
         answered = await client.push(rig.headers())
         rig.apns.answer(rig.token, 200, delay=0.2)
         waiting = client.send(rig.headers(), b'{"aps":{}}')
-        await asyncio.sleep(0.05)
+        await eventually(lambda: rig.apns.statistics()["open_streams"])
         await play(rig, "goaway_unprocessed")
         left = [client.send(rig.headers(), b'{"aps":{}}') for _ in range(3)]
         await closed(client)
@@ -150,12 +151,12 @@ async def test_a_stalled_connection_never_says_anything_again():
         assert (await client.push(rig.headers())).status == 200
         await play(rig, "stall", received=0.0)
         client.send(rig.headers(), b'{"aps":{}}')
-        await asyncio.sleep(0.1)
+        await nothing_happens_for(0.1)
         await good_again(rig)
         late = client.send(rig.headers(), b'{"aps":{}}')
         client.h2.ping(b"12345678")
         client.flush()
-        await asyncio.sleep(0.2)
+        await nothing_happens_for(0.2)
         assert not client.answers[late].done.is_set()
         assert not client.closed.is_set()
         assert await received(rig) == 2, "the first, and the one on the other connection"
@@ -165,7 +166,7 @@ async def test_slow_answers_come():
     async with rig_with_receipts() as rig, RawClient.connect(rig.apns) as client:
         await play(rig, "slow", seconds=0.3)
         stream_id = client.send(rig.headers(), b'{"aps":{}}')
-        await asyncio.sleep(0.05)
+        await nothing_happens_for(0.05)
         assert not client.answers[stream_id].done.is_set()
         assert (await client.answer(stream_id)).status == 200
 

@@ -17,6 +17,7 @@ from aioapns.common import PushType
 from aioapns.connection import APNsProductionClientProtocol
 
 from apns_standin import ControlClient
+from tests.eventually import eventually
 
 from .raw_client import BUNDLE, PAYLOAD, TEAM, RawClient, running
 
@@ -115,7 +116,7 @@ async def test_stock_aioapns(tmp_path, with_certificate):
             1_700_000_000_000,
         )
         apns.pool.close()
-        await asyncio.sleep(0.05)
+        await eventually(lambda: not rig.apns.statistics()["open_connections"])
 
 
 def test_under_uvloop():

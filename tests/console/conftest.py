@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,7 @@ from playwright.async_api import Browser, ConsoleMessage, Page, Request, Respons
 from relay.node.main import Relay
 from tests.conftest import find_program
 from tests.end_to_end.conftest import apns, dispatch, relay, settings, store  # noqa: F401
+from tests.eventually import eventually
 
 PATIENCE = 180_000
 """Milliseconds: a busy machine is no failure."""
@@ -85,10 +86,13 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True) as process:
         listening = profile / "DevToolsActivePort"  # its port, then a path
-        while not (listening.exists() and (lines := listening.read_text().splitlines())[1:]):
+
+        def port_of_chromium() -> str:
             assert process.poll() is None, "Chromium ended"
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{lines[0]}"
+            port, _path = listening.read_text().splitlines()
+            return port
+
+        yield f"http://127.0.0.1:{asyncio.run(eventually(port_of_chromium))}"
         os.killpg(process.pid, signal.SIGTERM)
 
 

@@ -19,6 +19,7 @@ from relay.store.accounts.auth import KINDS, ApiTokens, NewToken, kind_of, make_
 from relay.store.database import Connection, Database
 from relay.store.operations.audit import COMMAND_LINE
 from tests.api.front import Clock
+from tests.eventually import eventually
 
 OPERATOR = NewToken(kind="operator")
 
@@ -70,8 +71,7 @@ async def test_last_uses_are_locked_in_the_order_of_their_ids(database: Database
         await transaction.start()
         await holder.execute("SELECT FROM api_token WHERE token_id = $1 FOR UPDATE", first)
         writing = asyncio.create_task(tokens.write_last_used())
-        while not await watcher.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-            await asyncio.sleep(0.01)
+        await eventually(lambda: watcher.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
         await watcher.execute("SELECT FROM api_token WHERE token_id = ANY($1) FOR UPDATE NOWAIT", others)
         await transaction.rollback()
         await writing

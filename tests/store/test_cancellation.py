@@ -16,6 +16,7 @@ from relay.store.database import Database
 from relay.store.operations.audit import COMMAND_LINE
 from relay.store.push import cancellation, pushes
 from relay.store.push.queue import DeliveryOutcome, Retry, Settlement
+from tests.eventually import loop_turns
 from tests.store.test_broadcasts import Audience
 from tests.store.test_queue import HERE, LATER, NOW, THERE, Queue, delivered
 
@@ -195,7 +196,7 @@ class Node:
             for batch in claimed
             if batch.cancelled
         ]
-        await asyncio.sleep(self._chance.random() * 0.01)
+        await asyncio.sleep(self._chance.random() * 0.01)  # plays a slow APNs
         outcomes, again = unsent, []
         for batch in sending:
             half = len(batch.installations) // 2
@@ -210,8 +211,8 @@ class Node:
 
 async def work(node: Node, stopping: asyncio.Event) -> None:
     while not stopping.is_set():
-        if not await node.turn():
-            await asyncio.sleep(0.001)
+        await node.turn()
+        await loop_turns()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -223,7 +224,7 @@ async def test_each_target_has_one_outcome_whoever_is_at_work(
     nodes = [Node(line, chance) for _ in range(3)]
     stopping = asyncio.Event()
     working = [asyncio.create_task(work(node, stopping)) for node in nodes]
-    await asyncio.sleep(chance.random() * 0.2)
+    await asyncio.sleep(chance.random() * 0.2)  # any moment of the work is a good one to cancel
     await cancel(database, made)
     stopping.set()
     await asyncio.gather(*working)

@@ -20,6 +20,7 @@ from relay.store.channels.channels import Channel, ChannelRepository
 from relay.store.database import Connection, Database
 from relay.store.operations.audit import Actor
 from relay.store.partitions import PartitionKeeper
+from tests.eventually import eventually
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=30)
@@ -200,10 +201,12 @@ async def test_what_is_stored_while_its_channel_is_deleted_goes_too(database: Da
 
 
 async def waiting(connection: Connection, count: int) -> None:
-    """Until so many wait for a lock."""
-    async with asyncio.timeout(60):
-        while await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < count:
-            await asyncio.sleep(0.02)
+    """Wait until `count` transactions wait for a lock."""
+
+    async def enough_wait() -> bool:
+        return await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") >= count
+
+    await eventually(enough_wait)
 
 
 async def test_old_pushes_go_with_the_partitions_of_their_time(database: Database) -> None:

@@ -15,6 +15,7 @@ from relay.store.accounts.credentials import CredentialDescription, Credentials,
 from relay.store.accounts.key_rotation import Rotation, rotate_keys
 from relay.store.database import Database
 from relay.store.operations.audit import Actor, AuditLog
+from tests.eventually import eventually
 
 OLD, NEW = "an old key of thirty-two characters..", "a new key of thirty-two characters.."
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -137,8 +138,7 @@ async def test_a_rotation_leaves_what_another_node_does_meanwhile(database: Data
         )
         both = Credentials(database, (OLD, NEW))
         rotating = asyncio.create_task(rotate_keys(database, [both], LATER, OPERATOR))
-        while not await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-            await asyncio.sleep(0.01)
+        await eventually(lambda: connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
         await transaction.commit()
     assert await rotating == [Rotation(stored=1 if gone else 2, anew=0)]
     book = {one.credential_id: (one.secret, one.version) for one in await elsewhere.load()}

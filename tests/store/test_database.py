@@ -15,6 +15,7 @@ from relay.store.database import Database, TransactionConflict
 from relay.store.embedded import EmbeddedPostgres
 from relay.store.partitions import PartitionKeeper
 from relay.store.schema_lock import hold_schema_lock
+from tests.eventually import eventually
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MONTH = timedelta(days=30)
@@ -98,10 +99,13 @@ async def test_a_backup_holds_up_the_partitions_and_nobody_else(database: Databa
     async with database.transaction() as backup:
         await backup.execute("LOCK TABLE push, push_default, delivery_default IN ACCESS SHARE MODE")
         keeping = asyncio.create_task(PartitionKeeper(database).keep_partitions(NOW, MONTH))
-        async with asyncio.timeout(10), database.connection() as connection:
-            while not keeping.done():  # others read and write all the time
+        async with database.connection() as connection:
+
+            async def read_until_kept() -> bool:  # others read and write all the time
                 await connection.fetchval("SELECT count(*) FROM push")
-                await asyncio.sleep(0.01)
+                return keeping.done()
+
+            await eventually(read_until_kept)
         with pytest.raises(Unavailable):
             await keeping
     await PartitionKeeper(database).keep_partitions(NOW, MONTH)

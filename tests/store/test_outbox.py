@@ -230,7 +230,7 @@ async def test_batches_that_end_at_the_same_time_complete_their_push_once(app: A
     async def settle(batches: list[ClaimedBatch], pause: float) -> None:
         async with app.database.transaction() as connection:
             await app.settle(ended(*batches), connection)
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause)  # plays a slow transaction: they end in any order
 
     parts = [claimed[n::4] for n in range(4)]
     await asyncio.gather(*(settle(part, spread.random() / 20) for part in parts))
