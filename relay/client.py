@@ -1,4 +1,4 @@
-"""Send pushes from a publisher's program. This file needs aiohttp and nothing of the relay: it may be copied.
+"""A client for publishers' programs. This file needs only aiohttp, so it may be copied as it is.
 
     async with PushSender("push_…", "myapp", url="https://push.example.com") as sender:
         result = await sender.send_notification({"title": "Good morning"}, "anna@example.com")
@@ -6,9 +6,9 @@
 
 `BlockingPushSender` has the same methods for programs without asyncio.
 
-What a send came to is a `Result`, refusals included: `errors` says what is wrong. Whatever else is asked raises
-ClientError. Each send carries an Idempotency-Key (draft-ietf-httpapi-idempotency-key-header) and is repeated under it
-when the relay is away, too busy or does not answer, so it is pushed once.
+A send returns a `Result`, also when the relay refuses it: see its `errors`. All other methods raise ClientError. Each
+send carries an Idempotency-Key (draft-ietf-httpapi-idempotency-key-header). While the relay is away or overloaded the
+send is repeated under that key, so the push is sent once.
 """
 
 from __future__ import annotations
@@ -33,25 +33,27 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 Recipients = str | Sequence[str] | Mapping[str, Sequence[str]]
-"""Who gets a push, in any of these forms:
+"""The recipients of a push, in one of these forms:
 
-- one customer `c_…`, e-mail address or simulator (its UDID, or "booted"); or "all", which is everybody
-- a list that mixes those
+- one customer `c_…`, e-mail address or simulator (its UDID, or "booted"); "all" for every customer of the app
+- a list of these, in any mixture
 - the map of the API: {"c_…": [], "c_…": ["d_…"], "anna@example.com": []}
 - the map of 4D: {"mails": […], "simulators": […]}, and "customers"
 """
 EVERYBODY = "all"
 _SIMULATOR = re.compile(r"booted|[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _DEVICE_TOKEN = re.compile(r"(?:[0-9A-Fa-f]{2}){32,100}")
-_KINDS = frozenset({"mails", "customers", "simulators", "deviceTokens"})
-_COME_BACK = frozenset({408, 409, 429, 500, 502, 503, 504})
-"""Statuses after which a request is repeated, if that does no harm. 409: the first one is still at work."""
-_HOPELESS = (aiohttp.InvalidURL, aiohttp.ClientSSLError)
-"""Repeating mends neither an address nor a certificate."""
+_RECIPIENT_KINDS = frozenset({"mails", "customers", "simulators", "deviceTokens"})
+_RETRYABLE_STATUSES = frozenset({408, 409, 429, 500, 502, 503, 504})
+"""Statuses after which a request is repeated if that is safe. 409: the first request is still being processed."""
+_PERMANENT_ERRORS = (aiohttp.InvalidURL, aiohttp.ClientSSLError)
+"""Errors that a repetition cannot resolve: a wrong address, an untrusted certificate."""
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 8.0
 
 
 class Problem(NamedTuple):
-    """A warning or an error: a stable code, the JSON pointer of the field ("" for all), and a sentence."""
+    """A warning or an error: a stable code, the JSON pointer of the field ("" for the request), and a sentence."""
 
     code: str
     pointer: str
@@ -59,20 +61,26 @@ class Problem(NamedTuple):
 
 
 class ClientError(Exception):
-    """The relay refused, or gave no answer: then `status` is 0, else that of HTTP. `errors` says what is wrong."""
+    """A refusal by the relay, or an answer that never came.
 
-    def __init__(self, errors: Sequence[Problem], status: int = 0) -> None:
+    `errors` holds the problems, `status` the HTTP status or 0 without an answer, and `detail` the summary that the
+    relay gave, if any.
+    """
+
+    def __init__(self, errors: Sequence[Problem], status: int = 0, detail: str = "") -> None:
         super().__init__("; ".join(f"{error.pointer} {error.detail}".lstrip() for error in errors))
         self.errors = tuple(errors)
         self.status = status
+        self.detail = detail
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a send came to. `success`: it goes to at least one copy of the app, or went to a simulator.
+    """The result of a send.
 
-    `answer` is all that the relay said; if the outcome was waited for and came in time, `answer["push"]` is that.
-    `idempotency_key` makes it safe to send the same again later.
+    `success`: the push goes to at least one copy of the app, or went to a simulator. `answer` is the relay's answer;
+    with the option `wait`, `answer["push"]` holds the outcome if it came in time. Repeating the send under
+    `idempotency_key` later does not send it twice.
     """
 
     success: bool
@@ -83,24 +91,28 @@ class Result:
     answer: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def raise_for_errors(self) -> Self:
-        """The result itself. Raises ClientError if it has errors."""
+        """Return the result itself.
+
+        Raises:
+            ClientError: it has errors.
+        """
         if self.errors:
             raise ClientError(self.errors)
         return self
 
 
 class Record(NamedTuple):
-    """One record that the app is to open."""
+    """A record for the app to open."""
 
     data_class: str
     primary_key: str | int
 
 
 class Options(TypedDict, total=False):
-    """What a send may say besides: fields of `POST /v1.0/send/`, and two that become headers.
+    """Optional fields of a send: those of `POST /v1.0/send/`, and two that become headers.
 
-    `wait` is for how many seconds (60 at most) to wait for the outcome. `idempotency_key` is printable ASCII, else
-    there is a ValueError.
+    `wait`: seconds to wait for the outcome, at most 60. `idempotency_key`: printable ASCII, otherwise ValueError is
+    raised.
     """
 
     push_type: str
@@ -115,17 +127,17 @@ class Options(TypedDict, total=False):
 
 
 class SimulatorDoor(Protocol):
-    """The way to iOS simulators: `relay.simulator.Simulators`."""
+    """A sender to iOS simulators, such as `relay.cli.simulator.Simulators`."""
 
     async def push(self, simulators: Sequence[str], content: Mapping[str, Any]) -> Result:
-        """Push `content`, {"payload"} or {"notification"} as in a send, to these simulators."""
+        """Push `content`, {"payload": …} or {"notification": …} as in a send, to `simulators`."""
 
 
 class RelayClient:
-    """The API of the relay at `url` under one token, as plain values. An async context manager.
+    """The API of the relay at `url` under one token, in plain values. An async context manager.
 
-    `timeout` is how many seconds one attempt of a request may take; `patience` is after how many no other is begun.
-    `ssl` is for a relay whose certificate comes from a CA of your own. A session that is given is left open.
+    `timeout`: seconds for one attempt. `patience`: seconds after which no further attempt begins. `ssl`: for a relay
+    whose certificate was issued by a private CA. `session`: a session of the caller, which stays open.
     """
 
     def __init__(
@@ -145,7 +157,7 @@ class RelayClient:
         self._timeout = timeout
         self._ssl = ssl
         self._session = session
-        self._own_session = session is None
+        self._owns_session = session is None
         self._chance = chance
 
     async def __aenter__(self) -> Self:
@@ -157,8 +169,8 @@ class RelayClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the session, if it is our own."""
-        if self._own_session and self._session is not None:
+        """Close the session, unless the caller passed it."""
+        if self._owns_session and self._session is not None:
             await self._session.close()
             self._session = None
 
@@ -171,50 +183,55 @@ class RelayClient:
         headers: Mapping[str, str] | None = None,
         wait: int = 0,
     ) -> Any:
-        """The answer of `/v1.0/<path>` as plain values, None without a body. Raises ClientError.
+        """Send a request to `/v1.0/<path>` and return the answer in plain values, None without a body.
 
-        A POST without an Idempotency-Key is repeated only after 429, where nothing was done. An attempt may take
-        `wait` seconds more than usual.
+        A POST without an Idempotency-Key is repeated only after 429: the relay has not begun it then. Each attempt may
+        take `wait` seconds longer.
+
+        Raises:
+            ClientError: the relay refused the request or could not be reached.
         """
         headers = {**self._headers, **(headers or {})}
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._patience + wait
-        longest_pause = 0.5
+        longest_pause = _FIRST_PAUSE_SECONDS
         while True:
-            asked = 0.0
+            retry_after = 0.0
             try:
-                status, asked, text = await self._once(method, path, body, headers, self._timeout + wait)
+                status, retry_after, text = await self._request_once(
+                    method, path, body, headers, self._timeout + wait
+                )
                 if status < 300:
                     return self._decode(status, text)
-                failure = ClientError(self._problems(status, text), status)
-                again = status in _COME_BACK
+                failure = self._refusal(status, text)
+                may_succeed_later = status in _RETRYABLE_STATUSES
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 detail = f"The relay at {self._url} cannot be reached: {type(error).__name__}."
                 failure = ClientError([Problem("unreachable", "", detail)])
-                again = not isinstance(error, _HOPELESS)
-            harmless = method != "POST" or "Idempotency-Key" in headers or failure.status == 429
-            # By chance, so that all who were refused at once don't come back at once.
-            pause = asked + longest_pause * (0.5 + self._chance() / 2)
-            if not (again and harmless) or clock() + pause > deadline:
+                may_succeed_later = not isinstance(error, _PERMANENT_ERRORS)
+            is_safe = method != "POST" or "Idempotency-Key" in headers or failure.status == 429
+            # The pause is random, so that clients refused at one moment do not return at one moment.
+            pause = retry_after + longest_pause * (0.5 + self._chance() / 2)
+            if not (may_succeed_later and is_safe) or clock() + pause > deadline:
                 raise failure
             await asyncio.sleep(pause)
-            longest_pause = min(8.0, 2 * longest_pause)
+            longest_pause = min(_LONGEST_PAUSE_SECONDS, 2 * longest_pause)
 
     async def every(self, path: str) -> AsyncIterator[dict[str, Any]]:
-        """All items of a list, page after page. Raises ClientError."""
-        start = f"{path}{'&' if '?' in path else '?'}limit=1000"
-        page = await self.call("GET", start)
+        """Yield all items of a list, page by page. Raises ClientError."""
+        first_page = f"{path}{'&' if '?' in path else '?'}limit=1000"
+        page = await self.call("GET", first_page)
         while True:
             for item in page["items"]:
                 yield item
             if page["next"] is None:
                 return
-            page = await self.call("GET", f"{start}&cursor={quote(page['next'], safe='')}")
+            page = await self.call("GET", f"{first_page}&cursor={quote(page['next'], safe='')}")
 
-    async def _once(
+    async def _request_once(
         self, method: str, path: str, body: Any, headers: Mapping[str, str], timeout: float
     ) -> tuple[int, float, bytes]:
-        """One attempt: status, the seconds that Retry-After asks for, and body."""
+        """Make one attempt. Returns the status, the seconds of Retry-After, and the body."""
         if self._session is None:
             self._session = aiohttp.ClientSession()
         async with self._session.request(
@@ -224,34 +241,39 @@ class RelayClient:
             headers=headers,
             timeout=aiohttp.ClientTimeout(total=timeout),
             ssl=self._ssl or True,
-            allow_redirects=False,  # the token is for this relay only
+            allow_redirects=False,  # no other server may see the token
         ) as response:
             seconds = response.headers.get("Retry-After", "")
-            asked = float(seconds) if re.fullmatch("[0-9]{1,9}", seconds) else 0.0
-            return response.status, asked, await response.read()
+            retry_after = float(seconds) if re.fullmatch("[0-9]{1,9}", seconds) else 0.0
+            return response.status, retry_after, await response.read()
 
     def _decode(self, status: int, text: bytes) -> Any:
         try:
             return json.loads(text) if text else None
         except ValueError:
-            raise ClientError([self._no_relay(status)], status) from None
+            raise ClientError([self._not_a_relay(status)], status) from None
 
-    def _problems(self, status: int, text: bytes) -> list[Problem]:
+    def _refusal(self, status: int, text: bytes) -> ClientError:
         try:
-            errors = json.loads(text)["errors"]
-            return [_problem(error) for error in errors]
-        except (ValueError, LookupError, TypeError):
-            return [self._no_relay(status)]
+            document = json.loads(text)
+            detail = document["detail"] if isinstance(document.get("detail"), str) else ""
+        except (ValueError, LookupError, TypeError, AttributeError):
+            return ClientError([self._not_a_relay(status)], status)
+        try:
+            problems = [_problem(error) for error in document["errors"]]
+        except (LookupError, TypeError):
+            problems = [self._not_a_relay(status)]
+        return ClientError(problems, status, detail)
 
-    def _no_relay(self, status: int | str) -> Problem:
+    def _not_a_relay(self, status: int | str) -> Problem:
         return Problem("not_a_relay", "", f"{self._url} answers {status}, and not as a relay does.")
 
 
 class PushSender(RelayClient):
-    """Sends pushes to the copies of one app.
+    """A sender of pushes to the copies of one app.
 
-    `recipients` are those of sends that name none, `simulators` the way to iOS simulators; `connection` is what
-    RelayClient takes besides.
+    `recipients`: the recipients of sends that name none. `simulators`: the sender to iOS simulators. `connection`:
+    further arguments of RelayClient.
     """
 
     def __init__(
@@ -272,7 +294,7 @@ class PushSender(RelayClient):
     async def send(
         self, payload: Mapping[str, Any], destinations: Recipients | None = None, **options: Unpack[Options]
     ) -> Result:
-        """Push a payload in Apple's schema."""
+        """Send a payload in Apple's schema."""
         return await self._send({"payload": payload}, destinations, options)
 
     async def send_notification(
@@ -281,26 +303,26 @@ class PushSender(RelayClient):
         recipients: Recipients | None = None,
         **options: Unpack[Options],
     ) -> Result:
-        """Push a notification: {"title", "subtitle", "body", "badge", "sound", "category", "url", "image_url", …}."""
+        """Send a notification: {"title", "subtitle", "body", "badge", "sound", "category", "url", "image_url", …}."""
         return await self._send({"notification": notification}, recipients, options)
 
     async def send_all(self, notification: Mapping[str, Any], **options: Unpack[Options]) -> Result:
-        """Push a notification to everybody who has the app. The token needs the broadcast right."""
+        """Send a notification to every copy of the app. The token needs the broadcast right."""
         return await self._send({"notification": notification}, EVERYBODY, options)
 
     async def open(
         self,
-        what: str | Record,
+        data: str | Record,
         notification: Mapping[str, Any],
         recipients: Recipients | None = None,
         **options: Unpack[Options],
     ) -> Result:
-        """Push a notification that opens the list of a data class, or a record.
+        """Send a notification that opens a record, or the list of the data class with that name.
 
-        With a record the app synchronises its data too, unless the notification says otherwise.
+        With a record the app also synchronises its data, unless the notification says otherwise.
         """
-        opened = what._asdict() if isinstance(what, Record) else {"data_class": what}
-        return await self._send({"notification": {**notification, "open": opened}}, recipients, options)
+        destination = data._asdict() if isinstance(data, Record) else {"data_class": data}
+        return await self._send({"notification": {**notification, "open": destination}}, recipients, options)
 
     async def validate(
         self,
@@ -308,28 +330,28 @@ class PushSender(RelayClient):
         recipients: Recipients | None = None,
         **options: Unpack[Options],
     ) -> Result:
-        """What a send of {"notification": …} or {"payload": …} would come to; nothing is sent.
+        """Check a send of {"notification": …} or {"payload": …} without sending it.
 
-        `answer` tells the payload as it would be sent, its size, and how many copies it would go to.
+        `answer` of the result holds the payload as it would be sent, its size, and the number of copies.
         """
         return await self._send(content, recipients, options, path="validate/")
 
     async def push(self, push_id: str) -> dict[str, Any]:
-        """State and counts of a push. Raises ClientError."""
-        found: dict[str, Any] = await self.call("GET", f"pushes/{push_id}/")
-        return found
+        """Return state and counts of a push. Raises ClientError."""
+        push: dict[str, Any] = await self.call("GET", f"pushes/{push_id}/")
+        return push
 
     async def watch(self, push_id: str, pause: float = 0.5) -> AsyncIterator[dict[str, Any]]:
-        """State and counts every `pause` seconds, until the push has ended. Raises ClientError."""
-        while not _has_ended(found := await self.push(push_id)):
-            yield found
+        """Yield state and counts every `pause` seconds until the push has ended. Raises ClientError."""
+        while not _has_ended(push := await self.push(push_id)):
+            yield push
             await asyncio.sleep(pause)
-        yield found
+        yield push
 
     async def cancel(self, push_id: str) -> dict[str, Any]:
-        """Stop what has not been sent; the push as it is then. Raises ClientError."""
-        found: dict[str, Any] = await self.call("DELETE", f"pushes/{push_id}/")
-        return found
+        """Cancel what is not sent yet, and return the push as it is then. Raises ClientError."""
+        push: dict[str, Any] = await self.call("DELETE", f"pushes/{push_id}/")
+        return push
 
     async def _send(
         self,
@@ -343,26 +365,26 @@ class PushSender(RelayClient):
         wait = options.pop("wait", 0)
         if wait:
             headers["Prefer"] = f"wait={wait}"
-        to = _sorted(self._recipients if recipients is None else recipients)
-        if to.errors:
-            return Result(False, errors=to.errors, idempotency_key=key)
+        ways = _split_recipients(self._recipients if recipients is None else recipients)
+        if ways.errors:
+            return Result(False, errors=ways.errors, idempotency_key=key)
         result = Result(False)
-        if to.destinations:
-            body = {"app_id": self._app_id, **content, "destinations": to.destinations, **options}
+        if ways.destinations:
+            body = {"app_id": self._app_id, **content, "destinations": ways.destinations, **options}
             try:
                 answer = await self.call("POST", path, body, headers=headers, wait=wait)
             except ClientError as error:
                 result = Result(False, errors=error.errors)
             else:
                 try:
-                    result = _result(answer)
+                    result = _read_result(answer)
                 except (LookupError, TypeError):
-                    result = Result(False, errors=(self._no_relay("2xx"),))
-        if to.simulators and path == "send/":
-            result = _both(result, await self._to_simulators(to.simulators, content))
+                    result = Result(False, errors=(self._not_a_relay("2xx"),))
+        if ways.simulators and path == "send/":
+            result = _combine(result, await self._send_to_simulators(ways.simulators, content))
         return replace(result, idempotency_key=key)
 
-    async def _to_simulators(self, simulators: Sequence[str], content: Mapping[str, Any]) -> Result:
+    async def _send_to_simulators(self, simulators: Sequence[str], content: Mapping[str, Any]) -> Result:
         if self._simulators is None:
             detail = "The way to simulators is missing: PushSender(…, simulators=Simulators(bundle_id))."
             return Result(False, errors=(Problem("no_simulators", "/destinations", detail),))
@@ -380,9 +402,9 @@ def _blocking(
 
 
 class BlockingPushSender:
-    """PushSender for programs without asyncio: its arguments, its methods. Threads may share one.
+    """A PushSender for programs without asyncio, with its arguments and methods. Threads may share one.
 
-    A context manager. `sender` works in a thread of its own.
+    A context manager. `sender` runs in a separate thread.
     """
 
     def __init__(self, token: str, app_id: str, url: str = "http://127.0.0.1:8080", **more: Any) -> None:
@@ -409,73 +431,75 @@ class BlockingPushSender:
     call = _blocking(PushSender.call)
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`, which is a coroutine of `sender`."""
-        doing = asyncio.run_coroutine_threadsafe(work, self._loop)
+        """Run `work`, a coroutine of `sender`, and return its result."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            return doing.result()
+            return future.result()
         finally:
-            doing.cancel()  # Ctrl-C ends the request too
+            future.cancel()  # Ctrl-C ends the request too
 
     def close(self) -> None:
-        """Close the connections and end the thread. What other threads wait for is cancelled."""
+        """Close the connections and end the thread. Calls of other threads are cancelled."""
         if not self._loop.is_closed():
-            self.do(self._end())
+            self.do(self._cancel_calls_and_close())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
 
-    async def _end(self) -> None:
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
+    async def _cancel_calls_and_close(self) -> None:
+        calls = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in calls:
             task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.gather(*calls, return_exceptions=True)
         await self.sender.close()
 
 
-class _Sorted(NamedTuple):
+class _RecipientWays(NamedTuple):
+    """Recipients by the way that leads to them: `destinations` of a request, and simulators."""
+
     destinations: str | list[str] | dict[str, Sequence[str]]
     simulators: list[str]
     errors: tuple[Problem, ...] = ()
 
 
-def _sorted(recipients: Recipients) -> _Sorted:
-    """Recipients by the way that leads to them: `destinations` of a request, and simulators."""
+def _split_recipients(recipients: Recipients) -> _RecipientWays:
     if recipients == EVERYBODY:
-        return _Sorted(EVERYBODY, [])
+        return _RecipientWays(EVERYBODY, [])
     if isinstance(recipients, str):
         recipients = [recipients]
-    elif isinstance(recipients, Mapping) and recipients and recipients.keys() <= _KINDS:
-        lists = [[some] if isinstance(some, str) else some for some in recipients.values()]
-        recipients = [one for several in lists for one in several]
+    elif isinstance(recipients, Mapping) and recipients and recipients.keys() <= _RECIPIENT_KINDS:
+        lists = [[names] if isinstance(names, str) else names for names in recipients.values()]
+        recipients = [name for names in lists for name in names]
     errors = [
         Problem(
             "device_token", f"/destinations/{index}", "The relay finds device tokens itself: name customers."
         )
-        for index, one in enumerate(recipients)
-        if _DEVICE_TOKEN.fullmatch(one)
+        for index, name in enumerate(recipients)
+        if _DEVICE_TOKEN.fullmatch(name)
     ]
     if not recipients:
         errors = [Problem("no_recipients", "/destinations", "There are no recipients.")]
-    simulators = [one for one in recipients if _SIMULATOR.fullmatch(one)]
+    simulators = [name for name in recipients if _SIMULATOR.fullmatch(name)]
     if isinstance(recipients, Mapping):
-        others = {one: devices for one, devices in recipients.items() if not _SIMULATOR.fullmatch(one)}
-        return _Sorted(others, simulators, tuple(errors))
-    return _Sorted([one for one in recipients if not _SIMULATOR.fullmatch(one)], simulators, tuple(errors))
+        customers = {name: devices for name, devices in recipients.items() if not _SIMULATOR.fullmatch(name)}
+        return _RecipientWays(customers, simulators, tuple(errors))
+    names = [name for name in recipients if not _SIMULATOR.fullmatch(name)]
+    return _RecipientWays(names, simulators, tuple(errors))
 
 
 def _has_ended(push: Mapping[str, Any]) -> bool:
-    """Whether no outcome of a push is open. What is under way when it is cancelled still comes to its own end."""
+    """Return whether all outcomes are known. Pushes on their way to Apple at a cancellation still get theirs."""
     state, pending = push["state"], push["counts"].get("pending")
     return bool(state == "done" or (state == "cancelled" and not pending))
 
 
-def _problem(told: Mapping[str, Any]) -> Problem:
-    """A problem as the relay tells it. A newer relay may say more of it."""
-    return Problem(told["code"], told["pointer"], told["detail"])
+def _problem(document: Mapping[str, Any]) -> Problem:
+    """Read a problem of an answer. Unknown members are ignored: a newer relay may send some."""
+    return Problem(document["code"], document["pointer"], document["detail"])
 
 
-def _result(answer: Mapping[str, Any]) -> Result:
-    """What the relay's answer to a send says; with an outcome in it, whether anything was delivered."""
+def _read_result(answer: Mapping[str, Any]) -> Result:
+    """Read the answer to a send. If it holds the outcome, success means that a copy was reached."""
     warnings, errors = ([_problem(problem) for problem in answer[kind]] for kind in ("warnings", "errors"))
     success = bool(answer["success"])
     push = answer.get("push")
@@ -487,12 +511,14 @@ def _result(answer: Mapping[str, Any]) -> Result:
         errors.append(Problem("no_recipients", "/destinations", detail))
     elif push is not None and _has_ended(push):
         success = push["counts"]["delivered"] > 0
-        reasons = [Problem("not_delivered", "", f"{count} × {why}") for why, count in push["reasons"].items()]
+        reasons = [
+            Problem("not_delivered", "", f"{count} × {reason}") for reason, count in push["reasons"].items()
+        ]
         (warnings if success else errors).extend(reasons)
     return Result(success, tuple(warnings), tuple(errors), answer.get("push_id"), answer=answer)
 
 
-def _both(relay: Result, simulators: Result) -> Result:
+def _combine(relay: Result, simulators: Result) -> Result:
     return replace(
         relay,
         success=relay.success or simulators.success,
@@ -502,7 +528,7 @@ def _both(relay: Result, simulators: Result) -> Result:
 
 
 def _quoted(key: str) -> str:
-    """A string of structured fields (RFC 8941, 3.3.3)."""
+    """Return `key` as a string of structured fields (RFC 8941, 3.3.3)."""
     if not (key.isascii() and key.isprintable()):
         raise ValueError("An idempotency key is printable ASCII.")
     return '"' + key.replace("\\", "\\\\").replace('"', '\\"') + '"'
