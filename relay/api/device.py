@@ -7,23 +7,15 @@ from collections.abc import Iterable
 import msgspec
 from aiohttp import web
 
-from relay.core.clock import Clock, Random
-from relay.core.email_aliases import AddressDigests
+from relay.api.aliases import answer_aliases, answer_attached
+from relay.core.clock import Clock
 from relay.core.errors import Conflict, Fault, Forbidden
 from relay.core.install_tokens import InstallTokens
 from relay.core.schema import DeviceToken, TokenKind, convert, token_kind_in_query, uuid_in_path
 from relay.http.install_authentication import Copies, retired
 from relay.http.requests import answer, read_json, route
-from relay.service.aliases import (
-    AliasBody,
-    answer_aliases,
-    answer_attached,
-    new_alias,
-    no_alias,
-    too_many_aliases,
-)
+from relay.service.aliases import AliasBody, AliasService
 from relay.store.database import Database
-from relay.store.installations.aliases import Aliases, TooManyAliases
 from relay.store.installations.device_tokens import MOST_KINDS, DeviceTokens, TooManyKinds
 from relay.store.installations.installations import Installation
 
@@ -42,16 +34,13 @@ class DeviceApi:
         self,
         database: Database,
         install_tokens: InstallTokens,
-        address_digests: AddressDigests,
+        aliases: AliasService,
         clock: Clock,
-        random: Random,
     ) -> None:
         self._copies = Copies(database, install_tokens)
         self._device_tokens = DeviceTokens(database)
-        self._aliases = Aliases(database)
-        self._address_digests = address_digests
+        self._aliases = aliases
         self._clock = clock
-        self._random = random
 
     def routes(self) -> Iterable[web.RouteDef]:
         """All routes, each with its handler."""
@@ -109,33 +98,25 @@ class DeviceApi:
         """201 {"id", "created_at"}; 200 if the customer has the alias already; 409 if it has too many."""
         copy = await self._with_aliases(request)
         body = convert(await read_json(request), AliasBody)
-        digest = self._address_digests.of(copy.app_id, body.alias)
-        new = new_alias(self._clock, self._random)
-        try:
-            attached = await self._aliases.attach(copy.app_id, copy.customer_identifier, digest, new, None)
-        except TooManyAliases:
-            raise too_many_aliases() from None
-        assert attached is not None  # a copy has a customer
+        attached = await self._aliases.attach_alias(copy.app_id, copy.customer_identifier, body, None)
         return answer_attached(attached)
 
     async def list_aliases(self, request: web.Request) -> web.Response:
         """200 {"items": [{"id", "created_at"}, …]}, oldest first, without the addresses."""
         copy = await self._with_aliases(request)
-        return answer_aliases(await self._aliases.of_customer(copy.app_id, copy.customer_identifier) or ())
+        return answer_aliases(await self._aliases.list_aliases(copy.app_id, copy.customer_identifier))
 
     async def remove_alias(self, request: web.Request) -> web.Response:
         """204: the customer has the alias no more."""
         copy = await self._with_aliases(request)
         alias_id = uuid_in_path(request.match_info["alias_id"])
-        now = self._clock.now()
-        if not await self._aliases.remove(copy.app_id, copy.customer_identifier, alias_id, now, None):
-            raise no_alias()
+        await self._aliases.remove_alias(copy.app_id, copy.customer_identifier, alias_id, None)
         return web.Response(status=204)
 
     async def _with_aliases(self, request: web.Request) -> Installation:
         """The calling copy. Raises Forbidden unless its app allows copies to change aliases."""
         copy = (await self._copies.caller(request)).installation
-        if not await self._aliases.copies_may_attach(copy.app_id):
+        if not await self._aliases.may_copies_attach(copy.app_id):
             raise Forbidden(
                 "Copies of this app may not change aliases. Its publisher can allow it, with "
                 'PATCH /v1.0/apps/{app_id}/ and {"installations_attach_aliases": true}.'

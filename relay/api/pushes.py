@@ -6,8 +6,6 @@ token, a UDID or who the customer is.
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,11 +13,11 @@ import asyncpg
 from aiohttp import web
 
 from relay.core.clock import Clock
-from relay.core.delivery.outcomes import Outcome
 from relay.core.errors import MalformedRequest, NotFound
 from relay.core.schema import uuid_in_path
 from relay.http import requests as http
 from relay.http.pagination import page_limit
+from relay.service.report import report_push, report_traces
 from relay.store.accounts.auth import ApiToken
 from relay.store.database import Connection, Database
 from relay.store.push import cancellation, pushes
@@ -56,7 +54,7 @@ class PushesApi:
     async def _show(self, token: ApiToken, request: web.Request) -> web.Response:
         async with self._database.connection() as connection:
             push = await self._find(connection, token, request)
-            return http.answer(await show_push(connection, push))
+            return http.answer(await report_push(connection, push))
 
     async def deliveries(self, request: web.Request) -> web.Response:
         """A page of outcomes, about in the order in which they came; `next` is the cursor of the following page.
@@ -79,7 +77,7 @@ class PushesApi:
         token = await http.authenticate(request, "push", "manage")
         async with self._database.connection() as connection:
             push = await self._find(connection, token, request)
-            return http.answer({"items": await show_traces(connection, push)})
+            return http.answer({"items": await report_traces(connection, push)})
 
     async def _find(self, connection: Connection, token: ApiToken, request: web.Request) -> asyncpg.Record:
         """The push of the path, if the caller may see it."""
@@ -91,52 +89,6 @@ class PushesApi:
         if push is None:
             raise NotFound("There is no such push.")
         return push
-
-
-async def show_push(connection: Connection, push: asyncpg.Record) -> dict[str, Any]:
-    """A push that was found, with its state and counts."""
-    counts = Counter[str](dict.fromkeys(Outcome, 0))
-    reasons: Counter[str] = Counter()
-    for outcome, reason, count in await pushes.counts(connection, push["app_id"], push["push_id"]):
-        counts[outcome] += count
-        if outcome != "delivered":
-            reasons[reason] += count
-    done = sum(counts.values())
-    pending = max(0, push["targets"] - done)
-    if push["cancelled_at"] is not None:
-        state = "cancelled"
-    elif pending or push["growing"]:
-        state = "sending" if done else "queued"
-    else:
-        state = "done"
-    return {
-        "push_id": push["push_id"],
-        "app_id": push["app_id"],
-        "state": state,
-        "created_at": push["created_at"],
-        "expires_at": push["expires_at"],
-        "cancelled_at": push["cancelled_at"],
-        "push_type": push["push_type"],
-        "priority": push["priority"],
-        "expiration": push["expiration"],
-        "collapse_id": push["collapse_id"],
-        "debug": push["debug"],
-        "targets": push["targets"],
-        "counting": push["growing"],
-        "counts": {**counts, "pending": pending, "skipped": push["skipped"]},
-        "reasons": dict(reasons),
-    }
-
-
-async def show_traces(connection: Connection, push: asyncpg.Record) -> list[dict[str, Any]]:
-    """The traces of a push that was found, by copy and attempt."""
-    items = []
-    for row in await pushes.traces(connection, push["app_id"], push["push_id"]):
-        record = json.loads(row["record"])
-        record["payload"] = json.loads(record["payload"])
-        route = {"customer": row["customer"], "device": row["device"], "alongside": row["alongside"]}
-        items.append({"attempt": row["attempt"], "route": route, **record})
-    return items
 
 
 def _delivery(row: asyncpg.Record) -> dict[str, Any]:

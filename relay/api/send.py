@@ -3,66 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
-from uuid import UUID
 
 import msgspec
 from aiohttp import web
 
-from relay.core.errors import RelayError, Unavailable
-from relay.core.idempotency import HEADER, IdempotencyDigests, IdempotencyKey
-from relay.core.push.request import Accepted, Acceptor
+from relay.core.idempotency import HEADER, IdempotencyDigests
 from relay.http import requests as http
-from relay.http.request_log import log_accepted
 from relay.service.rate_limits import Rates
-from relay.service.validation import SendCheck
+from relay.service.submission import Submitter
 from relay.service.waiting import APPLIED, PREFER, Waiting, seconds_to_wait
-from relay.store.accounts.auth import ApiToken
-from relay.store.push.idempotency import IdempotencyKeys
-
-
-class Submitter:
-    """Takes a push in, or finds what was answered when its Idempotency-Key was used before."""
-
-    def __init__(self, check: SendCheck, acceptor: Acceptor, keys: IdempotencyKeys) -> None:
-        self._check = check
-        self._acceptor = acceptor
-        self._keys = keys
-
-    async def submit(
-        self, body: Any, token: ApiToken, key: IdempotencyKey | None, *, sent_by: UUID | None = None
-    ) -> Accepted:
-        """What is answered now or, where the key was used before, what was answered then.
-
-        `body` is JSON that nobody has looked at, `sent_by` the publisher who sends by hand. Raises Forbidden, Invalid
-        and Unavailable.
-        """
-        try:
-            request = await self._check.check(body, token)
-            request.key, request.sent_by = key, sent_by
-            accepted = await self._acceptor.accept(request)
-        except RelayError as error:
-            return await self.stored_answer_or_raise(error, token.app_id, key)
-        if accepted is None:
-            return await self.stored_answer_or_raise(None, token.app_id, key)
-        log_accepted(request)
-        return accepted
-
-    async def stored_answer_or_raise(
-        self, refused: RelayError | None, app_id: str | None, key: IdempotencyKey | None
-    ) -> Accepted:
-        """What is answered where nothing was stored: what was answered when the key was used before.
-
-        What was sent once is answered as it was, also if it could not be sent any more. Otherwise raises `refused`,
-        or Unavailable if that is None.
-        """
-        earlier = None
-        if key is not None and app_id is not None:
-            earlier = await self._keys.answered(app_id, key)
-        if earlier is None:
-            gone = "The time of this Idempotency-Key ended just now; nothing was stored."
-            raise refused or Unavailable(gone)
-        return earlier
 
 
 class SendApi:

@@ -14,16 +14,16 @@ from contextvars import Context
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http_parser import RawRequestMessage
 
-from relay.api.send import Submitter
 from relay.core import idempotency, strict_json
 from relay.core.errors import RelayError
 from relay.core.idempotency import IdempotencyDigests
 from relay.core.push.request import Accepted, Acceptor, PushRequest, SubmitResult
 from relay.http.raw_responses import on_the_wire
-from relay.http.request_log import is_noted, log_accepted, log_answered
+from relay.http.request_log import is_noted, log_answered
 from relay.http.request_metrics import observe
 from relay.http.requests import JSON, PROBLEM, bearer_in, log_unexpected, problem_body
 from relay.service.rate_limits import Rates
+from relay.service.submission import Submitter, log_accepted
 from relay.service.validation import SendCheck
 from relay.service.waiting import PREFER
 from relay.store.accounts.auth import ApiTokens

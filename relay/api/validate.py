@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import msgspec
 from aiohttp import web
 
-from relay.core.errors import Fault, Invalid
 from relay.core.push.push_types import PUSH_TYPES
-from relay.core.push.request import PushRequest
 from relay.http import requests as http
 from relay.service.rate_limits import Rates
+from relay.service.reach import count_reach
 from relay.service.validation import SendCheck
 from relay.store.database import Database
-from relay.store.push import broadcasts, pushes
-
-MOST_COUNTED = 100_000
-"""Copies of a push to everyone; beyond that they are not counted."""
 
 
 class ValidateApi:
@@ -37,7 +32,7 @@ class ValidateApi:
         token = await http.authenticate(request, "push")
         headers = self._rates.take(token)
         checked = await self._check.check(await http.read_json(request), token)
-        targets, skipped, warnings = await reached(self._database, checked)
+        targets, skipped, warnings = await count_reach(self._database, checked)
         push_type = checked.headers.push_type
         return http.answer(
             {
@@ -53,20 +48,3 @@ class ValidateApi:
             },
             headers=headers,
         )
-
-
-async def reached(database: Database, request: PushRequest) -> tuple[int | None, int | None, Sequence[Fault]]:
-    """(targets, skipped, warnings) of a checked push. The first two are None if it goes to more than are counted.
-
-    Raises Invalid if it has no recipients.
-    """
-    async with database.connection() as connection:
-        if not request.everyone:
-            [made] = await pushes.routes(connection, [request])
-            if isinstance(made, Invalid):
-                raise made
-            return len(made.copies), made.skipped, made.warnings
-        counted = await broadcasts.count(
-            connection, request.app_id, request.token_kind, request.debug, MOST_COUNTED
-        )
-    return (*(counted or (None, None)), ())

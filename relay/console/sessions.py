@@ -31,6 +31,7 @@ from relay.core.errors import (
 )
 from relay.core.schema import convert
 from relay.http import requests as http
+from relay.service.callers import PublisherCaller
 from relay.store.accounts.auth import ApiToken, ApiTokens
 from relay.store.accounts.console_sessions import IDLE, ConsoleSessions
 from relay.store.operations.audit import Actor
@@ -70,6 +71,11 @@ class Visitor:
         """Which publisher it is. Not for operators."""
         assert self.token.publisher_id is not None  # every manage_ token is stored with its publisher
         return self.token.publisher_id
+
+    @property
+    def caller(self) -> PublisherCaller:
+        """The publisher as the services know it. Not for operators."""
+        return PublisherCaller(self.publisher_id, self.token.token_id, self.actor)
 
 
 Handler = Callable[[web.Request, Visitor], Awaitable[web.StreamResponse]]

@@ -12,7 +12,6 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from relay.core.ip_addresses import Network
-from relay.core.push.request import PushRequest
 from relay.http.client_address import client_behind, header_values
 from relay.telemetry.logs import get_logger
 from relay.telemetry.request_ids import HEADER, REQUEST_ID, request_id
@@ -82,14 +81,6 @@ def log_answered(
 def _level(status: int) -> int:
     """Our faults are warnings, the callers' of interest, the rest for debugging."""
     return logging.WARNING if status >= 500 else logging.INFO if status >= 400 else logging.DEBUG
-
-
-def log_accepted(push: PushRequest) -> None:
-    """A line that has the request's id and the push's."""
-    if is_noted(202):
-        _log.debug(
-            "a push is accepted", push_id=str(push.push_id), app_id=push.app_id, token_id=str(push.token_id)
-        )
 
 
 def traced(traces: Traces) -> Middleware:

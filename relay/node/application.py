@@ -9,19 +9,23 @@ from typing import Protocol
 
 from aiohttp import web
 
+from relay.api.apps import AppsApi
 from relay.api.audit import AuditApi
+from relay.api.callers import AppOwners
 from relay.api.channels import ChannelsApi, InstalledChannelsApi
+from relay.api.credentials import CredentialsApi
 from relay.api.customers import CustomersApi
 from relay.api.device import DeviceApi
 from relay.api.health import HealthApi
 from relay.api.installations import OperatorInstallationsApi
 from relay.api.metrics import MetricsApi
-from relay.api.operator import OperatorApi
-from relay.api.publisher import PublisherApi
+from relay.api.publishers import PublishersApi
+from relay.api.push_tokens import PushTokensApi
 from relay.api.pushes import PushesApi
-from relay.api.send import SendApi, Submitter
+from relay.api.send import SendApi
 from relay.api.send_fast_path import EXPRESS, SendFastPath
 from relay.api.spec import SpecApi
+from relay.api.test_devices import TestDevicesApi
 from relay.api.validate import ValidateApi
 from relay.api.webhooks import WebhooksApi
 from relay.console.application import Console
@@ -46,7 +50,9 @@ from relay.http.request_metrics import measured
 from relay.keys import KeyRing
 from relay.node.startup import NodeParts
 from relay.service.rate_limits import Rates
+from relay.service.services import Services, build_services
 from relay.service.state_metrics import StateMetrics
+from relay.service.submission import Submitter
 from relay.service.validation import SendCheck
 from relay.service.waiting import Waiting
 from relay.settings import Settings
@@ -179,27 +185,27 @@ def _add_api_and_console(application: web.Application, dependencies: HttpDepende
             sending.digests,
             sending.push_rates,
         )
-    webhooks = WebhooksApi(
+    services = build_services(
         dependencies.database,
-        dependencies.keys.credentials,
+        dependencies.keys,
+        dependencies.api_tokens,
         dependencies.webhook_receivers,
         dependencies.clock,
         dependencies.random,
-        allow_private=dependencies.settings.webhooks.allow_private,
+        allow_private_webhooks=dependencies.settings.webhooks.allow_private,
+        on_due=dependencies.announce_work,
     )
     install_tokens = application[http.INSTALL_TOKENS]
-    _add_routes(application, *_publisher_apis(dependencies, sending, lifetimes), webhooks)
-    _add_routes(application, *_device_apis(dependencies, install_tokens))
-    _add_routes(application, *_operator_apis(dependencies, install_tokens), SpecApi())
+    _add_routes(application, *_sending_apis(dependencies, sending, lifetimes))
+    _add_routes(application, *_publisher_apis(dependencies, services))
+    _add_routes(application, *_device_apis(dependencies, services, install_tokens))
+    _add_routes(application, *_operator_apis(dependencies, services, install_tokens), SpecApi())
     if dependencies.settings.console.enabled:
-        _build_console(dependencies, sending, webhooks).add_to(application)
+        _build_console(dependencies, sending, services).add_to(application)
 
 
-def _publisher_apis(
-    dependencies: HttpDependencies, sending: _Sending, lifetimes: Lifetimes
-) -> tuple[Api, ...]:
+def _sending_apis(dependencies: HttpDependencies, sending: _Sending, lifetimes: Lifetimes) -> tuple[Api, ...]:
     database, clock, random = dependencies.database, dependencies.clock, dependencies.random
-    keys = dependencies.keys
     return (
         SendApi(
             sending.submitter,
@@ -209,7 +215,6 @@ def _publisher_apis(
         ),
         ValidateApi(sending.check, database, sending.validation_rates),
         PushesApi(database, clock),
-        CustomersApi(database, Identifiers(keys.identifiers), AddressDigests(keys.of_aliases), clock, random),
         ChannelsApi(
             database,
             lifetimes,
@@ -219,29 +224,38 @@ def _publisher_apis(
             clock,
             random,
         ),
-        PublisherApi(database, dependencies.api_tokens, UdidDigests(keys.udid), clock, random),
     )
 
 
-def _device_apis(dependencies: HttpDependencies, install_tokens: InstallTokens) -> tuple[Api, ...]:
+def _publisher_apis(dependencies: HttpDependencies, services: Services) -> tuple[Api, ...]:
+    owners = AppOwners(dependencies.database)
+    return (
+        AppsApi(dependencies.database, dependencies.clock),
+        PushTokensApi(owners, services.push_tokens),
+        TestDevicesApi(services.test_devices),
+        WebhooksApi(owners, services.webhooks),
+        CustomersApi(owners, services.customers, services.aliases),
+    )
+
+
+def _device_apis(
+    dependencies: HttpDependencies, services: Services, install_tokens: InstallTokens
+) -> tuple[Api, ...]:
     database = dependencies.database
     return (
-        DeviceApi(
-            database,
-            install_tokens,
-            AddressDigests(dependencies.keys.of_aliases),
-            dependencies.clock,
-            dependencies.random,
-        ),
+        DeviceApi(database, install_tokens, services.aliases, dependencies.clock),
         InstalledChannelsApi(database, install_tokens, dependencies.channel_creator),
     )
 
 
-def _operator_apis(dependencies: HttpDependencies, install_tokens: InstallTokens) -> tuple[Api, ...]:
+def _operator_apis(
+    dependencies: HttpDependencies, services: Services, install_tokens: InstallTokens
+) -> tuple[Api, ...]:
     database, clock, random = dependencies.database, dependencies.clock, dependencies.random
     keys = dependencies.keys
     return (
-        OperatorApi(database, keys.credentials, clock, random, dependencies.announce_work),
+        PublishersApi(database, services.publishers),
+        CredentialsApi(services.credentials),
         OperatorInstallationsApi(
             database, Identifiers(keys.identifiers), install_tokens, UdidDigests(keys.udid), clock, random
         ),
@@ -249,7 +263,7 @@ def _operator_apis(dependencies: HttpDependencies, install_tokens: InstallTokens
     )
 
 
-def _build_console(dependencies: HttpDependencies, sending: _Sending, webhooks: WebhooksApi) -> Console:
+def _build_console(dependencies: HttpDependencies, sending: _Sending, services: Services) -> Console:
     return make_console(
         dependencies.database,
         dependencies.keys,
@@ -259,9 +273,7 @@ def _build_console(dependencies: HttpDependencies, sending: _Sending, webhooks: 
         SendingDoor(
             sending.check, sending.submitter, sending.digests, sending.push_rates, sending.validation_rates
         ),
-        on_due=dependencies.announce_work,
-        webhook_tests=webhooks.tests,
-        allow_private_webhooks=dependencies.settings.webhooks.allow_private,
+        services,
         scheme_of=scheme_of,
     )
 

@@ -1,53 +1,81 @@
-"""What the two ways to a customer's aliases share: a publisher's, and that of the customer's own copies."""
+"""Aliases of a customer, as its publisher and the customer's own copies manage them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Sequence
+from uuid import UUID
 
 import msgspec
-from aiohttp import web
 
 from relay.core.clock import Clock, Random
+from relay.core.email_aliases import AddressDigests
 from relay.core.errors import Conflict, Fault, NotFound
 from relay.core.ids import new_id
 from relay.core.schema import Address
-from relay.http.requests import answer
-from relay.store.installations.aliases import MOST, Alias, Attached
+from relay.service.customers import no_customer
+from relay.store.database import Database
+from relay.store.installations.aliases import MOST, Alias, AliasActor, Aliases, Attached, TooManyAliases
 
 
 class AliasBody(msgspec.Struct, forbid_unknown_fields=True):
-    """An address, to be attached or to be looked for."""
+    """An e-mail address to attach, or to search for."""
 
     alias: Address
 
 
-def new_alias(clock: Clock, random: Random) -> Alias:
-    """An alias that is made now."""
-    now = clock.now()
-    return Alias(new_id(now, random), now)
+class AliasService:
+    """Attachment, listing and removal of aliases. A customer is named by its `c_` identifier.
 
+    The actor `by` is None for a copy that acts for its own customer. Such a change is not in the audit log.
+    """
 
-def answer_attached(attached: Attached) -> web.Response:
-    """201 and the alias; 200 if the customer had it before."""
-    return answer(_show(attached.alias), 201 if attached.created else 200)
+    def __init__(self, database: Database, digests: AddressDigests, clock: Clock, random: Random) -> None:
+        self._aliases = Aliases(database)
+        self._digests = digests
+        self._clock = clock
+        self._random = random
 
+    async def attach_alias(
+        self, app_id: str, customer: str, body: AliasBody, by: AliasActor | None
+    ) -> Attached:
+        """Attach an address to a customer. Returns the existing alias if the customer has it already.
 
-def answer_aliases(aliases: Iterable[Alias]) -> web.Response:
-    """200 and all aliases of a customer."""
-    return answer({"items": [_show(alias) for alias in aliases]})
+        Raises:
+            NotFound: the app has no such customer.
+            Conflict: the customer has too many aliases, or too many customers have this one.
+        """
+        now = self._clock.now()
+        alias = Alias(new_id(now, self._random), now)
+        digest = self._digests.of(app_id, body.alias)
+        try:
+            attached = await self._aliases.attach(app_id, customer, digest, alias, by)
+        except TooManyAliases:
+            detail = f"The customer has {MOST} aliases, or {MOST} customers have this one."
+            raise Conflict(faults=[Fault("too_many", "/alias", detail)]) from None
+        if attached is None:
+            raise no_customer()
+        return attached
 
+    async def list_aliases(self, app_id: str, customer: str) -> Sequence[Alias]:
+        """Return all aliases of a customer, oldest first, without the addresses.
 
-def too_many_aliases() -> Conflict:
-    """There are as many as there may be."""
-    detail = f"The customer has {MOST} aliases, or {MOST} customers have this one."
-    return Conflict(faults=[Fault("too_many", "/alias", detail)])
+        Raises:
+            NotFound: the app has no such customer.
+        """
+        aliases = await self._aliases.of_customer(app_id, customer)
+        if aliases is None:
+            raise no_customer()
+        return aliases
 
+    async def remove_alias(self, app_id: str, customer: str, alias_id: UUID, by: AliasActor | None) -> None:
+        """Remove an alias of a customer.
 
-def no_alias() -> NotFound:
-    """There is none with that id, or it is another customer's."""
-    return NotFound("The customer has no such alias.")
+        Raises:
+            NotFound: the customer has no such alias.
+        """
+        if not await self._aliases.remove(app_id, customer, alias_id, self._clock.now(), by):
+            raise NotFound("The customer has no such alias.")
 
-
-def _show(alias: Alias) -> dict[str, Any]:
-    return {"id": alias.alias_id, "created_at": alias.created_at}
+    async def may_copies_attach(self, app_id: str) -> bool:
+        """Return whether copies of the app may change the aliases of their customer."""
+        return await self._aliases.copies_may_attach(app_id)

@@ -1,7 +1,11 @@
-"""A credential as a caller gives it: a .p8 key with its ids, or a certificate whose subject says the same."""
+"""Credentials for APNs, as the operator manages them in the API and the console.
+
+A credential is a .p8 key with its ids, or a certificate, whose subject holds them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -9,13 +13,15 @@ import msgspec
 
 from relay.core.accounts import Environment
 from relay.core.apns_credentials import SecretRefused, check_certificate, check_p8
-from relay.core.errors import Fault, Invalid
+from relay.core.clock import Clock
+from relay.core.errors import Fault, Invalid, NotFound
 from relay.core.schema import BundleId, EnvironmentName, KeyId, Pem, TeamId
-from relay.store.accounts.credentials import NewCredential
+from relay.store.accounts.credentials import BY_OPERATOR, CredentialDescription, Credentials, NewCredential
+from relay.store.operations.audit import Actor
 
 
 class CredentialBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The fields as they are sent."""
+    """The fields of a new credential."""
 
     environment: EnvironmentName
     team_id: TeamId | None = None
@@ -25,8 +31,75 @@ class CredentialBody(msgspec.Struct, forbid_unknown_fields=True):
     certificate: Pem | None = None
 
 
-def checked_credential(body: CredentialBody, now: datetime) -> NewCredential:
-    """What is to be stored. Raises Invalid naming the field."""
+class CredentialService:
+    """Storage, listing, suspension and removal of credentials.
+
+    `on_due` is called when batches that waited for a credential become due.
+    """
+
+    def __init__(self, credentials: Credentials, clock: Clock, on_due: Callable[[], None]) -> None:
+        self._credentials = credentials
+        self._clock = clock
+        self._on_due = on_due
+
+    async def put_credential(self, body: CredentialBody, actor: Actor) -> CredentialDescription:
+        """Store a credential, active. It replaces the one of its team, environment and bundle id.
+
+        Raises:
+            Invalid: `body` is not a usable key or certificate.
+        """
+        now = self._clock.now()
+        stored = await self._credentials.put(check_credential(body, now), now, actor)
+        self._on_due()
+        return stored
+
+    async def list_credentials(self, after: int | None, limit: int) -> list[CredentialDescription]:
+        """Return up to `limit` credentials that follow `after`, oldest first, without secrets."""
+        return await self._credentials.page(after or 0, limit)
+
+    async def resume_credential(self, credential_id: int, actor: Actor) -> None:
+        """Make a credential active. The batches that waited for it are due.
+
+        Raises:
+            NotFound: there is no such credential.
+        """
+        if not await self._credentials.resume(credential_id, self._clock.now(), actor):
+            raise _no_credential()
+        self._on_due()
+
+    async def suspend_credential(self, credential_id: int, actor: Actor) -> None:
+        """Suspend a credential. Its batches wait until it is resumed or replaced.
+
+        Raises:
+            NotFound: there is no such credential.
+        """
+        suspended = await self._credentials.suspend(
+            credential_id, BY_OPERATOR, self._clock.now(), actor=actor
+        )
+        if not suspended and not await self._credentials.exists(credential_id):
+            raise _no_credential()
+
+    async def remove_credential(self, credential_id: int, actor: Actor) -> None:
+        """Delete a credential.
+
+        Raises:
+            NotFound: there is no such credential.
+        """
+        if not await self._credentials.remove(credential_id, self._clock.now(), actor):
+            raise _no_credential()
+        self._on_due()
+
+
+def _no_credential() -> NotFound:
+    return NotFound("There is no such credential.")
+
+
+def check_credential(body: CredentialBody, now: datetime) -> NewCredential:
+    """Return the credential to store.
+
+    Raises:
+        Invalid: a field is missing, or the key or certificate cannot be used.
+    """
     if (body.p8 is None) == (body.certificate is None):
         raise Invalid(faults=[Fault("invalid", "", "Give either p8 with key_id, or certificate.")])
     return _token_credential(body) if body.p8 is not None else _certificate_credential(body, now)
@@ -53,7 +126,7 @@ def _token_credential(body: CredentialBody) -> NewCredential:
 
 
 def _from_subject(name: str, form: Any, given: str | None, subject: str) -> str:
-    """What the request or, without it, the certificate's subject says. Both may, and then alike."""
+    """Return a field from the request or, without it, from the certificate's subject. Both must agree."""
     if given is not None and subject and given != subject:
         raise Invalid(
             faults=[Fault("invalid_value", f"/{name}", "The certificate's subject says otherwise.")]

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 from uuid import UUID
 
-from relay.api.pushes import show_push
 from relay.core.errors import Unavailable
+from relay.service.report import report_push
 from relay.store.database import Database
 from relay.store.push import pushes
 
@@ -52,6 +52,6 @@ class Waiting:
         try:
             async with self._database.connection() as connection:
                 push = await pushes.find(connection, [app_id], push_id)
-                return None if push is None else await show_push(connection, push)
+                return None if push is None else await report_push(connection, push)
         except Unavailable:  # it was accepted, and that is what counts
             return None

@@ -12,20 +12,25 @@ from uuid import UUID, uuid4
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from relay.api.apps import AppsApi
 from relay.api.audit import AuditApi
+from relay.api.callers import AppOwners
+from relay.api.credentials import CredentialsApi
 from relay.api.customers import CustomersApi
 from relay.api.device import DeviceApi
 from relay.api.installations import OperatorInstallationsApi
-from relay.api.operator import OperatorApi
-from relay.api.publisher import PublisherApi
+from relay.api.publishers import PublishersApi
+from relay.api.push_tokens import PushTokensApi
 from relay.api.pushes import PushesApi
+from relay.api.test_devices import TestDevicesApi
 from relay.api.webhooks import WebhooksApi
-from relay.core.email_aliases import AddressDigests
 from relay.core.identifiers import Identifiers
 from relay.core.install_tokens import InstallTokens
 from relay.core.udid import UdidDigests
 from relay.dispatch.webhook_receivers import HttpReceivers
 from relay.http import requests as http
+from relay.keys import KeyRing
+from relay.service.services import build_services
 from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.accounts.auth import ApiTokens
 from relay.store.database import Database
@@ -58,7 +63,6 @@ def application(
 ) -> web.Application:
     tokens = ApiTokens(database, clock)
     install_tokens, udids = InstallTokens(installation_keys), UdidDigests(KEYS[0])
-    addresses = AddressDigests(KEYS[0])
     app = web.Application(middlewares=[http.problems], client_max_size=4 * 1024 * 1024)
     app[http.API_TOKENS] = tokens
     app[http.INSTALL_TOKENS] = install_tokens
@@ -68,14 +72,28 @@ def application(
         await receivers.aclose()
 
     app.on_cleanup.append(close)
+    services = build_services(
+        database,
+        KeyRing(identifiers=KEYS, installations=installation_keys, credentials=KEYS, udid=KEYS[0]),
+        tokens,
+        receivers,
+        clock,
+        secrets.token_bytes,
+        allow_private_webhooks=allow_private,
+        on_due=lambda: None,
+    )
+    owners = AppOwners(database)
     for api in (
-        OperatorApi(database, KEYS, clock, secrets.token_bytes),
+        PublishersApi(database, services.publishers),
+        CredentialsApi(services.credentials),
         OperatorInstallationsApi(database, IDENTIFIERS, install_tokens, udids, clock, secrets.token_bytes),
-        PublisherApi(database, tokens, udids, clock, secrets.token_bytes),
-        CustomersApi(database, IDENTIFIERS, addresses, clock, secrets.token_bytes),
-        DeviceApi(database, install_tokens, addresses, clock, secrets.token_bytes),
+        AppsApi(database, clock),
+        PushTokensApi(owners, services.push_tokens),
+        TestDevicesApi(services.test_devices),
+        WebhooksApi(owners, services.webhooks),
+        CustomersApi(owners, services.customers, services.aliases),
+        DeviceApi(database, install_tokens, services.aliases, clock),
         PushesApi(database, clock),
-        WebhooksApi(database, KEYS, receivers, clock, secrets.token_bytes, allow_private=allow_private),
         AuditApi(database),
     ):
         app.add_routes(api.routes())

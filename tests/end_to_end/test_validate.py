@@ -67,7 +67,7 @@ async def test_everyone_is_counted(store: Store, monkeypatch: pytest.MonkeyPatch
     assert (answer["targets"], answer["skipped"]) == (3, 0)
     _, answer = await validate(store, app, "all", debug=True)
     assert (answer["targets"], answer["skipped"]) == (1, 2)
-    monkeypatch.setattr("relay.api.validate.MOST_COUNTED", 2)
+    monkeypatch.setattr("relay.service.reach.MAX_COUNTED_TARGETS", 2)
     _, answer = await validate(store, app, "all")
     assert (answer["targets"], answer["skipped"]) == (None, None)
     assert await store.received(*copies) == [0, 0, 0]

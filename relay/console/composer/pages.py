@@ -15,8 +15,6 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from relay.api.send import Submitter
-from relay.api.validate import MOST_COUNTED, reached
 from relay.console.composer import form as composing
 from relay.console.composer.form import Draft, Remark, by_field, remarks_of
 from relay.console.composer.lock_screen import Picture, picture
@@ -33,6 +31,8 @@ from relay.core.push.content import draft_content
 from relay.core.push.push_types import PUSH_TYPES
 from relay.core.push.request import Accepted, SendBody
 from relay.service.rate_limits import Rates
+from relay.service.reach import MAX_COUNTED_TARGETS, count_reach
+from relay.service.submission import Submitter
 from relay.service.validation import SendCheck
 from relay.store.accounts.auth import ApiToken
 from relay.store.accounts.registry import App
@@ -242,7 +242,7 @@ class ComposerPages:
             checked = await self._door.check.check(body, desk.token)
             remarks += remarks_of(checked.warnings, is_error=False)
             if count_everyone or not checked.everyone:
-                targets, skipped, warnings = await reached(self._database, checked)
+                targets, skipped, warnings = await count_reach(self._database, checked)
                 remarks += remarks_of(warnings, is_error=False)
         except Invalid as error:
             known = {remark.field for remark in unread}
@@ -299,7 +299,7 @@ def _context(desk: _ComposerState, look: Look, *, is_part: bool) -> dict[str, An
         "is_part": is_part,
         "asks": desk.asks,
         "push": desk.tried,
-        "most_counted": MOST_COUNTED,
+        "most_counted": MAX_COUNTED_TARGETS,
         **_OPTIONS,
         "bar_width": WIDTH,
         "fields": composing.FIELDS[desk.draft.editor],

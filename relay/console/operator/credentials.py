@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from aiohttp import web
@@ -11,10 +11,10 @@ from relay.console.renderer import Pages, context_of
 from relay.console.sessions import Visitor, form_as, operator_page, read_form
 from relay.core.clock import Clock
 from relay.core.delivery.reasons import BAD_CREDENTIAL
-from relay.core.errors import Invalid, NotFound
+from relay.core.errors import Invalid
 from relay.core.schema import number_in_path
-from relay.service.credentials import CredentialBody, checked_credential
-from relay.store.accounts.credentials import BY_OPERATOR, NO_CREDENTIAL, CredentialDescription, Credentials
+from relay.service.credentials import CredentialBody, CredentialService
+from relay.store.accounts.credentials import BY_OPERATOR, NO_CREDENTIAL, CredentialDescription
 from relay.store.database import Database
 from relay.store.operations.queue_state import queue_state
 
@@ -33,21 +33,19 @@ _REASONS = {
 
 
 class CredentialPages:
-    """`/console/credentials/`. `on_due` is called when pushes that waited for a credential are due."""
+    """`/console/credentials/`."""
 
     def __init__(
         self,
         pages: Pages,
         database: Database,
-        credentials: Credentials,
+        credentials: CredentialService,
         clock: Clock,
-        on_due: Callable[[], None],
     ) -> None:
         self._pages = pages
         self._database = database
         self._credentials = credentials
         self._clock = clock
-        self._on_due = on_due
 
     def routes(self) -> Iterable[web.RouteDef]:
         """All routes, each with its handler."""
@@ -63,7 +61,7 @@ class CredentialPages:
 
     async def _list(self, request: web.Request, status: int = 200, **more: Any) -> web.Response:
         now = self._clock.now()
-        found = await self._credentials.page(0, _MOST)
+        found = await self._credentials.list_credentials(None, _MOST)
         held = {
             one.credential_id: one.batches for one in (await queue_state(self._database, now)).by_credential
         }
@@ -81,24 +79,18 @@ class CredentialPages:
     async def put(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
         """Store a credential, or replace the one of the same team, environment and bundle: it is active then."""
         form = await read_form(request)
-        now = self._clock.now()
         try:
-            stored = await self._credentials.put(
-                checked_credential(form_as(form, CredentialBody), now), now, visitor.actor
-            )
+            stored = await self._credentials.put_credential(form_as(form, CredentialBody), visitor.actor)
         except Invalid as error:
             kept = {name: text for name, text in form.items() if name not in ("p8", "certificate")}
             return await self._list(request, error.status, **context_of(error, kept))
-        self._on_due()
         done = "replaced" if stored.version > 1 else "stored"
         return self._pages.redirect(request, "credentials/", f"The credential of {stored.team_id} is {done}.")
 
     async def resume(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
         """Make it active, and due what waited for it."""
         credential_id = number_in_path(request.match_info["credential_id"])
-        if not await self._credentials.resume(credential_id, self._clock.now(), visitor.actor):
-            raise NotFound("There is no such credential.")
-        self._on_due()
+        await self._credentials.resume_credential(credential_id, visitor.actor)
         return self._pages.redirect(
             request, "credentials/", f"Credential {credential_id} is active, and what waited for it is due."
         )
@@ -106,11 +98,7 @@ class CredentialPages:
     async def suspend(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
         """Let what needs it wait."""
         credential_id = number_in_path(request.match_info["credential_id"])
-        done = await self._credentials.suspend(
-            credential_id, BY_OPERATOR, self._clock.now(), actor=visitor.actor
-        )
-        if not done and not await self._credentials.exists(credential_id):
-            raise NotFound("There is no such credential.")
+        await self._credentials.suspend_credential(credential_id, visitor.actor)
         return self._pages.redirect(
             request, "credentials/", f"Credential {credential_id} is suspended: its pushes wait."
         )

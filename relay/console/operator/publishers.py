@@ -13,17 +13,16 @@ from relay.console.renderer import Pages, context_of, next_page, refuse
 from relay.console.sessions import Visitor, form_as, operator_page, read_form
 from relay.core.clock import Clock, Random
 from relay.core.errors import Invalid, NotFound
-from relay.core.ids import new_id
 from relay.core.schema import AppId, Label, Name, uuid_in_path
+from relay.service.publishers import PublisherService
 from relay.store.accounts.api_tokens import TokenFilter, TokenIssuer
-from relay.store.accounts.auth import ApiTokens, NewToken
-from relay.store.accounts.registry import App, Publisher, PublisherRepository
+from relay.store.accounts.auth import ApiTokens
+from relay.store.accounts.registry import Publisher, PublisherRepository
 from relay.store.database import Database
 
 _PER_PAGE = 50
 _MOST = 200
 """Apps and tokens of one publisher that are shown."""
-_APP_ID_BYTES = 20
 
 
 class _PublisherForm(msgspec.Struct, forbid_unknown_fields=True):
@@ -43,14 +42,19 @@ class PublisherPages:
     """`/console/publishers/`. `api_tokens` forgets what was revoked."""
 
     def __init__(
-        self, pages: Pages, database: Database, api_tokens: ApiTokens, clock: Clock, random: Random
+        self,
+        pages: Pages,
+        database: Database,
+        publishers: PublisherService,
+        api_tokens: ApiTokens,
+        clock: Clock,
+        random: Random,
     ) -> None:
         self._pages = pages
         self._registry = PublisherRepository(database)
         self._issuer = TokenIssuer(database, clock, random)
+        self._publishers = publishers
         self._api_tokens = api_tokens
-        self._clock = clock
-        self._random = random
 
     def routes(self) -> Iterable[web.RouteDef]:
         """All routes, each with its handler."""
@@ -82,9 +86,7 @@ class PublisherPages:
             body = form_as(form, _PublisherForm)
         except Invalid as error:
             return await self._list(request, error.status, **context_of(error, form))
-        token = self._issuer.make("manage")
-        publisher = Publisher(new_id(token.created_at, self._random), body.name, token.created_at)
-        await self._registry.add_publisher(publisher, token.text, token.token_id, visitor.actor)
+        publisher, token = await self._publishers.create_publisher(body.name, visitor.actor)
         return await self._show(request, publisher, new_token=token.text)
 
     async def show(self, request: web.Request, _: Visitor) -> web.StreamResponse:
@@ -111,9 +113,9 @@ class PublisherPages:
         form = await read_form(request)
         try:
             body = form_as(form, _AppForm)
-            app_id = body.app_id or self._random(_APP_ID_BYTES).hex()
-            app = App(app_id, publisher.publisher_id, body.name, self._clock.now())
-            if not await self._registry.add_app(app, visitor.actor):
+            own = publisher.publisher_id
+            app = await self._publishers.create_app(own, body.name, body.app_id, visitor.actor)
+            if app is None:
                 refuse("app_id", "This app_id is taken.")
         except Invalid as error:
             return await self._show(request, publisher, error.status, **context_of(error, form))
@@ -129,8 +131,8 @@ class PublisherPages:
             label = form_as(form, _TokenForm).label
         except Invalid as error:
             return await self._show(request, publisher, error.status, **context_of(error, form))
-        new = NewToken(kind="manage", publisher_id=publisher.publisher_id, label=label)
-        issued = await self._issuer.issue(new, visitor.actor)
+        own = publisher.publisher_id
+        issued = await self._publishers.create_manage_token(own, visitor.actor, label)
         return await self._show(request, publisher, new_token=issued.text)
 
     async def revoke_token(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:

@@ -13,17 +13,16 @@ from relay.console.publisher.app_lookup import OwnApps, path_of
 from relay.console.renderer import Pages, faults_of, next_page, refuse
 from relay.console.sessions import Visitor, form_as, publisher_page, read_form
 from relay.core import email_aliases
-from relay.core.clock import Clock, Random
-from relay.core.email_aliases import AddressDigests
-from relay.core.errors import Invalid, NotFound, RelayError
-from relay.core.identifiers import Identifiers, parse
+from relay.core.errors import Conflict, Invalid, NotFound, RelayError
+from relay.core.identifiers import parse
 from relay.core.schema import uuid_in_path
 from relay.http.pagination import page_request
-from relay.service.aliases import AliasBody, new_alias, no_alias, too_many_aliases
+from relay.service.aliases import AliasBody, AliasService
+from relay.service.customers import CustomerService
 from relay.store.accounts.registry import App
 from relay.store.database import Database
-from relay.store.installations.aliases import MOST, AliasActor, Aliases, TooManyAliases
-from relay.store.installations.customers import Customer, Customers
+from relay.store.installations.aliases import MOST, AliasActor
+from relay.store.installations.customers import Customer
 
 _LIST = "apps/{app_id}/customers/"
 _ONE = f"{_LIST}{{customer_id:c_[^/]+}}/"
@@ -36,22 +35,12 @@ class CustomerPages:
     """`/console/apps/{app_id}/customers/`."""
 
     def __init__(
-        self,
-        pages: Pages,
-        database: Database,
-        identifiers: Identifiers,
-        digests: AddressDigests,
-        clock: Clock,
-        random: Random,
+        self, pages: Pages, database: Database, customers: CustomerService, aliases: AliasService
     ) -> None:
         self._pages = pages
         self._own_apps = OwnApps(database)
-        self._customers = Customers(database)
-        self._aliases = Aliases(database)
-        self._identifiers = identifiers
-        self._digests = digests
-        self._clock = clock
-        self._random = random
+        self._customers = customers
+        self._aliases = aliases
 
     def routes(self) -> Iterable[web.RouteDef]:
         """All routes, each with its handler."""
@@ -66,8 +55,8 @@ class CustomerPages:
     async def list_customers(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
         """The customers who have a copy of the app, in the order of their identifiers, which says nothing."""
         app = await self._own_apps.of(request, visitor)
-        after = page_request(request, lambda text: self._customer(app, text)).after
-        found = await self._customers.page(app.app_id, after or "", _CUSTOMERS + 1)
+        after = page_request(request, lambda text: self._customers.verify_customer(app.app_id, text)).after
+        found = await self._customers.list_customers(app.app_id, after, _CUSTOMERS + 1)
         customers, more = next_page(request, found, _CUSTOMERS, lambda customer: customer.customer)
         return self._list(request, app, customers, more=more, is_start=after is None)
 
@@ -89,19 +78,20 @@ class CustomerPages:
         """The customers that are meant. Raises Invalid for what is neither identifier nor address."""
         if email_aliases.is_meant(sought):
             try:
-                digest = self._digests.of(app.app_id, sought)
+                return await self._customers.find_by_alias(app.app_id, sought, None, MOST)
             except ValueError:
                 refuse("q", "This is no e-mail address.")
-            return await self._customers.with_alias(app.app_id, digest, "", MOST)
         parsed = parse(sought)
         if parsed is None:
             refuse("q", "Search for a whole c_… or d_… identifier, or for an e-mail address.")
-        customer = None
         if parsed.kind == "d":
-            customer = await self._customers.with_device(app.app_id, sought)
-        elif self._identifiers.is_customer(app.app_id, sought):
-            customer = await self._customers.find(app.app_id, sought)
-        return [customer] if customer else []
+            customer = await self._customers.find_by_device(app.app_id, sought)
+            return [customer] if customer else []
+        try:
+            customer_id = self._customers.verify_customer(app.app_id, sought)
+            return [await self._customers.find_customer(app.app_id, customer_id)]
+        except NotFound:
+            return []
 
     def _list(
         self,
@@ -135,10 +125,8 @@ class CustomerPages:
         self, request: web.Request, app: App, refused: RelayError | None = None, alias: str = ""
     ) -> web.StreamResponse:
         identifier = self._customer_in_path(request, app)
-        customer = await self._customers.find(app.app_id, identifier)
-        aliases = await self._aliases.of_customer(app.app_id, identifier)
-        if customer is None or aliases is None:
-            raise _no_customer()
+        customer = await self._customers.find_customer(app.app_id, identifier)
+        aliases = await self._aliases.list_aliases(app.app_id, identifier)
         return self._pages.render(
             request,
             "customer.html",
@@ -160,16 +148,10 @@ class CustomerPages:
         customer = self._customer_in_path(request, app)
         form = await read_form(request)
         try:
-            digest = self._digests.of(app.app_id, form_as(form, AliasBody).alias)
-            attached = await self._aliases.attach(
-                app.app_id, customer, digest, new_alias(self._clock, self._random), _changer(visitor)
-            )
-        except TooManyAliases:
-            return await self._show(request, app, too_many_aliases(), form.get("alias", ""))
-        except Invalid as refused:
+            body = form_as(form, AliasBody)
+            attached = await self._aliases.attach_alias(app.app_id, customer, body, _changer(visitor))
+        except (Invalid, Conflict) as refused:
             return await self._show(request, app, refused, form.get("alias", ""))
-        if attached is None:
-            raise _no_customer()
         said = "The address was added." if attached.created else "The customer has that address already."
         return self._pages.redirect(request, path_of(app, f"customers/{customer}/"), said)
 
@@ -178,27 +160,14 @@ class CustomerPages:
         app = await self._own_apps.of(request, visitor)
         customer = self._customer_in_path(request, app)
         alias_id = uuid_in_path(request.match_info["alias_id"])
-        if not await self._aliases.remove(
-            app.app_id, customer, alias_id, self._clock.now(), _changer(visitor)
-        ):
-            raise no_alias()
+        await self._aliases.remove_alias(app.app_id, customer, alias_id, _changer(visitor))
         return self._pages.redirect(
             request, path_of(app, f"customers/{customer}/"), "The address was removed."
         )
 
     def _customer_in_path(self, request: web.Request, app: App) -> str:
-        return self._customer(app, request.match_info["customer_id"])
-
-    def _customer(self, app: App, identifier: str) -> str:
-        """A customer identifier of that app, by its signature. Raises NotFound."""
-        if not self._identifiers.is_customer(app.app_id, identifier):
-            raise _no_customer()
-        return identifier
+        return self._customers.verify_customer(app.app_id, request.match_info["customer_id"])
 
 
 def _changer(visitor: Visitor) -> AliasActor:
     return AliasActor(visitor.actor, visitor.publisher_id)
-
-
-def _no_customer() -> NotFound:
-    return NotFound("The app has no such customer.")

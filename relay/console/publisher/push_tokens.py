@@ -6,16 +6,14 @@ from collections.abc import Iterable, Mapping
 
 from aiohttp import web
 
-from relay.api.publisher import TokenBody
 from relay.console.publisher.app_lookup import OwnApps, path_of
 from relay.console.renderer import Pages, faults_of, next_page
 from relay.console.sessions import Visitor, form_as, publisher_page, read_form
-from relay.core.clock import Clock, Random
-from relay.core.errors import Conflict, Invalid, NotFound, RelayError
+from relay.core.clock import Clock
+from relay.core.errors import Conflict, Invalid, RelayError
 from relay.core.schema import uuid_in_path
 from relay.http.pagination import page_request
-from relay.store.accounts.api_tokens import TokenIssuer
-from relay.store.accounts.auth import ApiTokens
+from relay.service.push_tokens import PushTokenBody, PushTokenService
 from relay.store.accounts.registry import App
 from relay.store.database import Database
 
@@ -26,15 +24,12 @@ _NOTHING: Mapping[str, str] = {}
 
 
 class TokenPages:
-    """`/console/apps/{app_id}/tokens/`. `api_tokens` forgets what was revoked."""
+    """`/console/apps/{app_id}/tokens/`."""
 
-    def __init__(
-        self, pages: Pages, database: Database, api_tokens: ApiTokens, clock: Clock, random: Random
-    ) -> None:
+    def __init__(self, pages: Pages, database: Database, push_tokens: PushTokenService, clock: Clock) -> None:
         self._pages = pages
         self._own_apps = OwnApps(database)
-        self._issuer = TokenIssuer(database, clock, random)
-        self._api_tokens = api_tokens
+        self._push_tokens = push_tokens
         self._clock = clock
 
     def routes(self) -> Iterable[web.RouteDef]:
@@ -55,10 +50,10 @@ class TokenPages:
         # A browser's calendar gives a day; the token works until its end.
         fields = {**form, "expires_at": f"{day}T23:59:59Z" if day else ""}
         try:
-            new = form_as(fields, TokenBody).checked(visitor.publisher_id, app.app_id, self._clock.now())
+            body = form_as(fields, PushTokenBody)
+            new, issued = await self._push_tokens.create_push_token(app.app_id, visitor.caller, body)
         except (Invalid, Conflict) as refused:
             return await self._list(request, app, form, refused)
-        issued = await self._issuer.issue(new, visitor.actor)
         return self._pages.render(
             request, "token_made.html", 201, section="tokens", shown_app=app, new=new, text=issued.text
         )
@@ -67,9 +62,7 @@ class TokenPages:
         """Refuse a token from now on."""
         app = await self._own_apps.of(request, visitor)
         token_id = uuid_in_path(request.match_info["token_id"])
-        if not await self._issuer.revoke(app.app_id, token_id, visitor.actor):
-            raise NotFound("The app has no such token.")
-        self._api_tokens.revoked()
+        await self._push_tokens.revoke_push_token(app.app_id, token_id, visitor.caller)
         return self._pages.redirect(request, path_of(app, "tokens/"), "The token was revoked.")
 
     async def _list(
@@ -81,7 +74,7 @@ class TokenPages:
     ) -> web.StreamResponse:
         """`form` is what was typed, and `refused` why that can't be."""
         after = page_request(request, uuid_in_path).after
-        found = await self._issuer.of_app(app.app_id, after, _TOKENS + 1)
+        found = await self._push_tokens.list_push_tokens(app.app_id, after, _TOKENS + 1)
         tokens, more = next_page(request, found, _TOKENS, lambda token: token.token_id)
         return self._pages.render(
             request,

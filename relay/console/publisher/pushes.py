@@ -11,7 +11,6 @@ from uuid import UUID
 import msgspec
 from aiohttp import web
 
-from relay.api.pushes import show_push, show_traces
 from relay.console.publisher.app_lookup import OwnApps
 from relay.console.publisher.timelines import WIDTH, Reason, Segment, TimeLine, bar, reasons, time_lines
 from relay.console.renderer import Pages
@@ -19,6 +18,7 @@ from relay.console.sessions import Visitor, publisher_page
 from relay.core.clock import Clock
 from relay.core.errors import NotFound
 from relay.core.schema import uuid_in_path
+from relay.service.report import report_push, report_traces
 from relay.store.accounts.registry import App
 from relay.store.database import Database
 from relay.store.push import cancellation, pushes
@@ -50,8 +50,8 @@ async def view_of(database: Database, app_id: str, push_id: UUID) -> PushView | 
         push = await pushes.find(connection, [app_id], push_id)
         if push is None:
             return None
-        facts = await show_push(connection, push)
-        traces = await show_traces(connection, push)
+        facts = await report_push(connection, push)
+        traces = await report_traces(connection, push)
     seen = msgspec.json.encode([facts, [(one["route"], one["attempt"]) for one in traces]])
     return PushView(
         facts,

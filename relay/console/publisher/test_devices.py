@@ -7,18 +7,14 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from relay.api.publisher import TestDeviceBody, TestDeviceChange, already_listed
 from relay.console.publisher.app_lookup import OwnApps, path_of
 from relay.console.renderer import Pages, faults_of, next_page
 from relay.console.sessions import Visitor, form_as, publisher_page, read_form
-from relay.core.clock import Clock, Random
-from relay.core.errors import Conflict, Invalid, NotFound, RelayError
-from relay.core.ids import new_id
+from relay.core.errors import Conflict, Invalid, RelayError
 from relay.core.schema import uuid_in_path
-from relay.core.udid import UdidDigests
 from relay.http.pagination import page_request
+from relay.service.test_devices import TestDeviceBody, TestDeviceChange, TestDeviceService
 from relay.store.accounts.registry import App
-from relay.store.accounts.test_devices import TestDevice, TestDevices
 from relay.store.database import Database
 
 _LIST = "apps/{app_id}/test-devices/"
@@ -60,15 +56,10 @@ class TestDevicePages:
 
     __test__ = False  # not a test, whatever pytest thinks of its name
 
-    def __init__(
-        self, pages: Pages, database: Database, udid_digests: UdidDigests, clock: Clock, random: Random
-    ) -> None:
+    def __init__(self, pages: Pages, database: Database, test_devices: TestDeviceService) -> None:
         self._pages = pages
         self._own_apps = OwnApps(database)
-        self._test_devices = TestDevices(database)
-        self._udid_digests = udid_digests
-        self._clock = clock
-        self._random = random
+        self._test_devices = test_devices
 
     def routes(self) -> Iterable[web.RouteDef]:
         """All routes, each with its handler."""
@@ -87,11 +78,7 @@ class TestDevicePages:
         form = await read_form(request)
         try:
             body = form_as({**form, "udid": form.get("udid", "").strip()}, TestDeviceBody)
-            now = self._clock.now()
-            device = TestDevice(new_id(now, self._random), body.label, body.failure_domain, now)
-            digest = self._udid_digests.of(body.udid)
-            if not await self._test_devices.add(visitor.publisher_id, digest, device, visitor.actor):
-                raise already_listed()
+            device = await self._test_devices.add_test_device(visitor.caller, body)
         except (Invalid, Conflict) as refused:
             return await self._list(request, visitor, app, form, refused)
         said = f"{device.label} is a test device now."
@@ -106,16 +93,7 @@ class TestDevicePages:
             body = form_as(form, TestDeviceChange)
         except Invalid as refused:
             return await self._list(request, visitor, app, form, refused, wrong=str(test_device_id))
-        device = await self._test_devices.change(
-            visitor.publisher_id,
-            test_device_id,
-            body.label,
-            body.failure_domain,
-            self._clock.now(),
-            visitor.actor,
-        )
-        if device is None:
-            raise NotFound("There is no such test device.")
+        device = await self._test_devices.change_test_device(visitor.caller, test_device_id, body)
         said = f"{device.label}: {DOMAINS[device.failure_domain].name.lower()}."
         return self._pages.redirect(request, path_of(app, "test-devices/"), said)
 
@@ -123,9 +101,7 @@ class TestDevicePages:
         """Take a device off the list."""
         app = await self._own_apps.of(request, visitor)
         test_device_id = uuid_in_path(request.match_info["test_device_id"])
-        now = self._clock.now()
-        if not await self._test_devices.remove(visitor.publisher_id, test_device_id, now, visitor.actor):
-            raise NotFound("There is no such test device.")
+        await self._test_devices.remove_test_device(visitor.caller, test_device_id)
         return self._pages.redirect(request, path_of(app, "test-devices/"), "The device is off the list.")
 
     async def _list(
@@ -139,7 +115,7 @@ class TestDevicePages:
     ) -> web.StreamResponse:
         """`form` is what was typed, `refused` why that can't be, of the listed device `wrong`; "": of another one."""
         after = page_request(request, uuid_in_path).after
-        found = await self._test_devices.page(visitor.publisher_id, after, _DEVICES + 1)
+        found = await self._test_devices.list_test_devices(visitor.publisher_id, after, _DEVICES + 1)
         devices, more = next_page(request, found, _DEVICES, lambda device: device.test_device_id)
         return self._pages.render(
             request,

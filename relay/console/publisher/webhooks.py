@@ -7,17 +7,16 @@ from typing import Final, Literal
 
 from aiohttp import web
 
-from relay.api.webhooks import Tested, WebhookBody, WebhookTests, no_webhook, too_many_webhooks
 from relay.console.publisher.app_lookup import OwnApps, path_of
 from relay.console.renderer import Pages, faults_of
 from relay.console.sessions import Visitor, publisher_page, read_form
-from relay.core.clock import Clock, Random
 from relay.core.errors import Conflict, Invalid, RelayError, TooManyRequests
 from relay.core.schema import convert, uuid_in_path
 from relay.core.webhooks.messages import EventType
+from relay.service.webhooks import WebhookBody, WebhookService, WebhookTest
 from relay.store.accounts.registry import App
 from relay.store.database import Database
-from relay.store.webhooks.webhooks import MOST, WebhookRepository
+from relay.store.webhooks.webhooks import MOST
 
 EVENTS: Final[Mapping[EventType, str]] = {
     EventType.PUSH_COMPLETED: "A push has come to its end: its counts.",
@@ -28,26 +27,12 @@ _LIST = "apps/{app_id}/webhooks/"
 
 
 class WebhookPages:
-    """`/console/apps/{app_id}/webhooks/`. `tests` sends the test messages, for the API too: they share a limit."""
+    """`/console/apps/{app_id}/webhooks/`."""
 
-    def __init__(
-        self,
-        pages: Pages,
-        database: Database,
-        webhooks: WebhookRepository,
-        tests: WebhookTests,
-        clock: Clock,
-        random: Random,
-        *,
-        allow_private: bool,
-    ) -> None:
+    def __init__(self, pages: Pages, database: Database, webhooks: WebhookService) -> None:
         self._pages = pages
         self._own_apps = OwnApps(database)
         self._webhooks = webhooks
-        self._tests = tests
-        self._clock = clock
-        self._random = random
-        self._allow_private = allow_private
 
     def routes(self) -> Iterable[web.RouteDef]:
         """All routes, each with its handler."""
@@ -66,12 +51,8 @@ class WebhookPages:
         form = await read_form(request)
         url, events = form.get("url", "").strip(), [event for event in EventType if event in form]
         try:
-            now = self._clock.now()
-            new = convert({"url": url, "events": events}, WebhookBody).checked(
-                app.app_id, now, self._random, allow_private=self._allow_private
-            )
-            if not await self._webhooks.add(new, visitor.publisher_id, now, visitor.actor):
-                raise too_many_webhooks()
+            body = convert({"url": url, "events": events}, WebhookBody)
+            new, _ = await self._webhooks.create_webhook(app.app_id, visitor.caller, body)
         except (Invalid, Conflict) as refused:
             return await self._list(request, app, refused, url, events)
         return self._pages.render(
@@ -83,9 +64,7 @@ class WebhookPages:
         app = await self._own_apps.of(request, visitor)
         webhook_id = uuid_in_path(request.match_info["webhook_id"])
         try:
-            tested = await self._tests.run(
-                app.app_id, webhook_id, visitor.publisher_id, visitor.token.token_id, visitor.actor
-            )
+            tested = await self._webhooks.test_webhook(app.app_id, webhook_id, visitor.caller)
         except (Conflict, TooManyRequests) as refused:
             return await self._list(request, app, refused)
         kind: Literal["good", "bad"] = "good" if tested.attempt.delivered else "bad"
@@ -95,10 +74,7 @@ class WebhookPages:
         """Remove a webhook with what waits for it."""
         app = await self._own_apps.of(request, visitor)
         webhook_id = uuid_in_path(request.match_info["webhook_id"])
-        if not await self._webhooks.remove(
-            app.app_id, webhook_id, visitor.publisher_id, self._clock.now(), visitor.actor
-        ):
-            raise no_webhook()
+        await self._webhooks.remove_webhook(app.app_id, webhook_id, visitor.caller)
         return self._pages.redirect(request, path_of(app, "webhooks/"), "The webhook was removed.")
 
     async def _list(
@@ -116,7 +92,7 @@ class WebhookPages:
             refused.status if refused else 200,
             section="webhooks",
             shown_app=app,
-            webhooks=await self._webhooks.page(app.app_id, None, MOST),
+            webhooks=await self._webhooks.list_webhooks(app.app_id, None, MOST),
             most=MOST,
             all_events=EVENTS,
             url=url,
@@ -125,7 +101,7 @@ class WebhookPages:
         )
 
 
-def _said(tested: Tested) -> str:
+def _said(tested: WebhookTest) -> str:
     if tested.attempt.delivered:
         return f"The test message arrived (status {tested.attempt.status})."
     if tested.attempt.status is not None:

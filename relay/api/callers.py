@@ -1,0 +1,67 @@
+"""Publishers that call with a manage token, and the app in the path of their request."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from aiohttp import web
+
+from relay.core.errors import NotFound
+from relay.core.schema import app_id_in_path
+from relay.http.requests import authenticate
+from relay.service.callers import PublisherCaller
+from relay.store.accounts.auth import ApiToken
+from relay.store.accounts.registry import PublisherRepository
+from relay.store.database import Database
+
+
+class OwnedApp(NamedTuple):
+    """An app and its publisher, which is the caller."""
+
+    app_id: str
+    owner: PublisherCaller
+
+
+class AppOwners:
+    """Authentication of publishers for one of their apps."""
+
+    def __init__(self, database: Database) -> None:
+        self._registry = PublisherRepository(database)
+
+    async def authenticate_owner(self, request: web.Request) -> OwnedApp:
+        """Return the `{app_id}` of the path and its publisher, which must be the caller.
+
+        Raises:
+            Unauthenticated: the request has no valid token.
+            Forbidden: the token is not a manage token.
+            NotFound: the publisher has no such app.
+        """
+        owner = await authenticate_publisher(request)
+        app_id = app_id_in_path(request.match_info["app_id"])
+        await self.check_owner(owner, app_id)
+        return OwnedApp(app_id, owner)
+
+    async def check_owner(self, owner: PublisherCaller, app_id: str) -> None:
+        """Check that the app belongs to `owner`.
+
+        Raises:
+            NotFound: it does not, or there is no such app.
+        """
+        if not await self._registry.owns(owner.publisher_id, app_id):
+            raise NotFound("There is no such app.")
+
+
+async def authenticate_publisher(request: web.Request) -> PublisherCaller:
+    """Return the publisher that calls with a manage token.
+
+    Raises:
+        Unauthenticated: the request has no valid token.
+        Forbidden: the token is not a manage token.
+    """
+    return publisher_of(await authenticate(request, "manage"))
+
+
+def publisher_of(token: ApiToken) -> PublisherCaller:
+    """Return the publisher of a manage token."""
+    assert token.publisher_id is not None  # every manage_ token is stored with its publisher
+    return PublisherCaller(token.publisher_id, token.token_id, token.actor)
