@@ -14,7 +14,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from relay.api.spec import spec_file
 from relay.keys import key_ring
 from relay.node.main import Relay
-from relay.node.roles import Roles
+from relay.node.roles import ALL_ROLES
+from relay.node.startup import build_parts
 from relay.settings import ConsoleSettings, KeysSettings, Settings
 from relay.store.database import Database
 from relay.store.operations.audit import AuditAction
@@ -40,7 +41,7 @@ async def test_every_route_is_described_and_the_reverse(
 ) -> None:
     keys = key_ring(KeysSettings(file=str(tmp_path / "keys.yaml")))
     no_pages = Settings(console=ConsoleSettings(enabled=False))  # the console is no API
-    router = Relay(no_pages, keys, database, Roles()).application.router
+    router = Relay(build_parts(no_pages, keys, database, ALL_ROLES), ALL_ROLES).application.router
     served = {
         (route.method.lower(), route.resource.canonical)
         for route in router.routes()
