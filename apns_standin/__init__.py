@@ -1,10 +1,11 @@
-"""A stand-in for Apple's push service: answers like it, misbehaves when told, shows what devices received."""
+"""Stand-in for Apple's push service: it answers like APNs, plays faults on request, and shows what devices received."""
 
 from .answers import ScriptedAnswer
 from .client import ControlClient, ControlError
 from .errors import ConflictError, InvalidError, NotFoundError, StandInError, StateFileError
 from .faults import ListenerFault
-from .limits import StandInLimits
+from .limits import RetentionLimits, StandInLimits
+from .ports import StandInPorts
 from .receipts import Receipt
 from .registry import Environment, IssuedKey, StandInDevice
 from .server import run
@@ -21,10 +22,12 @@ __all__ = [
     "ListenerFault",
     "NotFoundError",
     "Receipt",
+    "RetentionLimits",
     "ScriptedAnswer",
     "StandInDevice",
     "StandInError",
     "StandInLimits",
+    "StandInPorts",
     "StateFileError",
     "run",
 ]

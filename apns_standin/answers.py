@@ -1,12 +1,12 @@
-"""Answers a test has prescribed for a device token, in place of what APNs would say.
+"""Prescribed answers: what a device token answers in place of what APNs would answer.
 
-A prescribed error comes before every check: the token answers it to anybody. A prescribed 200 (for its
-delay) changes nothing about the checks, and what they accept is received as usual.
+A prescribed error comes before every check, so it answers requests without a valid credential too. A prescribed 200
+(for its delay) leaves the checks as they are, and an accepted push is received.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -15,23 +15,24 @@ from .reasons import REASON_OF_STATUS, STATUS_OF_REASON
 
 Fault = Literal["none", "no_body", "reset"]
 
-MAX_DELAY_SECONDS = 3600.0
-MAX_BODY_CHARACTERS = 1024 * 1024
-HTTP2_INTERNAL_ERROR = 2
+MAX_DELAY_SECONDS: Final = 3600.0
+MAX_BODY_CHARACTERS: Final = 1024 * 1024
+HTTP2_INTERNAL_ERROR: Final = 2
+"""Error code INTERNAL_ERROR (RFC 9113, 7)."""
 
 
 class ScriptedAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One prescribed answer; `None` means "the usual".
+    """A prescribed answer.
 
     Attributes:
-        status: HTTP status; by default the reason's, or 200.
-        reason: Apple's reason; by default the status's, where it has but one.
-        timestamp: epoch milliseconds in the body; a 410 without it gets the time of the answer.
+        status: HTTP status. None: the status of `reason`, or 200.
+        reason: Apple's reason. None: the reason of `status`, if that status has only one.
+        timestamp: epoch ms in the body. None: the time of the answer for a 410, else left out.
         delay: seconds before the answer is sent.
-        times: how often it is given; forever by default.
-        body: sent as it stands in place of the JSON.
-        fault: "no_body": the headers only. "reset": RST_STREAM with `code` and no answer at all.
-        code: HTTP/2 error code of a reset; by default INTERNAL_ERROR.
+        times: number of times it is given. None: always.
+        body: sent unchanged in place of the JSON. None: Apple's JSON.
+        fault: "no_body" sends the headers only. "reset" sends RST_STREAM with `code` and no answer.
+        code: HTTP/2 error code of a reset; INTERNAL_ERROR by default.
     """
 
     status: int | None = None
@@ -44,8 +45,8 @@ class ScriptedAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     code: int = HTTP2_INTERNAL_ERROR
 
 
-class Resolved(msgspec.Struct, frozen=True):
-    """A scripted answer with nothing left open; `reason` is None only when no JSON body is made of it."""
+class ResolvedAnswer(msgspec.Struct, frozen=True):
+    """A prescribed answer with its status and reason filled in. `reason` is None only without a JSON body."""
 
     script: ScriptedAnswer
     status: int
@@ -53,36 +54,36 @@ class Resolved(msgspec.Struct, frozen=True):
 
 
 class Answers:
-    """The prescribed answers by device token (lower-case hex)."""
+    """Prescribed answers by device token (lower-case hex)."""
 
     def __init__(self) -> None:
-        self._answers: dict[str, Resolved] = {}
-        self._left: dict[str, int] = {}
+        self._answers: dict[str, ResolvedAnswer] = {}
+        self._times_left: dict[str, int] = {}
 
     def set(self, device_token: str, script: ScriptedAnswer) -> None:
-        """Prescribe an answer, in place of any earlier one. Raises InvalidError."""
-        self._answers[device_token] = resolve(script)
-        self._left.pop(device_token, None)
+        """Prescribe an answer; it replaces an earlier one. Raises InvalidError."""
+        self._answers[device_token] = resolve_answer(script)
+        self._times_left.pop(device_token, None)
         if script.times is not None:
-            self._left[device_token] = script.times
+            self._times_left[device_token] = script.times
 
     def clear(self, device_token: str) -> None:
-        """Back to normal."""
+        """Remove the prescribed answer, if there is one."""
         self._answers.pop(device_token, None)
-        self._left.pop(device_token, None)
+        self._times_left.pop(device_token, None)
 
-    def take(self, device_token: str) -> Resolved | None:
-        """The answer for one request, counted as given."""
+    def take(self, device_token: str) -> ResolvedAnswer | None:
+        """Return the prescribed answer for one request, or None, and count it as given."""
         answer = self._answers.get(device_token)
-        if answer is not None and device_token in self._left:
-            self._left[device_token] -= 1
-            if not self._left[device_token]:
+        if answer is not None and device_token in self._times_left:
+            self._times_left[device_token] -= 1
+            if not self._times_left[device_token]:
                 self.clear(device_token)
         return answer
 
 
-def resolve(script: ScriptedAnswer) -> Resolved:
-    """Fill in status and reason. Raises InvalidError naming the field that can't be."""
+def resolve_answer(script: ScriptedAnswer) -> ResolvedAnswer:
+    """Return the answer with its status and reason filled in. Raises InvalidError, which names the wrong field."""
     status, reason = script.status, script.reason
     if status is None:
         status = 200 if reason is None else STATUS_OF_REASON.get(reason)
@@ -102,4 +103,4 @@ def resolve(script: ScriptedAnswer) -> Resolved:
         reason = REASON_OF_STATUS.get(status)
         if reason is None and script.body is None and script.fault == "none":
             raise InvalidError(f"reason: needed with status {status}")
-    return Resolved(script, status, reason)
+    return ResolvedAnswer(script, status, reason)

@@ -1,8 +1,8 @@
-"""The stand-in's certificate authority: its server certificate, and the push certificates Apple would issue.
+"""Certificate authority of the stand-in: its server certificate and the push certificates that Apple would issue.
 
-One authority plays both the one that clients must trust and the one that issues push certificates. A push
-certificate carries its app's bundle identifier as UID and its team as OU of the subject, like Apple's; one
-that is good for a single environment has Apple's extension for it.
+One authority has both roles: clients trust it, and it issues push certificates. As in Apple's certificates, the
+subject of a push certificate holds the app's bundle identifier as UID and the team as OU. A certificate for a single
+environment has Apple's extension for that environment.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import ssl
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from cryptography import x509
@@ -22,23 +23,23 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 from .errors import InvalidError
 from .registry import Environment, check_bundle_id, check_environment, check_team_id
 
-SERVER_NAMES = ("localhost",)
-SERVER_ADDRESSES = ("127.0.0.1", "::1")
+SERVER_NAMES: Final = ("localhost",)
+SERVER_ADDRESSES: Final = ("127.0.0.1", "::1")
 
-# Apple's marks of an APNs certificate for one environment: "APNs development" and "APNs production".
-_ENVIRONMENT_OID: dict[Environment, ObjectIdentifier] = {
+# Apple's extensions of a certificate for one environment: "APNs development" and "APNs production".
+_ENVIRONMENT_OID: Final[dict[Environment, ObjectIdentifier]] = {
     "sandbox": ObjectIdentifier("1.2.840.113635.100.6.3.1"),
     "production": ObjectIdentifier("1.2.840.113635.100.6.3.2"),
 }
-_DER_NULL = b"\x05\x00"
+_DER_NULL: Final = b"\x05\x00"
 
-# Fixed, so that certificates do not depend on anybody's clock, and a simulated clock does not spoil TLS.
-_NOT_BEFORE = datetime(2020, 1, 1, tzinfo=UTC)
-_NOT_AFTER = datetime(2049, 12, 31, tzinfo=UTC)
+# Fixed dates, so that certificates depend on no clock and TLS works with a simulated clock.
+_NOT_BEFORE: Final = datetime(2020, 1, 1, tzinfo=UTC)
+_NOT_AFTER: Final = datetime(2049, 12, 31, tzinfo=UTC)
 
 
 class ClientCertificate(msgspec.Struct, frozen=True):
-    """What a push certificate says: app, team, and the one environment it is for (None: both)."""
+    """Fields of a push certificate. `environment` None means both environments."""
 
     bundle_id: str
     team_id: str
@@ -46,7 +47,7 @@ class ClientCertificate(msgspec.Struct, frozen=True):
 
 
 class Authority:
-    """A certificate authority; give both PEM texts of an earlier one to continue it."""
+    """A certificate authority: a new one, or an earlier one from its two PEM texts."""
 
     def __init__(self, certificate_pem: str | None = None, key_pem: str | None = None) -> None:
         if certificate_pem is None or key_pem is None:
@@ -61,16 +62,16 @@ class Authority:
 
     @property
     def pem(self) -> str:
-        """The certificate clients must trust."""
+        """The certificate (PEM) that clients must trust."""
         return _certificate_pem(self._certificate)
 
     @property
     def key_pem(self) -> str:
-        """The authority's private key, for the state file only."""
+        """The authority's private key (PEM). Only the state file may hold it."""
         return _key_pem(self._key)
 
     def server_context(self) -> ssl.SSLContext:
-        """TLS 1.2 or newer, ALPN h2, client certificates of this authority welcome but not required."""
+        """Return a new server context: TLS 1.2 or newer, ALPN h2, optional client certificates of this authority."""
         key = ec.generate_private_key(ec.SECP256R1())
         names: list[x509.GeneralName] = [x509.DNSName(name) for name in SERVER_NAMES]
         names += [x509.IPAddress(ipaddress.ip_address(address)) for address in SERVER_ADDRESSES]
@@ -85,7 +86,7 @@ class Authority:
         context.set_alpn_protocols(["h2"])
         context.verify_mode = ssl.CERT_OPTIONAL
         context.load_verify_locations(cadata=self.pem)
-        # The ssl module takes a server's key from a file only.
+        # The ssl module loads a key from a file only.
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "server.pem")
             file.touch(mode=0o600)
@@ -96,7 +97,7 @@ class Authority:
     def issue_client_certificate(
         self, team_id: str, bundle_id: str, environment: Environment | None = None
     ) -> str:
-        """A push certificate and its key, in one PEM text. Raises InvalidError."""
+        """Return a push certificate and its key as one PEM text. Raises InvalidError."""
         check_team_id(team_id)
         check_bundle_id(bundle_id)
         if environment is not None:
@@ -145,7 +146,7 @@ class Authority:
 
 
 def read_client_certificate(der: bytes) -> ClientCertificate | None:
-    """What a (verified) client certificate says; None when it is not a push certificate."""
+    """Return the fields of a verified client certificate; None if it is no push certificate."""
     certificate = x509.load_der_x509_certificate(der)
     bundle_ids = certificate.subject.get_attributes_for_oid(NameOID.USER_ID)
     teams = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)

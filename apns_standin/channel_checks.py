@@ -1,15 +1,15 @@
-"""Every check the stand-in makes of requests about broadcast channels: their management, and pushes to them.
+"""Checks of requests about broadcast channels: their management, and pushes to them.
 
 Sources: Apple's "Sending channel management requests to APNs", "Sending broadcast push notification requests to APNs"
-and "Handling error responses from Apple Push Notification service", whose descriptions of the reasons say what is
-checked. Their order is not documented; it is that of `checks`: headers, credential, then what is meant. [ours]
+and "Handling error responses from Apple Push Notification service"; its descriptions of the reasons name the checks.
+Apple documents no order. The order here is that of `checks`: headers, credential, channel and body. [ours]
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 import msgspec
 
@@ -19,17 +19,19 @@ from .checks import Request, Situation
 from .push_types import PUSH_TYPES
 from .reasons import Rejection
 
-BROADCAST_PREFIX = "/4/broadcasts/apps/"
-MAX_BROADCAST_BYTES = 5120
-_MANAGEMENT_PATH = re.compile(r"/1/apps/(?P<bundle_id>[A-Za-z0-9.-]{1,155})/(?P<of>channels|all-channels)")
-_BROADCAST_PATH = re.compile(r"/4/broadcasts/apps/(?P<bundle_id>[A-Za-z0-9.-]{1,155})")
-_METHODS = {"channels": ("POST", "GET", "DELETE"), "all-channels": ("GET",)}
-_ATTRIBUTES = {"message-storage-policy", "push-type"}
-_PUSH_TYPE = "liveactivity"
+BROADCAST_PREFIX: Final = "/4/broadcasts/apps/"
+MAX_BROADCAST_BYTES: Final = 5120
+_MANAGEMENT_PATH: Final = re.compile(
+    r"/1/apps/(?P<bundle_id>[A-Za-z0-9.-]{1,155})/(?P<of>channels|all-channels)"
+)
+_BROADCAST_PATH: Final = re.compile(r"/4/broadcasts/apps/(?P<bundle_id>[A-Za-z0-9.-]{1,155})")
+_METHODS: Final = {"channels": ("POST", "GET", "DELETE"), "all-channels": ("GET",)}
+_ATTRIBUTES: Final = {"message-storage-policy", "push-type"}
+_PUSH_TYPE: Final = "liveactivity"
 
 
 class ChannelSituation(Situation):
-    """What a request about channels is judged against."""
+    """The circumstances of a request about channels."""
 
     channels: StandInChannels
 
@@ -38,13 +40,13 @@ Check = Callable[[Request, ChannelSituation], Rejection | None]
 
 
 def bundle_of(request: Request) -> str:
-    """The app that the path names; "" where it names none."""
+    """Return the bundle identifier in the path; "" if the path has none."""
     match = _MANAGEMENT_PATH.fullmatch(request.path) or _BROADCAST_PATH.fullmatch(request.path)
     return match["bundle_id"] if match else ""
 
 
 def is_list(request: Request) -> bool:
-    """Whether all channels of an app are asked for."""
+    """Return True if the request asks for all channels of an app."""
     return request.path.endswith("/all-channels")
 
 
@@ -52,7 +54,7 @@ def is_list(request: Request) -> bool:
 
 
 def management_path(request: Request, _: ChannelSituation) -> Rejection | None:
-    """The path is `/1/apps/<bundle id>/channels` or `…/all-channels`, and the method one of its."""
+    """Require the path `/1/apps/<bundle id>/channels` or `…/all-channels`, and a method that it supports."""
     match = _MANAGEMENT_PATH.fullmatch(request.path)
     if match is None:
         return Rejection("BadPath")
@@ -60,29 +62,29 @@ def management_path(request: Request, _: ChannelSituation) -> Rejection | None:
 
 
 def broadcast_path(request: Request, _: ChannelSituation) -> Rejection | None:
-    """The path is `/4/broadcasts/apps/<bundle id>`, and the method POST."""
+    """Require the path `/4/broadcasts/apps/<bundle id>` and the method POST."""
     if _BROADCAST_PATH.fullmatch(request.path) is None:
         return Rejection("BadPath")
     return None if request.method == "POST" else Rejection("MethodNotAllowed")
 
 
 def request_id(request: Request, _: ChannelSituation) -> Rejection | None:
-    """`apns-request-id` is a UUID in its 8-4-4-4-12 form."""
+    """Require that `apns-request-id` is absent or a UUID in its 8-4-4-4-12 form."""
     value = request.headers.get("apns-request-id")
     return None if value is None or checks.UUID_FORM.fullmatch(value) else Rejection("BadMessageId")
 
 
 def topic_plain(request: Request, situation: ChannelSituation) -> Rejection | None:
-    """No suffix of a push type stands behind the bundle identifier."""
+    """Refuse a bundle identifier that ends with a push type's suffix, unless it is registered."""
     bundle_id = bundle_of(request)
     if situation.registry.team_of(bundle_id) is not None:
         return None
-    suffixed = any(one.suffix and bundle_id.endswith(one.suffix) for one in PUSH_TYPES.values())
+    suffixed = any(rule.suffix and bundle_id.endswith(rule.suffix) for rule in PUSH_TYPES.values())
     return Rejection("TopicDisallowed") if suffixed else None
 
 
 def topic_matches(request: Request, situation: ChannelSituation) -> Rejection | None:
-    """The app is the certificate's, or of the token's team."""
+    """Require the certificate's app, or an app of the provider token's team."""
     bundle_id, certificate = bundle_of(request), situation.peer.certificate
     if certificate is not None:
         return None if certificate.bundle_id == bundle_id else Rejection("TopicMismatch")
@@ -95,7 +97,7 @@ def topic_matches(request: Request, situation: ChannelSituation) -> Rejection | 
 
 
 def channel_id(request: Request, _: ChannelSituation) -> Rejection | None:
-    """`apns-channel-id` is there, and base64."""
+    """Require `apns-channel-id`, in base64."""
     value = request.headers.get("apns-channel-id")
     if not value:
         return Rejection("MissingChannelId")
@@ -103,17 +105,17 @@ def channel_id(request: Request, _: ChannelSituation) -> Rejection | None:
 
 
 def channel_registered(request: Request, situation: ChannelSituation) -> Rejection | None:
-    """There is such a channel of that app in this environment."""
-    wanted = request.headers["apns-channel-id"]
-    found = situation.channels.find(situation.environment, bundle_of(request), wanted)
-    return None if found is not None else Rejection("ChannelNotRegistered")
+    """Require a registered channel of that app in this environment."""
+    identifier = request.headers["apns-channel-id"]
+    channel = situation.channels.find(situation.environment, bundle_of(request), identifier)
+    return None if channel is not None else Rejection("ChannelNotRegistered")
 
 
 # -- a new channel --
 
 
 def configuration(request: Request, _: ChannelSituation) -> Rejection | None:
-    """The body is a JSON object with the two attributes, and nothing else."""
+    """Require a JSON object with exactly the two attributes of a channel."""
     document = read_object(request.body)
     if document is None:
         return Rejection("BadRequestPayload")
@@ -126,7 +128,7 @@ def configuration(request: Request, _: ChannelSituation) -> Rejection | None:
 
 
 def room(request: Request, situation: ChannelSituation) -> Rejection | None:
-    """The app has fewer than 10,000 channels in this environment."""
+    """Refuse a channel above the app's limit in this environment (Apple's is 10,000)."""
     full = situation.channels.is_full(situation.environment, bundle_of(request))
     return Rejection("CannotCreateChannelConfig") if full else None
 
@@ -135,7 +137,7 @@ def room(request: Request, situation: ChannelSituation) -> Rejection | None:
 
 
 def push_type(request: Request, _: ChannelSituation) -> Rejection | None:
-    """`apns-push-type` is there, and `liveactivity`. (Apple's text writes it in three ways.)"""
+    """Require `apns-push-type` liveactivity, in any case: Apple's text spells it in three ways."""
     value = request.headers.get("apns-push-type")
     if not value:
         return Rejection("MissingPushType")
@@ -143,27 +145,27 @@ def push_type(request: Request, _: ChannelSituation) -> Rejection | None:
 
 
 def expiration(request: Request, situation: ChannelSituation) -> Rejection | None:
-    """`apns-expiration` is there, in epoch seconds; it is 0 for a channel that stores nothing."""
+    """Require `apns-expiration` in epoch seconds; 0 for a channel that stores nothing."""
     if "apns-expiration" not in request.headers:
         return Rejection("BadExpirationDate")
     rejection = checks.expiration(request, situation)
     if rejection is not None:
         return rejection
-    wanted = request.headers["apns-channel-id"]
-    channel = situation.channels.find(situation.environment, bundle_of(request), wanted)
+    identifier = request.headers["apns-channel-id"]
+    channel = situation.channels.find(situation.environment, bundle_of(request), identifier)
     stores = channel is None or channel.message_storage
     return None if stores or int(request.headers["apns-expiration"]) == 0 else Rejection("BadExpirationDate")
 
 
 def priority(request: Request, situation: ChannelSituation) -> Rejection | None:
-    """`apns-priority` is there, and 1, 5 or 10."""
+    """Require `apns-priority` 1, 5 or 10."""
     if "apns-priority" not in request.headers:
         return Rejection("BadPriority")
     return checks.priority(request, situation)
 
 
 def payload(request: Request, _: ChannelSituation) -> Rejection | None:
-    """The body is a JSON object of at most 5120 bytes."""
+    """Require a JSON object of at most 5120 bytes."""
     if not request.body_size:
         return Rejection("PayloadEmpty")
     if request.body_size > MAX_BROADCAST_BYTES:
@@ -172,7 +174,7 @@ def payload(request: Request, _: ChannelSituation) -> Rejection | None:
 
 
 def read_object(body: bytes) -> dict[str, Any] | None:
-    """The body as a JSON object; None if it is none."""
+    """Return the body as a JSON object; None if it is none."""
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -212,12 +214,3 @@ BROADCAST: tuple[Check, ...] = (
     expiration,
     payload,
 )
-
-
-def judge(rows: Sequence[Check], request: Request, situation: ChannelSituation) -> Rejection | None:
-    """The answer of the first check that objects; None when the request is accepted."""
-    for check in rows:
-        rejection = check(request, situation)
-        if rejection is not None:
-            return rejection
-    return None

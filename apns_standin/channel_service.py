@@ -1,176 +1,134 @@
-"""The two APIs of broadcast channels: their management, on a listener of its own, and pushes to them.
+"""Decisions about broadcast channels: their management, on a listener of its own, and pushes to them.
 
-Everything is decided synchronously, as in `service`.
+Each decision is synchronous, as in `service`.
 """
 
 from __future__ import annotations
 
 import logging
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from . import channel_checks
 from .channel_checks import ChannelSituation, bundle_of, is_list
 from .channels import StandInChannels
-from .checks import UUID_FORM, Peer, Request
-from .inbox import Notification
-from .provider_tokens import ReceivedProviderToken, Verifier
+from .checks import Peer, Request, first_rejection
+from .decisions import DecisionTools
+from .provider_tokens import ReceivedProviderToken
 from .reasons import Rejection, error_body
-from .registry import Environment, StandInRegistry
-from .replies import REDACTED, Reply
+from .registry import Environment
+from .replies import Reply
 from .statistics import Statistics
 
 _log = logging.getLogger(__name__)
 
 
-class _ChannelDesk:
-    """What both APIs have in common: who asks, and how a refusal looks."""
+class _ChannelService:
+    """Checks, refusals and answers of both APIs of channels."""
 
-    def __init__(
-        self,
-        registry: StandInRegistry,
-        channels: StandInChannels,
-        statistics: Statistics,
-        *,
-        clock: Callable[[], float],
-        random_bytes: Callable[[int], bytes],
-        token_update_seconds: float,
-    ) -> None:
-        self.statistics = statistics
-        self._registry = registry
+    def __init__(self, tools: DecisionTools, channels: StandInChannels) -> None:
+        self._tools = tools
         self._channels = channels
-        self._clock = clock
-        self._random_bytes = random_bytes
-        self._token_update_seconds = token_update_seconds
-        self._verifier = Verifier(registry)
+
+    @property
+    def statistics(self) -> Statistics:
+        """The counters of the stand-in."""
+        return self._tools.statistics
 
     def refuse(self, request: Request, rejection: Rejection) -> Reply:
-        """The reply that does not do what is asked, whatever the checks would say."""
+        """Return the reply that refuses a request with `rejection`, without any check."""
         self.statistics.rejected[rejection.reason] += 1
         return self._answer(request, rejection.status, error_body(rejection.reason))
 
-    def _judge(
+    def _check(
         self,
         rows: Sequence[channel_checks.Check],
         request: Request,
         peer: Peer,
         environment: Environment,
     ) -> tuple[Rejection | None, ReceivedProviderToken | None]:
-        """Why it is refused, or None; and the provider token, which then binds the connection."""
-        bearer = request.bearer
-        token = self._verifier.verify(bearer) if bearer is not None and peer.certificate is None else None
+        """Return the rejection (None: accepted) and the provider token, which an accepted request binds to `peer`."""
+        tools = self._tools
+        token = tools.verify_token(request, peer)
         situation = ChannelSituation(
             environment,
-            self._registry,
+            tools.registry,
             peer,
             token,
-            self._clock(),
-            self._token_update_seconds,
+            tools.clock(),
+            tools.token_update_seconds,
             self._channels,
         )
-        rejection = channel_checks.judge(rows, request, situation)
+        rejection = first_rejection(rows, request, situation)
         if rejection is None and token is not None:
             peer.bind(token)
         return rejection, token
 
     def _answer(self, request: Request, status: int, body: bytes = b"", **headers: str) -> Reply:
         self.statistics.statuses[status] += 1
-        named = {"apns_request_id": self._request_id(request), **headers}
+        request_id = self._tools.stated_or_new_uuid(request, "apns-request-id")
+        named = {"apns_request_id": request_id, **headers}
         sent = [(name.replace("_", "-").encode(), value.encode()) for name, value in named.items()]
         return Reply(status, sent, body)
 
-    def _request_id(self, request: Request) -> str:
-        stated = request.headers.get("apns-request-id", "")
-        return stated if UUID_FORM.fullmatch(stated) else self._uuid()
 
-    def _uuid(self) -> str:
-        return str(uuid.UUID(bytes=self._random_bytes(16), version=4))
-
-
-class Management(_ChannelDesk):
-    """What plays api-manage-broadcast.push.apple.com: channels are made, read, listed and deleted."""
+class ChannelManagement(_ChannelService):
+    """Replies of api-manage-broadcast.push.apple.com: create, read, list and delete channels."""
 
     def reply(self, request: Request, peer: Peer, environment: Environment) -> Reply:
-        """The reply to a request. A fault of ours is Apple's 500, and never the connection's end."""
+        """Return the reply to a request. An exception of the stand-in becomes a 500 InternalServerError."""
         try:
             return self._reply(request, peer, environment)
         except Exception as error:
+            # Its text or traceback may hold a token, so only its type is logged.
             _log.error("cannot answer a request: %s", type(error).__name__)
             return self.refuse(request, Rejection("InternalServerError"))
 
     def is_removed(self, device_token: str) -> bool:
-        """No device is named here."""
+        """Return False: requests about channels name no device."""
         return False
 
     def remove_app(self, device_token: str) -> None:
-        """No device is named here."""
+        """Do nothing: requests about channels name no device."""
 
     def _reply(self, request: Request, peer: Peer, environment: Environment) -> Reply:
         rows = channel_checks.ALL_CHANNELS if is_list(request) else channel_checks.ONE_CHANNEL
         if request.method == "POST" and not is_list(request):
             rows = channel_checks.CREATE
-        rejection, _ = self._judge(rows, request, peer, environment)
+        rejection, _ = self._check(rows, request, peer, environment)
         if rejection is not None:
             return self.refuse(request, rejection)
         bundle_id = bundle_of(request)
         if is_list(request):
-            found = [one.channel_id for one in self._channels.of_app(environment, bundle_id)]
-            return self._answer(request, 200, msgspec.json.encode({"channels": found}))
+            channel_ids = [channel.channel_id for channel in self._channels.of_app(environment, bundle_id)]
+            return self._answer(request, 200, msgspec.json.encode({"channels": channel_ids}))
         if request.method == "POST":
-            wanted = channel_checks.read_object(request.body) or {}
-            storage = wanted["message-storage-policy"] == 1
-            channel = self._channels.create(environment, bundle_id, storage)
+            attributes = channel_checks.read_object(request.body) or {}
+            message_storage = attributes["message-storage-policy"] == 1
+            channel = self._channels.create(environment, bundle_id, message_storage)
             return self._answer(request, 201, apns_channel_id=channel.channel_id)
         channel_id = request.headers["apns-channel-id"]
         if request.method == "DELETE":
             self._channels.delete(channel_id)
             return self._answer(request, 204)
         read = self._channels.find(environment, bundle_id, channel_id)
-        assert read is not None  # checked
+        assert read is not None  # `channel_registered` checked it
         policy = {"message-storage-policy": int(read.message_storage), "push-type": "LiveActivity"}
         return self._answer(request, 200, msgspec.json.encode(policy))
 
 
-class Broadcasts(_ChannelDesk):
-    """Pushes to channels, `POST /4/broadcasts/apps/<bundle id>`."""
+class Broadcasts(_ChannelService):
+    """Replies to pushes to channels, `POST /4/broadcasts/apps/<bundle id>`."""
 
     def reply(self, request: Request, peer: Peer, environment: Environment) -> Reply:
-        """The reply to a push."""
-        rejection, token = self._judge(channel_checks.BROADCAST, request, peer, environment)
+        """Return the reply to a push; store an accepted push in the channel's inbox."""
+        rejection, token = self._check(channel_checks.BROADCAST, request, peer, environment)
         if rejection is not None:
             return self.refuse(request, rejection)
-        answer = self._answer(request, 200, apns_unique_id=self._uuid())
-        self._publish(request, peer, token, environment, answer.headers[0][1].decode())
+        answer = self._answer(request, 200, apns_unique_id=self._tools.new_uuid())
+        channel_id, request_id = request.headers["apns-channel-id"], answer.headers[0][1].decode()
+        inbox = self._channels.inbox
+        self._tools.deliver(inbox, channel_id, request, peer, token, environment, request_id)
         self.statistics.accepted += 1
         return answer
-
-    def _publish(
-        self,
-        request: Request,
-        peer: Peer,
-        token: ReceivedProviderToken | None,
-        environment: Environment,
-        request_id: str,
-    ) -> None:
-        headers = request.headers
-        channel_id = headers["apns-channel-id"]
-        if "authorization" in headers:
-            headers["authorization"] = REDACTED
-        team_id = token.team_id if token is not None else peer.certificate.team_id if peer.certificate else ""
-        index, feed_index = self._channels.inbox.next_index(channel_id)
-        self._channels.inbox.add(
-            Notification(
-                index,
-                feed_index,
-                channel_id,
-                environment,
-                int(self._clock() * 1000),
-                request_id,
-                headers,
-                request.body,
-                team_id,
-                token.key.key_id if token is not None else None,
-            )
-        )

@@ -1,18 +1,18 @@
-"""Every check the stand-in makes of a push request, in the order APNs makes them.
+"""Checks of a push request, in the order of APNs.
 
-`CHECKS` is the whole of it: the first check that objects decides the answer. The order and most rules are
-those of Pushy's mock server, the best-tested imitation of Apple's, but that who sends is checked before to whom,
-as Apple does: a stranger does not learn which device tokens there are. The rest are APNSwift's test server's
-and, where marked [ours], drawn from Apple's list of reasons or from reports of what the real servers
-answered.
+`CHECKS` lists them all: the first check that returns a rejection decides the answer. The order and most rules are those
+of Pushy's mock server, the best-tested imitation of Apple's, with one exception: the sender is checked before the
+device token, as Apple does, so that a stranger does not learn which device tokens exist. Other rules come from
+APNSwift's test server. Rules marked [ours] follow Apple's list of reasons or reports about the real servers.
 
-Each check is a pure function of the request and the situation it arrived in.
+Each check is a pure function of the request and its situation.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -22,22 +22,23 @@ from .push_types import PUSH_TYPES, type_of_topic
 from .reasons import Rejection
 from .registry import Environment, StandInRegistry
 
-PATH_PREFIX = "/3/device/"
-PROVIDER_TOKEN_SECONDS = 3600
-# A sender's clock may be a little ahead of ours; Apple does not say how much it forgives. [ours]
-CLOCK_SKEW_SECONDS = 5
-MAX_COLLAPSE_ID_BYTES = 64
+PATH_PREFIX: Final = "/3/device/"
+PROVIDER_TOKEN_SECONDS: Final = 3600
+CLOCK_SKEW_SECONDS: Final = 5
+"""How far a sender's clock may be ahead. Apple does not document its tolerance. [ours]"""
+MAX_COLLAPSE_ID_BYTES: Final = 64
 
-UUID_FORM = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_DEVICE_TOKEN = re.compile(r"[0-9a-fA-F]{64}")
-_EXPIRATION = re.compile(r"[0-9]{1,18}")
-_BEARER = re.compile(r"bearer +(\S.*)", re.IGNORECASE)
+UUID_FORM: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_DEVICE_TOKEN: Final = re.compile(r"[0-9a-fA-F]{64}")
+_EXPIRATION: Final = re.compile(r"[0-9]{1,18}")
+_BEARER: Final = re.compile(r"bearer +(\S.*)", re.IGNORECASE)
 
 
 class Request(msgspec.Struct):
-    """One push request. `headers` without pseudo-headers; of a repeated header the last value.
+    """A push request.
 
-    `body` may be cut off after the largest payload allowed; `body_size` is its true length in bytes.
+    `headers` holds no pseudo-headers, and the last value of a repeated header. `body` may be cut off after the largest
+    allowed payload; `body_size` is the full length in bytes.
     """
 
     method: str
@@ -49,27 +50,27 @@ class Request(msgspec.Struct):
 
     @property
     def device_token(self) -> str:
-        """What follows `/3/device/` in the path, in lower case; not necessarily a device token."""
+        """The path after `/3/device/` in lower case; it may be no device token."""
         return self.path[len(PATH_PREFIX) :].lower() if self.path.startswith(PATH_PREFIX) else ""
 
     @property
     def bearer(self) -> str | None:
-        """The JWT of the authorization header."""
+        """The JWT of the authorization header, or None."""
         match = _BEARER.fullmatch(self.headers.get("authorization", ""))
         return match[1].strip() if match else None
 
     @property
     def push_type(self) -> str:
-        """`apns-push-type`, or what the topic stands for if that header is absent."""
+        """The value of `apns-push-type`; without that header, the push type of the topic."""
         stated = self.headers.get("apns-push-type")
         return stated or type_of_topic(self.headers.get("apns-topic", "")) or "alert"
 
 
 class Peer(msgspec.Struct):
-    """What a connection has shown of its provider so far.
+    """The provider at the other end of a connection.
 
     `token` is the provider token last accepted: it binds the connection to its team and its kind of key.
-    `issued_at` holds, by key, the `iat` of the newest provider token accepted here.
+    `issued_at` maps each key to the `iat` of the newest provider token accepted on this connection.
     """
 
     certificate: ClientCertificate | None = None
@@ -77,7 +78,7 @@ class Peer(msgspec.Struct):
     issued_at: dict[str, float] = msgspec.field(default_factory=dict)
 
     def bind(self, token: ReceivedProviderToken) -> None:
-        """A request with that provider token was accepted."""
+        """Bind the connection to the provider token of an accepted request."""
         self.token = token
         newest = self.issued_at.get(token.key.key_id)
         if newest is None or token.issued_at > newest:
@@ -85,11 +86,12 @@ class Peer(msgspec.Struct):
 
 
 class Situation(msgspec.Struct):
-    """What a request is judged against.
+    """The circumstances of a request.
 
-    `provider_token` is the request's own, if its signature held. `now` in epoch seconds.
-    `token_update_seconds`: a provider token renewed sooner than this after its predecessor is refused; 0
-    never refuses.
+    Attributes:
+        provider_token: the request's provider token, if its signature holds.
+        now: epoch seconds.
+        token_update_seconds: minimum time between a provider token and its successor; 0 allows any.
     """
 
     environment: Environment
@@ -106,28 +108,28 @@ Check = Callable[[Request, Situation], Rejection | None]
 
 
 def duplicate_headers(request: Request, _: Situation) -> Rejection | None:
-    """[ours] One or more headers were repeated."""
+    """Refuse repeated headers. [ours]"""
     return Rejection("DuplicateHeaders") if request.repeated_headers else None
 
 
 def message_id(request: Request, _: Situation) -> Rejection | None:
-    """`apns-id` is a UUID in its 8-4-4-4-12 form."""
+    """Require that `apns-id` is absent or a UUID in its 8-4-4-4-12 form."""
     value = request.headers.get("apns-id")
     return None if value is None or UUID_FORM.fullmatch(value) else Rejection("BadMessageId")
 
 
 def method(request: Request, _: Situation) -> Rejection | None:
-    """The method is POST."""
+    """Require the method POST."""
     return None if request.method == "POST" else Rejection("MethodNotAllowed")
 
 
 def topic(request: Request, _: Situation) -> Rejection | None:
-    """`apns-topic` is there. (Apple lets a certificate of a single topic omit it; we ask for it always.)"""
+    """Require `apns-topic`. (Apple lets a certificate of a single topic omit it; the stand-in does not.)"""
     return None if request.headers.get("apns-topic") else Rejection("MissingTopic")
 
 
 def collapse_id(request: Request, _: Situation) -> Rejection | None:
-    """`apns-collapse-id` has at most 64 bytes of UTF-8."""
+    """Require at most 64 bytes of UTF-8 in `apns-collapse-id`."""
     value = request.headers.get("apns-collapse-id")
     if value is None or len(value.encode("utf-8", "surrogateescape")) <= MAX_COLLAPSE_ID_BYTES:
         return None
@@ -135,42 +137,42 @@ def collapse_id(request: Request, _: Situation) -> Rejection | None:
 
 
 def priority(request: Request, _: Situation) -> Rejection | None:
-    """`apns-priority` is 1, 5 or 10."""
+    """Require that `apns-priority` is absent, 1, 5 or 10."""
     return (
         None if request.headers.get("apns-priority", "10") in ("1", "5", "10") else Rejection("BadPriority")
     )
 
 
 def expiration(request: Request, _: Situation) -> Rejection | None:
-    """`apns-expiration` is a whole number of epoch seconds, or 0. (APNSwift)"""
+    """Require that `apns-expiration` is absent, 0 or a whole number of epoch seconds. (APNSwift)"""
     value = request.headers.get("apns-expiration")
     return None if value is None or _EXPIRATION.fullmatch(value) else Rejection("BadExpirationDate")
 
 
 def push_type(request: Request, _: Situation) -> Rejection | None:
-    """`apns-push-type` is one of Apple's."""
+    """Require that `apns-push-type` is absent or one of Apple's push types."""
     return (
         None if request.headers.get("apns-push-type", "alert") in PUSH_TYPES else Rejection("InvalidPushType")
     )
 
 
 def push_type_fits_topic(request: Request, situation: Situation) -> Rejection | None:
-    """A topic with the suffix of a push type, e.g. `.voip`, takes that type only. (APNSwift)
+    """Require the push type that the topic's suffix (e.g. `.voip`) stands for. (APNSwift)
 
-    The reason is the one users report for an alert sent to a VoIP topic (PyAPNs2#87, apns2#23).
+    The reason is the one that users report for an alert to a VoIP topic (PyAPNs2#87, apns2#23).
     """
     stated = request.headers.get("apns-push-type")
-    meant = type_of_topic(request.headers["apns-topic"])
-    if stated is None or meant is None or stated == meant:
+    implied = type_of_topic(request.headers["apns-topic"])
+    if stated is None or implied is None or stated == implied:
         return None
-    # A bundle identifier may by itself end like a suffix.
+    # A registered bundle identifier may itself end like a suffix.
     if situation.registry.team_of(request.headers["apns-topic"]) is not None:
         return None
     return Rejection("InvalidPushType")
 
 
 def background_priority(request: Request, _: Situation) -> Rejection | None:
-    """A background push may not have priority 10. (APNSwift; Apple: "Using priority 10 is an error")"""
+    """Refuse priority 10 for a background push. (APNSwift; Apple: "Using priority 10 is an error")"""
     if request.headers.get("apns-push-type") == "background" and request.headers.get("apns-priority") == "10":
         return Rejection("BadPriority")
     return None
@@ -180,19 +182,19 @@ def background_priority(request: Request, _: Situation) -> Rejection | None:
 
 
 def path(request: Request, _: Situation) -> Rejection | None:
-    """The path is `/3/device/<device token>`."""
+    """Require the path `/3/device/<device token>`."""
     if request.path in (PATH_PREFIX, PATH_PREFIX[:-1]):
         return Rejection("MissingDeviceToken")
     return None if request.path.startswith(PATH_PREFIX) else Rejection("BadPath")
 
 
 def token_form(request: Request, _: Situation) -> Rejection | None:
-    """The device token is 32 bytes in hex, as all tokens issued here are."""
+    """Require a device token of 32 bytes in hex, as the stand-in issues them."""
     return None if _DEVICE_TOKEN.fullmatch(request.device_token) else Rejection("BadDeviceToken")
 
 
 def token_environment(request: Request, situation: Situation) -> Rejection | None:
-    """[ours] The device token was issued, and for this environment: Apple gives one reason for both."""
+    """Require a device token that was issued for this environment: Apple has one reason for both faults. [ours]"""
     device = situation.registry.device(request.device_token)
     if device is None or device.environment != situation.environment:
         return Rejection("BadDeviceToken")
@@ -200,7 +202,7 @@ def token_environment(request: Request, situation: Situation) -> Rejection | Non
 
 
 def token_registered(request: Request, situation: Situation) -> Rejection | None:
-    """The app is still on the device."""
+    """Refuse the device token of a removed app."""
     device = situation.registry.device(request.device_token)
     if device is None or device.unregistered_ms is None:
         return None
@@ -208,7 +210,7 @@ def token_registered(request: Request, situation: Situation) -> Rejection | None
 
 
 def token_for_topic(request: Request, situation: Situation) -> Rejection | None:
-    """The device token was issued for this topic, suffix included, and is of the push type's kind."""
+    """Require a device token of this topic (with its suffix) and of the push type's kind."""
     device = situation.registry.device(request.device_token)
     if device is None or device.topic != request.headers["apns-topic"]:
         return Rejection("DeviceTokenNotForTopic")
@@ -222,21 +224,21 @@ def token_for_topic(request: Request, situation: Situation) -> Rejection | None:
 
 
 def provider_token_present(request: Request, situation: Situation) -> Rejection | None:
-    """There is a bearer, or a client certificate."""
+    """Require a bearer or a client certificate."""
     if situation.peer.certificate is not None or request.bearer is not None:
         return None
     return Rejection("MissingProviderToken")
 
 
 def provider_token_valid(_: Request, situation: Situation) -> Rejection | None:
-    """The JWT can be parsed, its key is known, its signature right, and its team the key's."""
+    """Require a JWT with a known key, a valid signature and the key's team, or a client certificate."""
     if situation.peer.certificate is not None or situation.provider_token is not None:
         return None
     return Rejection("InvalidProviderToken")
 
 
 def one_team_per_connection(_: Request, situation: Situation) -> Rejection | None:
-    """The first accepted push binds the connection to its team."""
+    """Require the team of the connection's last accepted push."""
     token, bound = situation.provider_token, situation.peer.token
     if token is not None and bound is not None and token.team_id != bound.team_id:
         return Rejection("InvalidProviderToken")
@@ -244,7 +246,7 @@ def one_team_per_connection(_: Request, situation: Situation) -> Rejection | Non
 
 
 def provider_token_age(_: Request, situation: Situation) -> Rejection | None:
-    """`iat` is at most one hour ago, and not in the future."""
+    """Require an `iat` at most one hour ago and not in the future."""
     token = situation.provider_token
     if token is None:
         return None
@@ -256,7 +258,7 @@ def provider_token_age(_: Request, situation: Situation) -> Rejection | None:
 
 
 def key_environment(_: Request, situation: Situation) -> Rejection | None:
-    """[ours] A key made for one environment is not used in the other."""
+    """Refuse a key that is restricted to the other environment. [ours]"""
     token = situation.provider_token
     if token is None or token.key.environment in (None, situation.environment):
         return None
@@ -264,7 +266,7 @@ def key_environment(_: Request, situation: Situation) -> Rejection | None:
 
 
 def key_related(_: Request, situation: Situation) -> Rejection | None:
-    """[ours] Keys restricted to an environment and keys for both don't share a connection."""
+    """Refuse keys restricted to an environment and keys for both on one connection. [ours]"""
     token, bound = situation.provider_token, situation.peer.token
     if token is not None and bound is not None and token.key.environment != bound.key.environment:
         return Rejection("UnrelatedKeyIdInToken")
@@ -272,9 +274,9 @@ def key_related(_: Request, situation: Situation) -> Rejection | None:
 
 
 def provider_token_updates(_: Request, situation: Situation) -> Rejection | None:
-    """[ours] A connection's token of a key is renewed at most every 20 minutes, measured by `iat`.
+    """Refuse a token of a key less than `token_update_seconds` (20 minutes) newer than the connection's last. [ours]
 
-    By `iat`, not by time of arrival: a new connection may well start with a token that is 45 minutes old.
+    Measured by `iat`, not by time of arrival: a new connection may start with a token that is 45 minutes old.
     """
     token = situation.provider_token
     if token is None:
@@ -286,7 +288,7 @@ def provider_token_updates(_: Request, situation: Situation) -> Rejection | None
 
 
 def certificate_environment(_: Request, situation: Situation) -> Rejection | None:
-    """[ours] A certificate made for one environment is not used in the other."""
+    """Refuse a certificate for the other environment. [ours]"""
     certificate = situation.peer.certificate
     if certificate is None or certificate.environment in (None, situation.environment):
         return None
@@ -294,7 +296,7 @@ def certificate_environment(_: Request, situation: Situation) -> Rejection | Non
 
 
 def certificate_topic(request: Request, situation: Situation) -> Rejection | None:
-    """The topic, less the push type's suffix, is the certificate's: the UID of its subject."""
+    """Require that the topic without the push type's suffix is the UID of the certificate's subject."""
     certificate = situation.peer.certificate
     if certificate is None:
         return None
@@ -303,7 +305,7 @@ def certificate_topic(request: Request, situation: Situation) -> Rejection | Non
 
 
 def topic_allowed(request: Request, situation: Situation) -> Rejection | None:
-    """[ours] The topic belongs to the key's team. Location pushes take provider tokens only."""
+    """Require a topic of the key's team; refuse location pushes with a certificate. [ours]"""
     if situation.peer.certificate is not None:
         return Rejection("TopicDisallowed") if request.push_type == "location" else None
     device = situation.registry.device(request.device_token)
@@ -316,18 +318,18 @@ def topic_allowed(request: Request, situation: Situation) -> Rejection | None:
 
 
 def payload_present(request: Request, _: Situation) -> Rejection | None:
-    """There is a body."""
+    """Require a body."""
     return None if request.body_size else Rejection("PayloadEmpty")
 
 
 def payload_size(request: Request, _: Situation) -> Rejection | None:
-    """At most 4096 bytes; 5120 for VoIP."""
-    limit = PUSH_TYPES[request.push_type].max_payload
+    """Require at most 4096 bytes; 5120 for VoIP."""
+    limit = PUSH_TYPES[request.push_type].max_payload_bytes
     return None if request.body_size <= limit else Rejection("PayloadTooLarge")
 
 
 def payload_json(request: Request, _: Situation) -> Rejection | None:
-    """The body is a JSON object. (APNSwift, its reason too: Apple names none for broken JSON)"""
+    """Require a JSON object. (APNSwift, with its reason: Apple has none for broken JSON)"""
     try:
         document = msgspec.json.decode(request.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -367,9 +369,16 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def judge(request: Request, situation: Situation) -> Rejection | None:
-    """The answer of the first check that objects; None when the notification is accepted."""
-    for check in CHECKS:
+AnySituation = TypeVar("AnySituation", bound=Situation)
+
+
+def first_rejection(
+    rows: Sequence[Callable[[Request, AnySituation], Rejection | None]],
+    request: Request,
+    situation: AnySituation,
+) -> Rejection | None:
+    """Return the rejection of the first check in `rows` that fails; None if the request is accepted."""
+    for check in rows:
         rejection = check(request, situation)
         if rejection is not None:
             return rejection

@@ -1,4 +1,4 @@
-"""A client of the stand-in's control API, for simulated devices and tests in other processes."""
+"""Client of the stand-in's control API, for simulated devices and tests in other processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .statistics import StatisticsDocument
 
 
 class ControlError(Exception):
-    """The control API refused: HTTP status, its code, and what it says is wrong."""
+    """A refusal of the control API: HTTP status, `code` and `detail` of its problem document."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
         super().__init__(f"{status} {code}: {detail}")
@@ -28,16 +28,15 @@ class ControlError(Exception):
 
 
 class ControlClient:
-    """Talks to the control API at `url`. An async context manager; a given session is left open.
+    """A client of the control API at `url`, as an async context manager. It leaves a session of the caller open.
 
-    Every method raises ControlError when the stand-in refuses and aiohttp.ClientError when it can't be
-    reached.
+    Every method raises ControlError if the stand-in refuses, and aiohttp.ClientError if it is unreachable.
     """
 
     def __init__(self, url: str, session: aiohttp.ClientSession | None = None) -> None:
         self._url = url.rstrip("/")
         self._session = session
-        self._own_session = session is None
+        self._closes_session = session is None
 
     async def __aenter__(self) -> Self:
         if self._session is None:
@@ -50,13 +49,13 @@ class ControlClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the session, if it is our own."""
-        if self._own_session and self._session is not None:
+        """Close the session, unless the caller gave it."""
+        if self._closes_session and self._session is not None:
             await self._session.close()
             self._session = None
 
     async def issue_key(self, team_id: str, environment: Environment | None = None) -> IssuedKey:
-        """A new signing key of a team."""
+        """Return a new signing key of a team."""
         answer = await self._call("POST", f"/teams/{_part(team_id)}/keys", {"environment": environment})
         return msgspec.convert(answer, IssuedKey)
 
@@ -67,26 +66,26 @@ class ControlClient:
     async def issue_certificate(
         self, team_id: str, bundle_id: str, environment: Environment | None = None
     ) -> str:
-        """A push certificate and its key, one PEM text."""
+        """Return a push certificate and its key as one PEM text."""
         order = {"bundle_id": bundle_id, "environment": environment}
         answer = await self._call("POST", f"/teams/{_part(team_id)}/certificates", order)
         return str(answer["certificate"])
 
     async def transfer_topic(self, bundle_id: str, team_id: str) -> None:
-        """Make a bundle identifier this team's, whosever it was."""
+        """Assign a bundle identifier to a team, even if it belongs to another team."""
         await self._call("PUT", f"/topics/{_part(bundle_id)}", {"team_id": team_id})
 
     async def issue_device_token(
         self, bundle_id: str, team_id: str, environment: Environment, kind: str = "apns"
     ) -> str:
-        """A new device token, 64 hex digits."""
+        """Return a new device token, 64 hex digits."""
         order = {"bundle_id": bundle_id, "team_id": team_id, "environment": environment, "kind": kind}
         return str((await self._call("POST", "/devices", order))["device_token"])
 
     async def issue_device_tokens(
         self, count: int, bundle_id: str, team_id: str, environment: Environment, kind: str = "apns"
     ) -> list[str]:
-        """Many device tokens of one app, up to 100,000, in one request."""
+        """Return `count` (up to 100,000) new device tokens of one app."""
         order = {
             "bundle_id": bundle_id,
             "team_id": team_id,
@@ -97,59 +96,59 @@ class ControlClient:
         return list((await self._call("POST", "/devices", order))["device_tokens"])
 
     async def devices(self) -> list[dict[str, Any]]:
-        """All device tokens with app, environment, kind, count and state."""
+        """Return all device tokens with app, environment, kind, count and state."""
         return list(await self._call("GET", "/devices"))
 
     async def unregister(self, device_token: str, timestamp_ms: int | None = None) -> None:
-        """The app was removed from the device (at that time, or now)."""
+        """Mark the app as removed from the device at `timestamp_ms` (None: now)."""
         await self._call("DELETE", f"/devices/{_part(device_token)}", {"timestamp": timestamp_ms})
 
     async def notifications(
         self, device_token: str, after: int = 0, wait: float = 0.0
     ) -> list[dict[str, Any]]:
-        """What the device token received with `index` > `after`; waits up to `wait` (≤ 60) s for one."""
+        """Return what the device token received with `index` > `after`; waits up to `wait` (≤ 60) seconds for it."""
         path = f"/devices/{_part(device_token)}/notifications"
         return list(await self._call("GET", path, after=after, wait=wait))
 
     async def feed(self, after: int = 0, wait: float = 0.0) -> list[dict[str, Any]]:
-        """What all device tokens received with feed `index` > `after`."""
+        """Return what all device tokens received with feed `index` > `after`; waits as `notifications`."""
         return list(await self._call("GET", "/notifications", after=after, wait=wait))
 
     async def channels(self) -> list[dict[str, Any]]:
-        """All broadcast channels with app, environment, storage policy and count."""
+        """Return all broadcast channels with app, environment, storage policy and count."""
         return list(await self._call("GET", "/channels"))
 
     async def channel_notifications(
         self, channel_id: str, after: int = 0, wait: float = 0.0
     ) -> list[dict[str, Any]]:
-        """What was pushed to the channel with `index` > `after`; waits up to `wait` (≤ 60) s for one."""
+        """Return what was pushed to the channel with `index` > `after`; waits up to `wait` (≤ 60) seconds for it."""
         query = {"channel_id": channel_id}
         path = "/channels/notifications"
         return list(await self._call("GET", path, after=after, wait=wait, query=query))
 
     async def delete_channel(self, channel_id: str) -> None:
-        """Delete a channel behind its provider's back."""
+        """Delete a channel without a request of its provider."""
         await self._call("DELETE", "/channels", query={"channel_id": channel_id})
 
     async def answer(self, device_token: str, script: ScriptedAnswer) -> None:
-        """Prescribe what the device token answers."""
+        """Prescribe the answer of a device token."""
         await self._call("PUT", f"/devices/{_part(device_token)}/answer", msgspec.to_builtins(script))
 
     async def clear_answer(self, device_token: str) -> None:
-        """Let the device token answer as usual again."""
+        """Remove the prescribed answer of a device token."""
         await self._call("DELETE", f"/devices/{_part(device_token)}/answer")
 
     async def set_fault(self, fault: ListenerFault, environment: Environment) -> None:
-        """Switch a fault of a listener on, in place of an earlier one of its kind."""
+        """Switch a fault of a listener on; it replaces an earlier fault of its kind."""
         await self._call("POST", f"/listeners/{environment}/faults", msgspec.to_builtins(fault))
 
     async def clear_faults(self, environment: Environment, kind: str | None = None) -> None:
-        """Switch a fault of a listener off, or all of them."""
+        """Switch the fault of that kind off, or (None) all faults of the listener."""
         query = f"?kind={_part(kind)}" if kind is not None else ""
         await self._call("DELETE", f"/listeners/{environment}/faults{query}")
 
     async def receipts(self) -> AsyncIterator[Receipt]:
-        """What was accepted, by apns-id. There may be a million of them: they are read as they come."""
+        """Yield the accepted pushes by apns-id as they arrive; there may be a million."""
         async with self._opened().get(f"{self._url}/receipts") as response:
             if response.status >= 400:
                 raise _refusal(response.status, await response.read())
@@ -158,11 +157,11 @@ class ControlClient:
                 yield Receipt(apns_id, device_token, int(count))
 
     async def unregistered(self) -> dict[str, int]:
-        """By device token, the latest time (epoch milliseconds) that a 410 gave for it."""
+        """Return the latest time (epoch ms) in a 410, by device token."""
         return msgspec.convert(await self._call("GET", "/receipts/unregistered"), dict[str, int])
 
     async def statistics(self) -> StatisticsDocument:
-        """The stand-in's counters."""
+        """Return the stand-in's counters."""
         return msgspec.convert(await self._call("GET", "/statistics"), StatisticsDocument)
 
     async def _call(
@@ -176,7 +175,7 @@ class ControlClient:
         query: Mapping[str, str] = {},
     ) -> Any:
         query = {**query, **{name: str(value) for name, value in (("after", after), ("wait", wait)) if value}}
-        # The default timeout of five minutes outlasts every wait.
+        # aiohttp's default timeout of five minutes is longer than every `wait`.
         async with self._opened().request(method, self._url + path, json=body, params=query) as response:
             data = await response.read()
         if response.status >= 400:

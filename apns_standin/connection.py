@@ -1,10 +1,10 @@
-"""One HTTP/2 connection of a provider: h2 speaks the protocol, this class moves bytes, streams and replies.
+"""HTTP/2 connection of a provider: h2 implements the protocol, this class moves bytes, streams and replies.
 
-What a client can make us hold is bounded: streams by the announced limit, a body by the largest payload,
-unsent answers by pausing to read while the client does not.
+The memory a client can take is bounded: streams by the announced limit, a body by the largest payload, unsent answers
+by a pause in reading while the client does not read.
 
-The verbs at the end (`goaway`, `limit_streams`, `abort`, …) are where connection-level faults take hold; which of
-them a reply asks for is decided in `disturbances`.
+The methods at the end (`goaway`, `limit_streams`, `abort`, …) carry out the faults of a connection; `disturbances`
+decides which of them a reply needs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 from h2.errors import ErrorCodes
@@ -38,51 +38,52 @@ from .checks import Peer, Request
 from .disturbances import disturb
 from .http2 import read_request, server_connection
 from .limits import StandInLimits
-from .push_types import LARGEST_PAYLOAD
+from .push_types import MAX_PAYLOAD_BYTES
 from .replies import Reply
 from .statistics import Statistics
 from .streams import Stream
 
 _log = logging.getLogger(__name__)
 
-# Beyond this a body is not read to its end: the answer is given at once, and the stream reset.
-BODY_CUT_OFF = 64 * 1024
-# Closed streams are swept out of h2 at every so many new ones.
-_SWEEP_STREAMS = 512
-# What a thousand streams of the usual payload need before we get round to reading them.
-CONNECTION_WINDOW = 4 * 1024 * 1024
-# Answers that may be on their way at once: so many a connection that is cut off can take with it.
-_ON_THE_WAY = 1000
-_RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
+BODY_CUT_OFF_BYTES: Final = 64 * 1024
+"""A longer body is not read to its end: the answer is sent at once, and the stream reset."""
+CONNECTION_WINDOW_BYTES: Final = 4 * 1024 * 1024
+"""Room for the usual payloads of a thousand streams before they are read."""
+_STREAMS_PER_SWEEP: Final = 512
+"""New streams between two removals of h2's closed streams."""
+_MAX_ANSWERS_AT_RISK: Final = 1000
+"""Answers that a connection may have in transit, and lose when it is reset."""
+_LINGER_RESET: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER on, with 0 seconds: closing the socket resets the connection."""
 
 
-class Host(Protocol):
-    """What a connection needs of its listener."""
+class ConnectionHost(Protocol):
+    """The part of a listener that its connections use."""
 
     limits: StandInLimits
     statistics: Statistics
 
     @property
     def max_streams(self) -> int:
-        """Concurrent streams after the first accepted push, now."""
+        """Concurrent streams that a connection may have after its first accepted push."""
 
-    def opened(self, connection: ProviderConnection) -> bool:
-        """Admit a connection; False when there are too many."""
+    def register_connection(self, connection: ProviderConnection) -> bool:
+        """Register a new connection. Returns False if there are too many."""
 
-    def closed(self, connection: ProviderConnection) -> None:
-        """The connection is gone."""
+    def unregister_connection(self, connection: ProviderConnection) -> None:
+        """Remove a closed connection."""
 
     def reply(self, request: Request, peer: Peer) -> Reply:
-        """The reply to a complete request."""
+        """Return the reply to a complete request."""
 
 
 class ProviderConnection(asyncio.Protocol):
-    """The server's end of one connection."""
+    """The server's end of a connection."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: ConnectionHost) -> None:
         self.peer = Peer()
-        self.last_judged = 0
-        """The highest stream that was judged."""
+        self.last_decided = 0
+        """The highest stream whose reply was decided."""
         self._host = host
         self._statistics = host.statistics
         self._loop = asyncio.get_running_loop()
@@ -90,12 +91,12 @@ class ProviderConnection(asyncio.Protocol):
         self._stream_limit = min(host.limits.initial_streams, host.max_streams)
         self._h2 = server_connection(self._stream_limit)
         self._streams: dict[int, Stream] = {}
-        self._begun = 0
-        self._broken_off = 0
-        self._last_stream_id: int | None = None  # set by goaway
+        self._streams_begun = 0
+        self._resets_received = 0
+        self._last_stream_id: int | None = None  # set by GOAWAY
         self._accepted = 0
         self._silent = False
-        self._last_heard = self._loop.time()
+        self._last_data_at = self._loop.time()
         self._paused_since: float | None = None
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
             RequestReceived: self._on_request,
@@ -107,12 +108,12 @@ class ProviderConnection(asyncio.Protocol):
             ConnectionTerminated: self._on_terminated,
         }
 
-    # -- the transport's side --
+    # -- asyncio.Protocol --
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """TLS is up: admit, look at the client certificate, send our SETTINGS."""
+        """Register the connection, read the client certificate, and send SETTINGS."""
         self._transport = cast(asyncio.Transport, transport)
-        if not self._host.opened(self):
+        if not self._host.register_connection(self):
             self._transport.abort()
             return
         tls = transport.get_extra_info("ssl_object")
@@ -121,12 +122,12 @@ class ProviderConnection(asyncio.Protocol):
             if certificate:
                 self.peer.certificate = read_client_certificate(certificate)
         self._h2.initiate_connection()
-        self._h2.increment_flow_control_window(CONNECTION_WINDOW)
+        self._h2.increment_flow_control_window(CONNECTION_WINDOW_BYTES)
         self._flush()
 
     def data_received(self, data: bytes) -> None:
-        """Feed h2, act on what it understood, send what came of it in one write."""
-        self._last_heard = self._loop.time()
+        """Give the bytes to h2, handle its events, and send the result in one write."""
+        self._last_data_at = self._loop.time()
         try:
             events = self._h2.receive_data(data)
             for event in events:
@@ -134,12 +135,12 @@ class ProviderConnection(asyncio.Protocol):
                 if handler is not None:
                     handler(event)
         except H2Error as error:
-            # h2 has a GOAWAY with the error code ready.
+            # h2 has prepared a GOAWAY with the error code.
             _log.info("a client broke the protocol: %s", type(error).__name__)
             self._statistics.protocol_errors += 1
             self._close()
         except Exception as error:
-            # Never the traceback: it shows headers.
+            # No traceback: it would show headers.
             _log.error("connection dropped: %s", type(error).__name__)
             self.abort()
         else:
@@ -147,23 +148,23 @@ class ProviderConnection(asyncio.Protocol):
             self._close_if_done()
 
     def eof_received(self) -> bool:
-        """The client is done; so are we."""
+        """Return False, so that the transport closes."""
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Forget everything about the connection."""
+        """Drop all streams and unregister the connection."""
         for stream_id in list(self._streams):
             self._drop(stream_id)
-        self._host.closed(self)
+        self._host.unregister_connection(self)
 
     def pause_writing(self) -> None:
-        """The client does not read its answers: stop taking requests."""
+        """Stop reading requests: the client does not read its answers."""
         self._paused_since = self._loop.time()
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """The client caught up."""
+        """Read requests again."""
         self._paused_since = None
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
@@ -173,31 +174,31 @@ class ProviderConnection(asyncio.Protocol):
     def _on_request(self, event: RequestReceived) -> None:
         stream_id = event.stream_id
         self._statistics.streams += 1
-        self._begun += 1
-        if self._begun % _SWEEP_STREAMS == 0:
+        self._streams_begun += 1
+        if self._streams_begun % _STREAMS_PER_SWEEP == 0:
             self._h2.sweep()
         going_away = self._last_stream_id is not None and stream_id > self._last_stream_id
         if going_away or len(self._streams) >= self._stream_limit:
             self._statistics.refused += 1
             self._h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
             return
-        self._streams[stream_id] = Stream(event.headers, self._last_heard)
+        self._streams[stream_id] = Stream(event.headers, self._last_data_at)
         self._statistics.open_streams += 1
 
     def _on_data(self, event: DataReceived) -> None:
-        # Give the window back even where the bytes are not wanted, or the whole connection starves.
+        # Unused bytes too give their window back, or the connection would run out of window.
         self._h2.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id)
         stream = self._streams.get(event.stream_id)
         if stream is None or stream.answered:
             return
         data = event.data or b""
-        if stream.size <= LARGEST_PAYLOAD:
+        if stream.size <= MAX_PAYLOAD_BYTES:
             stream.body = stream.body + data if stream.body else data
-            # One byte more than allowed is kept, the rest only counted.
-            if len(stream.body) > LARGEST_PAYLOAD:
-                stream.body = stream.body[: LARGEST_PAYLOAD + 1]
+            # One byte more than allowed is stored, the rest only counted.
+            if len(stream.body) > MAX_PAYLOAD_BYTES:
+                stream.body = stream.body[: MAX_PAYLOAD_BYTES + 1]
         stream.size += len(data)
-        if stream.size > BODY_CUT_OFF and event.stream_ended is None:
+        if stream.size > BODY_CUT_OFF_BYTES and event.stream_ended is None:
             self._answer_request(event.stream_id, stream)
 
     def _on_end(self, event: StreamEnded) -> None:
@@ -209,8 +210,8 @@ class ProviderConnection(asyncio.Protocol):
         self._statistics.resets += 1
         if event.stream_id in self._streams:
             self._drop(event.stream_id)
-        self._broken_off += 1
-        if self._broken_off * 2 - self._begun > self._host.limits.max_resets:
+        self._resets_received += 1
+        if self._resets_received * 2 - self._streams_begun > self._host.limits.max_resets:
             self._h2.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
             self._close()
 
@@ -218,7 +219,7 @@ class ProviderConnection(asyncio.Protocol):
 
     def _answer_request(self, stream_id: int, stream: Stream) -> None:
         if self._silent or self._transport is None or self._transport.is_closing():
-            return  # nobody would get the answer: nothing is received
+            return  # the answer cannot be sent, so the push is not received
         stream.answered = True
         reply = self._host.reply(read_request(stream.headers, stream.body, stream.size), self.peer)
         stream.headers, stream.body = [], b""
@@ -226,7 +227,7 @@ class ProviderConnection(asyncio.Protocol):
             disturb(self, stream_id, reply)
             if reply.connection != "goaway":
                 return
-        self.last_judged = max(self.last_judged, stream_id)
+        self.last_decided = max(self.last_decided, stream_id)
         if reply.status == 200:
             self._accepted += 1
             if self._stream_limit < self._host.max_streams:
@@ -243,7 +244,7 @@ class ProviderConnection(asyncio.Protocol):
         try:
             self._answer(stream_id, stream, reply)
         except H2Error:
-            self._close()  # the client said goodbye meanwhile
+            self._close()  # the client has closed meanwhile
             return
         self._flush()
         self._close_if_done()
@@ -264,17 +265,17 @@ class ProviderConnection(asyncio.Protocol):
         while stream.unsent:
             room = min(self._h2.local_flow_control_window(stream_id), self._h2.max_outbound_frame_size)
             if room <= 0:
-                return  # WINDOW_UPDATE brings us back
+                return  # `_on_window` continues
             room = min(room, stream.frame_bytes or room)
             part, stream.unsent = stream.unsent[:room], stream.unsent[room:]
             self._h2.send_data(stream_id, part, end_stream=not stream.unsent)
         self._drop(stream_id)
         if stream.reset_after is not None:
-            # Not through h2: the stream has ended for it.
+            # Not through h2: for h2 the stream has ended.
             self._flush()
             self._write(RstStreamFrame(stream_id, error_code=stream.reset_after).serialize())
-        if stream.size > BODY_CUT_OFF:
-            # Answered before the request's end: RFC 9113 section 8.1 asks for this.
+        if stream.size > BODY_CUT_OFF_BYTES:
+            # The answer comes before the end of the request (RFC 9113, 8.1).
             open_stream = self._h2.streams.get(stream_id)
             if open_stream is not None and not open_stream.closed:
                 self._h2.reset_stream(stream_id, ErrorCodes.NO_ERROR)
@@ -292,7 +293,7 @@ class ProviderConnection(asyncio.Protocol):
     # -- the end --
 
     def _on_terminated(self, _: ConnectionTerminated) -> None:
-        # The client goes once it has its answers; new streams it will not begin.
+        # The client closes once it has its answers, and begins no new streams.
         self._last_stream_id = self._h2.highest_inbound_stream_id
 
     def _flush(self) -> None:
@@ -312,13 +313,13 @@ class ProviderConnection(asyncio.Protocol):
             self._transport.close()
 
     def sweep(self, now: float) -> None:
-        """Get rid of what takes too long; `now` is the event loop's time. Called every few seconds."""
+        """End requests and connections that take too long; `now` is the event loop's time in seconds."""
         limits = self._host.limits
         stalled = self._paused_since is not None and now - self._paused_since > limits.request_seconds
         if stalled:
             self.abort()
             return
-        if not self._streams and now - self._last_heard > limits.idle_seconds:
+        if not self._streams and now - self._last_data_at > limits.idle_seconds:
             self.goaway(reason="IdleTimeout")
             return
         for stream_id, stream in list(self._streams.items()):
@@ -329,21 +330,21 @@ class ProviderConnection(asyncio.Protocol):
                 self._h2.reset_stream(stream_id, ErrorCodes.CANCEL)
         self._flush()
 
-    # -- what a listener, or a fault, does to a connection --
+    # -- actions of the listener and of faults --
 
     @property
     def open_streams(self) -> int:
-        """Requests not yet answered in full."""
+        """Number of requests without a complete answer."""
         return len(self._streams)
 
     def goaway(
         self, error_code: int = 0, *, last_stream_id: int | None = None, reason: str | None = None
     ) -> None:
-        """Send GOAWAY; streams up to `last_stream_id` (all begun so far) are still answered, then we close.
+        """Send GOAWAY, answer streams up to `last_stream_id` (None: all begun so far), then close.
 
-        `reason` goes as JSON into the debug data, as Apple does it.
+        `reason` is sent as JSON in the debug data, as Apple does.
         """
-        # Not through h2: after its own GOAWAY it lets no answer out.
+        # Not through h2: after its own GOAWAY h2 sends no answers.
         last = self._h2.highest_inbound_stream_id if last_stream_id is None else last_stream_id
         self._last_stream_id = last
         debug_data = b"" if reason is None else msgspec.json.encode({"reason": reason})
@@ -353,23 +354,23 @@ class ProviderConnection(asyncio.Protocol):
         self._close_if_done()
 
     def limit_streams(self, most: int) -> None:
-        """Announce another limit of concurrent streams. A higher one holds at once, a lower one too."""
+        """Announce a new limit of concurrent streams, which applies at once."""
         self._announce_streams(most)
         self._flush()
 
     def reset(self) -> None:
-        """Reset the TCP connection. What was answered a moment ago may be lost with it."""
-        self._note_risk()
+        """Reset the TCP connection. Answers in transit may be lost."""
+        self._count_answers_at_risk()
         self._flush()
         if self._transport is not None:
-            found = self._transport.get_extra_info("socket")
-            if found is not None:
-                found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+            raw_socket = self._transport.get_extra_info("socket")
+            if raw_socket is not None:
+                raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
         self.abort()
 
     def stall(self) -> None:
-        """Go on reading, and say nothing any more."""
-        self._note_risk()
+        """Keep reading, and send nothing any more."""
+        self._count_answers_at_risk()
         self._flush()
         self._silent = True
 
@@ -379,24 +380,24 @@ class ProviderConnection(asyncio.Protocol):
 
     @property
     def leaving(self) -> bool:
-        """Whether a GOAWAY was sent or received."""
+        """True once a GOAWAY was sent or received."""
         return self._last_stream_id is not None
 
     def refuse(self, stream_id: int) -> None:
-        """RST_STREAM that says: not processed."""
+        """Send RST_STREAM REFUSED_STREAM: the request was not processed."""
         self._drop(stream_id)
         self._h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
 
     def leave_above(self, last_stream_id: int) -> None:
-        """GOAWAY, without a word about the streams above that one: they are not processed."""
+        """Send GOAWAY; drop the streams above `last_stream_id`, which are not processed."""
         for above in [number for number in self._streams if number > last_stream_id]:
             self._drop(above)
         self.goaway(last_stream_id=last_stream_id, reason="Shutdown")
 
-    def _note_risk(self) -> None:
-        self._statistics.answers_at_risk += min(self._accepted, _ON_THE_WAY)
+    def _count_answers_at_risk(self) -> None:
+        self._statistics.answers_at_risk += min(self._accepted, _MAX_ANSWERS_AT_RISK)
 
     def abort(self) -> None:
-        """Drop the TCP connection without a word."""
+        """Abort the TCP connection without GOAWAY."""
         if self._transport is not None:
             self._transport.abort()

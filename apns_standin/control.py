@@ -1,8 +1,7 @@
-"""The control API: developer portal, devices and saboteur of the stand-in, over plain HTTP and JSON.
+"""Control API: the operations of the stand-in over plain HTTP and JSON.
 
-A thin layer: each handler reads its arguments, calls one method of `ApnsStandIn`, and shows the result.
-Errors are application/problem+json (RFC 9457) with a `code`. It has no authentication: it is for a test
-machine's loopback.
+Each handler reads its arguments, calls one method of `StandInOperations` and returns the result. Errors are
+application/problem+json (RFC 9457) with a `code`. The API has no authentication: bind it to the loopback.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -20,24 +19,21 @@ from aiohttp import web
 from .answers import ScriptedAnswer
 from .errors import InvalidError, NotFoundError, StandInError
 from .faults import ListenerFault
+from .operations import StandInOperations
 from .receipts import Receipt
 from .registry import ENVIRONMENTS, Environment
 
-if TYPE_CHECKING:
-    from .stand_in import ApnsStandIn
-
 _log = logging.getLogger(__name__)
 
-# A body prescribed for a device token may be 1 MiB of characters.
-MAX_BODY_BYTES = 8 * 1024 * 1024
-# Issuing in bulk saves a benchmark 100,000 requests.
-MAX_TOKENS = 100_000
-
-# Receipts are written so many at a time: a million of them must not stall the listeners.
-RECEIPTS_AT_ONCE = 5_000
+MAX_BODY_BYTES: Final = 8 * 1024 * 1024
+"""Room for a prescribed answer's body of 1 MiB characters."""
+MAX_TOKENS: Final = 100_000
+"""Device tokens issued by one request: a benchmark needs many."""
+RECEIPTS_PER_WRITE: Final = 5_000
+"""Receipts encoded in one piece, so that a million of them do not block the listeners."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-T = TypeVar("T")
+Body = TypeVar("Body")
 
 
 class KeyOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,13 +50,13 @@ class CertificateOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TopicOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of `PUT /topics/{bundle_id}`: the team the bundle identifier belongs to from now on."""
+    """Body of `PUT /topics/{bundle_id}`: the new team of the bundle identifier."""
 
     team_id: str
 
 
 class DeviceOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of `POST /devices`. With `count` the answer is a list, `device_tokens`."""
+    """Body of `POST /devices`. With `count` the answer holds the list `device_tokens`."""
 
     bundle_id: str
     team_id: str
@@ -70,21 +66,21 @@ class DeviceOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Removal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of `DELETE /devices/{token}`: when the app was removed, epoch milliseconds."""
+    """Body of `DELETE /devices/{token}`: the time of removal, epoch ms; None: now."""
 
     timestamp: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
 class ControlServer:
-    """Serves the control API of one stand-in."""
+    """HTTP server of the control API of one stand-in."""
 
-    def __init__(self, stand_in: ApnsStandIn) -> None:
+    def __init__(self, stand_in: StandInOperations) -> None:
         self.port = 0
         self._stand_in = stand_in
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str, port: int, *, fallback: bool) -> None:
-        """Listen on host and port (0: any free one; with `fallback` also if the port is taken)."""
+        """Listen on `host` and `port`. Port 0 takes any free port; with `fallback` a taken port does too."""
         runner = self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:
@@ -137,7 +133,7 @@ class ControlServer:
         return _json(self._stand_in.statistics())
 
     async def _feed(self, request: web.Request) -> web.Response:
-        return _json(await self._stand_in.feed(_whole(request, "after"), _seconds(request, "wait")))
+        return _json(await self._stand_in.feed(_whole_number(request, "after"), _seconds(request, "wait")))
 
     async def _issue_key(self, request: web.Request) -> web.Response:
         order = await _body(request, KeyOrder)
@@ -175,14 +171,14 @@ class ControlServer:
     async def _unregister(self, request: web.Request) -> web.Response:
         timestamp = (await _body(request, Removal)).timestamp
         if timestamp is None and "timestamp" in request.query:
-            timestamp = _whole(request, "timestamp")
+            timestamp = _whole_number(request, "timestamp")
         self._stand_in.unregister(request.match_info["token"], timestamp)
         return web.Response(status=204)
 
     async def _notifications(self, request: web.Request) -> web.Response:
         return _json(
             await self._stand_in.notifications(
-                request.match_info["token"], _whole(request, "after"), _seconds(request, "wait")
+                request.match_info["token"], _whole_number(request, "after"), _seconds(request, "wait")
             )
         )
 
@@ -198,10 +194,12 @@ class ControlServer:
         return _json(self._stand_in.channels())
 
     async def _channel_notifications(self, request: web.Request) -> web.Response:
-        """Identifiers of channels are base64, with slashes: they stand in the query."""
+        # Identifiers of channels are base64 and may contain slashes: they stand in the query.
         return _json(
             await self._stand_in.channel_notifications(
-                request.query.get("channel_id", ""), _whole(request, "after"), _seconds(request, "wait")
+                request.query.get("channel_id", ""),
+                _whole_number(request, "after"),
+                _seconds(request, "wait"),
             )
         )
 
@@ -210,19 +208,20 @@ class ControlServer:
         return web.Response(status=204)
 
     async def _receipts(self, request: web.Request) -> web.StreamResponse:
-        """A line for each notification: apns-id, device token, how often it was accepted."""
+        # One line per notification: apns-id, device token, number of times it was accepted.
         receipts = self._stand_in.receipts.all()
-        first = _receipt_lines(list(islice(receipts, RECEIPTS_AT_ONCE)))  # refused before the answer begins
+        # The first part is read before the answer begins, so that a ConflictError still becomes a problem.
+        first = _receipt_lines(list(islice(receipts, RECEIPTS_PER_WRITE)))
         response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
         await response.prepare(request)
         await response.write(first)
-        while part := list(islice(receipts, RECEIPTS_AT_ONCE)):
+        while part := list(islice(receipts, RECEIPTS_PER_WRITE)):
             await response.write(_receipt_lines(part))
         await response.write_eof()
         return response
 
     async def _unregistered(self, _: web.Request) -> web.Response:
-        return _json(self._stand_in.receipts.dead())
+        return _json(self._stand_in.receipts.unregistered_times())
 
     async def _faults(self, request: web.Request) -> web.Response:
         return _json(self._stand_in.listeners[_environment(request)].faults.active())
@@ -238,7 +237,7 @@ class ControlServer:
 
 @web.middleware
 async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The one place where errors become answers."""
+    """Turn every exception into a problem document."""
     try:
         return await handler(request)
     except StandInError as error:
@@ -253,8 +252,8 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
         return _problem(500, "internal", "the stand-in failed; its log names the error")
 
 
-async def _body(request: web.Request, kind: type[T]) -> T:
-    """The body as this type; an empty one counts as `{}`. Raises InvalidError naming the field."""
+async def _body(request: web.Request, kind: type[Body]) -> Body:
+    """Return the body as `kind`; an empty body counts as `{}`. Raises InvalidError, which names the field."""
     try:
         return msgspec.json.decode(await request.read() or b"{}", type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -270,10 +269,12 @@ def _environment(request: web.Request) -> Environment:
 
 
 def _receipt_lines(receipts: list[Receipt]) -> bytes:
-    return "".join(f"{one.apns_id} {one.device_token} {one.count}\n" for one in receipts).encode()
+    return "".join(
+        f"{receipt.apns_id} {receipt.device_token} {receipt.count}\n" for receipt in receipts
+    ).encode()
 
 
-def _whole(request: web.Request, name: str) -> int:
+def _whole_number(request: web.Request, name: str) -> int:
     text = request.query.get(name, "0")
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise InvalidError(f"{name}: must be a whole number, not negative")

@@ -1,13 +1,13 @@
-"""What can go wrong when a test or a device talks to the stand-in itself (not to its APNs side).
+"""Errors of the stand-in's operations and its control API (not of its APNs side).
 
-Every error carries its own answer: the HTTP status and a code for the control API's problem document.
+Every error carries its own answer: the HTTP status and the code of the control API's problem document.
 """
 
 from __future__ import annotations
 
 
 class StandInError(Exception):
-    """Base of all errors of the stand-in; `status` and `code` are what the control API answers."""
+    """Base of all errors of the stand-in. The control API answers `status` and `code`."""
 
     status = 500
     code = "internal"
@@ -18,27 +18,27 @@ class StandInError(Exception):
 
 
 class NotFoundError(StandInError):
-    """The key, topic or device token named is not one the stand-in knows."""
+    """An unknown key, topic, channel or device token."""
 
     status = 404
     code = "not_found"
 
 
 class ConflictError(StandInError):
-    """What is asked contradicts what is registered, e.g. a bundle identifier of another team."""
+    """A contradiction to what is registered, e.g. a bundle identifier of another team."""
 
     status = 409
     code = "conflict"
 
 
 class InvalidError(StandInError):
-    """An argument has not the form it must have."""
+    """An argument of the wrong form."""
 
     status = 422
     code = "invalid"
 
 
 class StateFileError(StandInError):
-    """The state file can't be read, or is not one of ours."""
+    """A state file that is unreadable or not of this stand-in."""
 
     code = "state_file"

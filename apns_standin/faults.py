@@ -1,10 +1,10 @@
-"""Faults of a whole listener: what can go wrong between a provider and APNs, played until it is cleared.
+"""Faults of a listener: what can go wrong between a provider and APNs, played until it is cleared.
 
-Most are decided anew for each request, with a share of them; what a fault does to the request is its `Reply`. A few
-hold for the listener as a whole: see `LISTENER_KINDS`. Several may be on at once.
+Most faults strike a share of the requests, decided for each request, and change its `Reply`. The faults in
+`LISTENER_KINDS` concern the listener as a whole. Several faults may be on at once.
 
-A fault either leaves a push without any effect, or lets it be received and loses the answer. Where both occur in
-real life, `received` is the share of the latter.
+A fault either leaves a push without any effect, or lets it be received and loses the answer. Where both happen in
+reality, `received` is the share of the latter.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ FaultKind = RequestKind | ListenerKind
 LISTENER_KINDS: Final[tuple[str, ...]] = get_args(ListenerKind)
 KINDS: Final[tuple[str, ...]] = (*get_args(RequestKind), *LISTENER_KINDS)
 OUTCOME_UNKNOWN: Final = frozenset({"cancel", "internal_error", "tcp_reset", "stall"})
-"""The kinds after which a client cannot know whether a push was received: sending it again is right."""
+"""The kinds after which a client cannot know if a push was received, so that it sends the push again."""
 
 _HTML: Final = b"<html><head><title>502 Bad Gateway</title></head><body>Bad Gateway</body></html>"
 _LONG_AGO_MS: Final = 24 * 3600 * 1000
@@ -67,25 +67,30 @@ class ListenerFault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         kind: what happens.
 
-            - goaway: GOAWAY; what was begun is answered, then the connection closes.
-            - goaway_unprocessed: GOAWAY with a `last_stream_id` below streams that have come; those are not received.
+            - goaway: GOAWAY; streams that have begun are answered, then the connection closes.
+            - goaway_unprocessed: GOAWAY with a `last_stream_id` below streams that have arrived; those are not
+              received.
             - refused_stream: RST_STREAM REFUSED_STREAM; not received.
             - cancel, internal_error: RST_STREAM CANCEL, INTERNAL_ERROR; received or not.
             - no_error: a complete answer, and then RST_STREAM NO_ERROR.
             - tcp_reset: the TCP connection is reset; the push that met it is received or not.
-            - stall: from now on the connection is read, and nothing is ever said on it again.
+            - stall: the connection is read, and nothing is sent on it any more.
             - slow: the answer comes after `seconds`.
-            - no_body: 503 without a body. html: 502 with a page or, received, 200 with one.
-            - split_body: 503 or, received, 200, with a body in DATA frames of one byte.
+            - no_body: 503 without a body.
+            - html: 502 with an HTML page or, if received, 200 with the page.
+            - split_body: 503 or, if received, 200, with a body in DATA frames of one byte.
             - too_many_requests (429), internal_server_error, service_unavailable, expired_provider_token,
               invalid_provider_token (403): Apple's answer; not received.
-            - unregistered_before: 410 of yesterday, unless the app has really gone. unregistered_now: the app is
-              removed; 410 with this moment, now and at every later push to that device token.
+            - unregistered_before: 410 with a time one day ago, unless the app was removed.
+            - unregistered_now: the app is removed; 410 with the present time, now and at every later push to that
+              device token.
             - one_stream: SETTINGS allow one concurrent stream.
-            - tls_failure: handshakes fail. connection_refused: nobody listens. Open connections get a GOAWAY.
-        share: the probability for each request (tls_failure: each handshake); of no meaning for the other two.
-        received: the probability that a push is received, where both occur.
-        seconds: the delay of `slow`.
+            - tls_failure: handshakes fail; open connections get a GOAWAY.
+            - connection_refused: the port is closed; open connections get a GOAWAY.
+        share: probability per request (tls_failure: per handshake). Without effect on one_stream and
+            connection_refused.
+        received: probability that a push is received, for kinds with both outcomes.
+        seconds: delay of `slow`.
     """
 
     kind: FaultKind
@@ -105,21 +110,23 @@ class ListenerFault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Answering(Protocol):
-    """What stands behind a listener."""
+    """The service behind a listener."""
 
-    statistics: Statistics
+    @property
+    def statistics(self) -> Statistics:
+        """The counters of the stand-in."""
 
     def reply(self, request: Request, peer: Peer, environment: Environment) -> Reply:
-        """The usual reply to a request."""
+        """Return the usual reply to a request."""
 
     def refuse(self, request: Request, rejection: Rejection) -> Reply:
-        """The reply that does not accept a request."""
+        """Return the reply that refuses a request with `rejection`."""
 
     def is_removed(self, device_token: str) -> bool:
-        """Whether the app is gone from that device."""
+        """Return True if the app was removed from that device."""
 
     def remove_app(self, device_token: str) -> None:
-        """The app is removed from that device now."""
+        """Mark the app as removed from that device now."""
 
 
 class Faults:
@@ -132,23 +139,23 @@ class Faults:
         self._active: dict[str, ListenerFault] = {}
 
     def set(self, fault: ListenerFault) -> None:
-        """Switch a fault on, in place of an earlier one of its kind."""
+        """Switch a fault on; it replaces an earlier fault of its kind."""
         self._active[fault.kind] = fault
 
     def clear(self, kind: str) -> None:
-        """Switch a fault off."""
+        """Switch the fault of that kind off."""
         self._active.pop(kind, None)
 
     def active(self) -> list[ListenerFault]:
-        """What is on."""
+        """Return the faults that are on."""
         return list(self._active.values())
 
     def is_on(self, kind: ListenerKind) -> bool:
-        """Whether a fault of the listener is on."""
+        """Return True if that fault of the listener is on."""
         return kind in self._active
 
     def strikes(self, kind: ListenerKind) -> bool:
-        """The same, with its share."""
+        """Return True, and count it, if that fault is on and its share strikes."""
         fault = self._active.get(kind)
         if fault is None or self._chance.random() >= fault.share:
             return False
@@ -156,7 +163,7 @@ class Faults:
         return True
 
     def reply(self, request: Request, peer: Peer, environment: Environment) -> Reply:
-        """The reply to a request: the usual one, or what the first fault that strikes makes of it."""
+        """Return the reply to a request: the usual reply, or that of the first fault that strikes."""
         for fault in self._active.values():
             if fault.kind not in LISTENER_KINDS and self._chance.random() < fault.share:
                 self._service.statistics.faults[fault.kind] += 1
@@ -182,7 +189,7 @@ class Faults:
                 return self._odd_body(fault, request, usual)
             case "unregistered_before":
                 if self._service.is_removed(request.device_token):
-                    return usual()  # once told the truth about it, APNs does not take it back
+                    return usual()  # APNs does not take back the true time of removal
                 long_ago = int(self._clock() * 1000) - _LONG_AGO_MS
                 return self._service.refuse(request, Rejection("Unregistered", long_ago))
             case "unregistered_now":
@@ -208,7 +215,7 @@ class Faults:
                 return msgspec.structs.replace(reply, body=body, frame_bytes=1)
 
     def _lose_answer(self, fault: ListenerFault, usual: Callable[[], Reply]) -> None:
-        """With the fault's share the push is received, though no answer will say so."""
+        """Let the fault's share of pushes be received, without any answer."""
         if self._chance.random() < fault.received and usual().status == 200:
             self._service.statistics.answers_at_risk += 1
 

@@ -1,8 +1,8 @@
-"""How h2 is set up for a server of many short streams, and how its headers become a request."""
+"""Settings of h2 for a server with many short streams, and the conversion of its headers into a request."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from h2.config import H2Configuration
 from h2.connection import ConnectionState, H2Connection
@@ -16,22 +16,22 @@ from .checks import Request
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-MAX_HEADER_LIST_BYTES = 16384
-FRAME_HEADER_BYTES = 9
+MAX_HEADER_LIST_BYTES: Final = 16384
+FRAME_HEADER_BYTES: Final = 9
 
 
 class ServerConnection(H2Connection):
-    """h2 with three habits broken.
+    """h2 with three changes.
 
-    It walks over all streams at each new one to count them; `Connection` keeps the count itself. And it lets
-    nothing out once the client has sent GOAWAY, though what the client asked before deserves its answer. And
-    it looks at a frame's length only when it has all of the frame, which can be 16 MiB.
+    - h2 iterates over all streams to count them at each new stream. `ProviderConnection` keeps the count itself.
+    - h2 sends nothing after the client's GOAWAY. Here, earlier requests still get their answers.
+    - h2 checks the length of a frame only once the frame is complete, at up to 16 MiB. Here, at its first bytes.
     """
 
     def receive_data(self, data: Buffer) -> list[Event]:
-        """As in h2, but open again after a GOAWAY. Raises ProtocolError, and then stays closed."""
+        """Return h2's events; stay open after a GOAWAY. After a ProtocolError it stays closed."""
         events = super().receive_data(data)
-        # What is left is the beginning of one frame.
+        # The buffer now holds the beginning of one frame.
         if len(self.incoming_buffer._data) > self.max_inbound_frame_size + FRAME_HEADER_BYTES:
             self.close_connection(ErrorCodes.FRAME_SIZE_ERROR)
             raise FrameTooLargeError("frame too large")
@@ -41,21 +41,21 @@ class ServerConnection(H2Connection):
 
     @property
     def open_inbound_streams(self) -> int:
-        """Always 0, so h2 never objects to another stream; `Connection` does, with REFUSED_STREAM."""
+        """Always 0, so that h2 accepts every stream: `ProviderConnection` refuses with REFUSED_STREAM."""
         return 0
 
     def sweep(self) -> None:
-        """Let h2 drop its closed streams, which it does when it counts."""
+        """Drop closed streams: h2 does that when it counts them."""
         _ = super().open_inbound_streams
 
 
 def server_connection(initial_streams: int) -> ServerConnection:
-    """h2 for the server's side, announcing that many concurrent streams."""
+    """Return h2 for the server's side, which announces `initial_streams` concurrent streams."""
     connection = ServerConnection(
         H2Configuration(
             client_side=False,
             header_encoding=None,
-            # Our own headers are few and right; checking each again is time lost.
+            # The stand-in's headers are few and correct: checking them costs time.
             validate_outbound_headers=False,
             normalize_outbound_headers=False,
         )
@@ -72,7 +72,7 @@ def server_connection(initial_streams: int) -> ServerConnection:
 
 
 def read_request(raw_headers: list[tuple[bytes, bytes]], body: bytes, body_size: int) -> Request:
-    """Headers as text. What is not UTF-8 survives as surrogates, so that lengths stay right."""
+    """Return the request with its headers as text. Bytes outside UTF-8 become surrogates, so lengths stay correct."""
     method = path = ""
     headers: dict[str, str] = {}
     count = 0
@@ -85,7 +85,7 @@ def read_request(raw_headers: list[tuple[bytes, bytes]], body: bytes, body_size:
                 path = value
         else:
             headers[raw_name.decode("utf-8", "surrogateescape")] = value
-            # A cookie may come in pieces (RFC 9113 section 8.2.3).
+            # A cookie may be split into several fields (RFC 9113, 8.2.3).
             count += raw_name != b"cookie"
     repeated = count != len(headers) - ("cookie" in headers)
     return Request(method, path, headers, repeated, body, body_size)

@@ -1,7 +1,7 @@
-"""What the simulated devices received, or channels: bounded, in memory, gone at the end.
+"""Notifications that simulated devices or channels received: bounded, in memory, lost at the end.
 
-Two views of the same notifications: by device token, and one feed of all. `index` counts from 1 in the view
-it is read from; readers pass the last one they saw as `after`, and may wait for the next.
+There are two views of them: by device token, and one feed of all. `index` counts from 1 in each view. Readers pass
+the last index they know as `after`, and may wait for the next.
 """
 
 from __future__ import annotations
@@ -16,10 +16,16 @@ from .registry import Environment
 
 
 class Notification(msgspec.Struct, frozen=True, gc=False):
-    """One accepted notification. `time_ms` is epoch milliseconds; `body` the payload's bytes as they came.
+    """An accepted notification.
 
-    `index` counts the device token's notifications, `feed_index` everybody's. `key_id` is None and `team_id`
-    the certificate's when the sender used a client certificate. For a channel `device_token` is its identifier.
+    Attributes:
+        index: counts the notifications of its device token.
+        feed_index: counts all notifications.
+        device_token: the device token, or the identifier of a channel.
+        time_ms: epoch ms.
+        body: the payload's bytes, unchanged.
+        team_id: the team of the key or the client certificate.
+        key_id: None with a client certificate.
     """
 
     index: int
@@ -35,9 +41,9 @@ class Notification(msgspec.Struct, frozen=True, gc=False):
 
 
 class Inbox:
-    """The last `per_token` notifications of each device token, and no more than `total` altogether."""
+    """The last `per_token` notifications of each device token, and at most `total` of all."""
 
-    def __init__(self, per_token: int = 1000, total: int = 50_000) -> None:
+    def __init__(self, per_token: int, total: int) -> None:
         self._per_token = per_token
         self._total = total
         self._feed: deque[Notification] = deque()
@@ -48,11 +54,11 @@ class Inbox:
         self._closed = False
 
     def next_index(self, device_token: str) -> tuple[int, int]:
-        """The index and the feed index the next notification of this device token must have."""
+        """Return the index and the feed index of the next notification of this device token."""
         return self._counts.get(device_token, 0) + 1, self._feed_count + 1
 
     def add(self, notification: Notification) -> None:
-        """Keep a notification, dropping the oldest where a limit is reached, and wake who waits for it."""
+        """Store a notification, drop the oldest above a limit, and wake its waiting readers."""
         token = notification.device_token
         self._counts[token] = notification.index
         self._feed_count = notification.feed_index
@@ -68,31 +74,31 @@ class Inbox:
             self._wake(None)
 
     def count(self, device_token: str) -> int:
-        """How many notifications the device token has received, kept or not."""
+        """Return the number of notifications that the device token has received since the start."""
         return self._counts.get(device_token, 0)
 
     def of_token(self, device_token: str, after: int = 0) -> list[Notification]:
-        """What is kept of a device token with `index` greater than `after`, oldest first."""
+        """Return the stored notifications of a device token with `index` > `after`, oldest first."""
         return _newer(self._by_token.get(device_token, deque()), after, self._counts.get(device_token, 0))
 
     def feed(self, after: int = 0) -> list[Notification]:
-        """What is kept of all with `feed_index` greater than `after`, oldest first."""
+        """Return the stored notifications with `feed_index` > `after`, oldest first."""
         return _newer(self._feed, after, self._feed_count)
 
     async def wait(self, device_token: str | None, after: int, seconds: float) -> None:
-        """Return as soon as there is a notification after `after` (None: in the feed), or when time is up."""
+        """Wait up to `seconds` for a notification after `after`; `device_token` None waits for the feed."""
         if seconds <= 0:
             return
         try:
             async with asyncio.timeout(seconds):
-                # Waking is no promise: `after` may lie further ahead.
+                # The notification that wakes the reader may be at or below `after`.
                 while not self._closed and self._last_index(device_token) <= after:
                     await self._next(device_token)
         except TimeoutError:
             pass
 
     def close(self) -> None:
-        """Let everyone who waits go."""
+        """Wake all waiting readers; later `wait` calls return at once."""
         self._closed = True
         for device_token in list(self._waiting):
             self._wake(device_token)
@@ -126,6 +132,6 @@ class Inbox:
 
 
 def _newer(kept: deque[Notification], after: int, last: int) -> list[Notification]:
-    # Indices are consecutive, so the number of newer ones tells where they start.
-    wanted = min(max(last - after, 0), len(kept))
-    return list(islice(kept, len(kept) - wanted, None))
+    # Indices are consecutive, so the number of newer notifications gives their position.
+    count = min(max(last - after, 0), len(kept))
+    return list(islice(kept, len(kept) - count, None))

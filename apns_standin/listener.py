@@ -1,4 +1,4 @@
-"""One of the two APNs servers, production or sandbox: accepts connections and looks after them."""
+"""TCP listener of one APNs server: it accepts connections, limits them, and closes slow or idle ones."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import ssl
+from typing import Final
 
 from .checks import Peer, Request
 from .connection import ProviderConnection
@@ -15,14 +16,14 @@ from .registry import Environment
 from .replies import Reply
 from .statistics import Statistics
 
-SWEEP_SECONDS = 5.0
-HANDSHAKE_SECONDS = 10.0
-_LISTEN_AGAIN = 10.0
-"""Seconds in which a port that was given up is to be had again: somebody may be using it for a moment."""
+SWEEP_SECONDS: Final = 5.0
+HANDSHAKE_SECONDS: Final = 10.0
+_RELISTEN_SECONDS: Final = 10.0
+"""How long to retry a port that was closed: another process may hold it for a moment."""
 
 
 class Listener:
-    """Serves one environment. `connections` are the open ones, for whoever wants to disturb them."""
+    """A listener for one environment. `connections` are its open connections."""
 
     def __init__(
         self, environment: Environment, faults: Faults, statistics: Statistics, limits: StandInLimits
@@ -40,11 +41,11 @@ class Listener:
         self._all_closed = asyncio.Event()
 
     async def start(self, host: str, port: int, context: ssl.SSLContext, *, fallback: bool) -> None:
-        """Listen on host and port (0: any free one; with `fallback` also if the port is taken).
+        """Listen on `host` and `port`. Port 0 takes any free port; with `fallback` a taken port does too.
 
-        `context` is this listener's alone.
+        `context` must not be shared with another listener.
         """
-        context.sni_callback = self._greet
+        context.sni_callback = self._continue_handshake
         self._host, self._context = host, context
         try:
             await self._listen(port)
@@ -55,7 +56,7 @@ class Listener:
         self._sweeper = asyncio.create_task(self._sweep())
 
     async def stop(self, grace_seconds: float) -> None:
-        """Take no more connections, send GOAWAY to the open ones, let their streams finish, hang up."""
+        """Close the port, send GOAWAY to open connections, give streams `grace_seconds` to finish, then abort."""
         if self._sweeper is not None:
             self._sweeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -73,17 +74,17 @@ class Listener:
     # -- faults --
 
     async def set_fault(self, fault: ListenerFault) -> None:
-        """Switch a fault on."""
+        """Switch a fault on; it replaces an earlier fault of its kind."""
         self.faults.set(fault)
         if fault.kind == "one_stream":
             self._limit_streams()
         elif fault.kind == "tls_failure":
-            self._send_away()
+            self._send_goaways()
         elif fault.kind == "connection_refused":
             self._close()
 
     async def clear_faults(self, kind: str | None = None) -> None:
-        """Switch a fault off, or all. Raises OSError if somebody else has taken the port meanwhile."""
+        """Switch the fault of that kind off, or (None) all faults. Raises OSError if the port is taken."""
         for fault in self.faults.active():
             if kind not in (None, fault.kind):
                 continue
@@ -93,30 +94,30 @@ class Listener:
             elif fault.kind == "connection_refused":
                 await self._listen_again()
 
-    # -- what connections ask --
+    # -- `ConnectionHost` --
 
     @property
     def max_streams(self) -> int:
-        """Concurrent streams after the first accepted push, now."""
+        """Concurrent streams that a connection may have after its first accepted push."""
         return 1 if self.faults.is_on("one_stream") else self.limits.max_streams
 
-    def opened(self, connection: ProviderConnection) -> bool:
-        """Admit a connection; False when there are too many."""
+    def register_connection(self, connection: ProviderConnection) -> bool:
+        """Register a new connection. Returns False if there are too many."""
         self.statistics.connections += 1
         self.statistics.open_connections += 1
         self.connections.add(connection)
         self._all_closed.clear()
         return len(self.connections) <= self.limits.max_connections
 
-    def closed(self, connection: ProviderConnection) -> None:
-        """The connection is gone."""
+    def unregister_connection(self, connection: ProviderConnection) -> None:
+        """Remove a closed connection."""
         self.statistics.open_connections -= 1
         self.connections.discard(connection)
         if not self.connections:
             self._all_closed.set()
 
     def reply(self, request: Request, peer: Peer) -> Reply:
-        """The reply to a complete request."""
+        """Return the reply to a complete request."""
         return self.faults.reply(request, peer, self.environment)
 
     # -- opening and closing --
@@ -134,7 +135,7 @@ class Listener:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _listen_again(self) -> None:
-        deadline = asyncio.get_running_loop().time() + _LISTEN_AGAIN
+        deadline = asyncio.get_running_loop().time() + _RELISTEN_SECONDS
         while True:
             try:
                 await self._listen(self.port)
@@ -147,9 +148,9 @@ class Listener:
     def _close(self) -> None:
         if self._server is not None:
             self._server.close()
-        self._send_away()
+        self._send_goaways()
 
-    def _send_away(self) -> None:
+    def _send_goaways(self) -> None:
         for connection in list(self.connections):
             connection.goaway(reason="Shutdown")
 
@@ -157,8 +158,8 @@ class Listener:
         for connection in list(self.connections):
             connection.limit_streams(self.max_streams)
 
-    def _greet(self, _: object, _name: str | None, _context: object) -> int | None:
-        """Called by OpenSSL in each handshake: None goes on with it, an alert ends it."""
+    def _continue_handshake(self, _: object, _name: str | None, _context: object) -> int | None:
+        # OpenSSL calls this in each handshake: None continues it, an alert ends it.
         if self.faults.strikes("tls_failure"):
             return ssl.ALERT_DESCRIPTION_HANDSHAKE_FAILURE
         return None

@@ -1,23 +1,22 @@
 """Provider authentication tokens: the JWT in `authorization: bearer …`.
 
-Rule (Apple, "Establishing a token-based connection to APNs"): `{"alg": "ES256", "kid": <key>}`,
-`{"iss": <team>, "iat": <epoch seconds>}`, signed with the team's key. A token is valid for one hour after
-`iat`; how old it is, and whether it suits the connection, is judged in `checks`.
+Rule (Apple, "Establishing a token-based connection to APNs"): header `{"alg": "ES256", "kid": <key>}`, claims
+`{"iss": <team>, "iat": <epoch seconds>}`, signed with the team's key. A token is valid for one hour after `iat`. This
+module verifies the signature; `checks` verifies age and connection.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import jwt
 import msgspec
 
 from .registry import SigningKey, StandInRegistry
 
-# The signature is the proof; everything else in the claims is judged by the checks, or ignored like Apple
-# does.
-_OPTIONS: Any = {
+# Only the signature is verified here. `checks` reads the claims; Apple ignores the others.
+_OPTIONS: Final[Any] = {
     "verify_exp": False,
     "verify_nbf": False,
     "verify_iat": False,
@@ -29,7 +28,7 @@ _OPTIONS: Any = {
 
 
 class ReceivedProviderToken(msgspec.Struct, frozen=True):
-    """A JWT whose signature holds; `issued_at` is its `iat` in epoch seconds."""
+    """A JWT with a valid signature. `issued_at` is its `iat`, epoch seconds."""
 
     key: SigningKey
     team_id: str
@@ -37,7 +36,7 @@ class ReceivedProviderToken(msgspec.Struct, frozen=True):
 
 
 class Verifier:
-    """Verifies JWTs against the registered keys, each text once: a sender repeats one JWT for an hour."""
+    """Verification of JWTs with the registered keys. It caches results: a sender repeats a JWT for an hour."""
 
     def __init__(self, registry: StandInRegistry, cache_size: int = 4096) -> None:
         self._registry = registry
@@ -45,18 +44,18 @@ class Verifier:
         self._cache_size = cache_size
 
     def verify(self, text: str) -> ReceivedProviderToken | None:
-        """The verified token; None when it can't be parsed, its key is unknown or its signature wrong."""
+        """Return the verified token; None if it is unreadable, its key is unknown, or its signature is wrong."""
         token = self._cache.get(text)
         if token is None:
             token = self._verify(text)
             if token is None:
                 return None
-            # Only what carries a good signature is kept, so nobody without a key can fill the cache.
+            # Only tokens with a valid signature are cached: without a key the cache cannot be filled.
             if len(self._cache) >= self._cache_size:
                 del self._cache[next(iter(self._cache))]
             self._cache[text] = token
         if self._registry.key(token.key.key_id) is not token.key:
-            return None  # revoked since
+            return None  # the key was revoked
         return token
 
     def _verify(self, text: str) -> ReceivedProviderToken | None:

@@ -1,26 +1,27 @@
-"""Apple's push types: which topic each goes to, which kind of device token it needs, how large it may be.
+"""Apple's push types: topic suffix, kind of device token and payload limit of each.
 
-Source: Apple's "Sending notification requests to APNs". A device token belongs to one *kind*: what the app
-got from `didRegisterForRemoteNotifications…` ("apns") can't receive a VoIP push, which needs PushKit's
-token, and so on. The kind decides the token's topic.
+Source: Apple's "Sending notification requests to APNs". A device token has one *kind*: a token from
+`didRegisterForRemoteNotifications…` ("apns") cannot receive a VoIP push, which needs PushKit's token. The kind
+decides the token's topic.
 """
 
 from __future__ import annotations
 
 import re
+from typing import Final
 
 import msgspec
 
 
 class PushTypeRule(msgspec.Struct, frozen=True):
-    """One push type: its topic suffix, the kind of device token it needs, its payload limit in bytes."""
+    """A push type: its topic suffix, the kind of device token it needs, and its payload limit."""
 
     suffix: str
     kind: str
-    max_payload: int = 4096
+    max_payload_bytes: int = 4096
 
 
-PUSH_TYPES = {
+PUSH_TYPES: Final = {
     "alert": PushTypeRule("", "apns"),
     "background": PushTypeRule("", "apns"),
     "mdm": PushTypeRule("", "mdm"),
@@ -34,16 +35,16 @@ PUSH_TYPES = {
     "controls": PushTypeRule(".push-type.controls", "controls"),
 }
 
-LARGEST_PAYLOAD = max(push_type.max_payload for push_type in PUSH_TYPES.values())
+MAX_PAYLOAD_BYTES: Final = max(rule.max_payload_bytes for rule in PUSH_TYPES.values())
 
-SUFFIX_OF_KIND = {push_type.kind: push_type.suffix for push_type in PUSH_TYPES.values()}
+SUFFIX_OF_KIND: Final = {rule.kind: rule.suffix for rule in PUSH_TYPES.values()}
 
-# One device has several Live Activity tokens: "liveactivity-start", "liveactivity:<activity>".
-_KIND = re.compile(r"(?P<family>[a-z]+)(?:[-:][\x21-\x7e]{1,128})?")
+# A device may have several Live Activity tokens: "liveactivity-start", "liveactivity:<activity>".
+_KIND: Final = re.compile(r"(?P<family>[a-z]+)(?:[-:][\x21-\x7e]{1,128})?")
 
 
 def family_of_kind(kind: str) -> str | None:
-    """The kind without what tells several tokens of a device apart; None for an unknown kind."""
+    """Return the part of a kind before the first separator, e.g. "liveactivity"; None for an unknown kind."""
     match = _KIND.fullmatch(kind)
     if match is None or match["family"] not in SUFFIX_OF_KIND:
         return None
@@ -51,9 +52,8 @@ def family_of_kind(kind: str) -> str | None:
 
 
 def type_of_topic(topic: str) -> str | None:
-    """The push type a topic's suffix stands for; None when the topic has no such suffix."""
-    # Only two dozen bytes decide, so the common topic without suffix costs one comparison per type.
-    for name, push_type in PUSH_TYPES.items():
-        if push_type.suffix and topic.endswith(push_type.suffix):
+    """Return the push type of a topic's suffix; None if the topic has no such suffix."""
+    for name, rule in PUSH_TYPES.items():
+        if rule.suffix and topic.endswith(rule.suffix):
             return name
     return None

@@ -1,16 +1,17 @@
-"""Apple's reasons for not accepting a notification, and the status each is answered with.
+"""Apple's reasons for refusing a notification, and the HTTP status of each.
 
-Sources: the table "Response error strings" of Apple's "Handling notification responses from APNs" and, for what is
-about broadcast channels, "Handling error responses from Apple Push Notification service".
+Sources: the table "Response error strings" of Apple's "Handling notification responses from APNs" and, for broadcast
+channels, "Handling error responses from Apple Push Notification service".
 """
 
 from __future__ import annotations
 
 import json
+from typing import Final
 
 import msgspec
 
-STATUS_OF_REASON = {
+STATUS_OF_REASON: Final = {
     "BadChannelId": 400,
     "BadCollapseId": 400,
     "BadDeviceToken": 400,
@@ -54,8 +55,7 @@ STATUS_OF_REASON = {
     "Shutdown": 503,
 }
 
-# The reason meant when only a status is given. 400 and 403 have too many to choose one.
-REASON_OF_STATUS = {
+REASON_OF_STATUS: Final = {
     404: "BadPath",
     405: "MethodNotAllowed",
     410: "Unregistered",
@@ -64,22 +64,23 @@ REASON_OF_STATUS = {
     500: "InternalServerError",
     503: "ServiceUnavailable",
 }
+"""The reason of a prescribed answer that gives only a status. 400 and 403 have many reasons and no default."""
 
 
 class Rejection(msgspec.Struct, frozen=True):
-    """Why a notification was not accepted. `timestamp` (epoch milliseconds) belongs to 410 alone."""
+    """The reason why a request is refused. Only a 410 has a `timestamp` (epoch ms)."""
 
     reason: str
     timestamp: int | None = None
 
     @property
     def status(self) -> int:
-        """The HTTP status Apple gives this reason."""
+        """Apple's HTTP status for this reason."""
         return STATUS_OF_REASON[self.reason]
 
 
 def error_body(reason: str, timestamp: int | None = None) -> bytes:
-    """The JSON body of an error; `timestamp` in epoch milliseconds, left out when None."""
+    """Return the JSON body of an error; `timestamp` is epoch ms, left out if None."""
     document: dict[str, object] = {"reason": reason}
     if timestamp is not None:
         document["timestamp"] = timestamp

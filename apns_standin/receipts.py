@@ -1,4 +1,4 @@
-"""What was accepted, by apns-id: for whoever has to prove that nothing was lost. Kept only when asked for."""
+"""Receipts: counts of accepted pushes by apns-id, as proof that no push was lost. Off by default."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .errors import ConflictError
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
-    """A notification: how often it was accepted (200), whether or not the answers arrived."""
+    """The number of times a notification was accepted (200), even if the answers were lost."""
 
     apns_id: str
     device_token: str
@@ -19,42 +19,42 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
 
 
 class Receipts:
-    """Counts up to `most` apns-ids; 0 keeps nothing. Also when each device token was last said to be dead."""
+    """Receipts of up to `max_receipts` apns-ids (0: none), and the last 410 of each device token."""
 
-    def __init__(self, most: int = 0) -> None:
-        self._most = most
+    def __init__(self, max_receipts: int) -> None:
+        self._max_receipts = max_receipts
         self._device_tokens: dict[str, str] = {}
-        self._more: Counter[str] = Counter()
-        self._dead: dict[str, int] = {}
-        self._full = False
+        self._repeats: Counter[str] = Counter()
+        self._unregistered_ms: dict[str, int] = {}
+        self._incomplete = False
 
-    def accepted(self, apns_id: str, device_token: str) -> None:
-        """A notification was accepted."""
+    def count_accepted(self, apns_id: str, device_token: str) -> None:
+        """Count an accepted notification."""
         if apns_id in self._device_tokens:
-            self._more[apns_id] += 1
-        elif len(self._device_tokens) < self._most:
+            self._repeats[apns_id] += 1
+        elif len(self._device_tokens) < self._max_receipts:
             self._device_tokens[apns_id] = device_token
         else:
-            self._full = True
+            self._incomplete = True
 
-    def unregistered(self, device_token: str, timestamp_ms: int) -> None:
-        """A 410 was given with that time, epoch milliseconds."""
-        if self._most and self._dead.get(device_token, -1) < timestamp_ms:
-            self._dead[device_token] = timestamp_ms
+    def note_unregistered(self, device_token: str, timestamp_ms: int) -> None:
+        """Note the time (epoch ms) in a 410 of a device token."""
+        if self._max_receipts and self._unregistered_ms.get(device_token, -1) < timestamp_ms:
+            self._unregistered_ms[device_token] = timestamp_ms
 
     def all(self) -> Iterator[Receipt]:
-        """What was accepted until now. Raises ConflictError if not all of it is known."""
-        self._check()
+        """Yield all receipts. Raises ConflictError if they are off or incomplete."""
+        self._require_complete()
         for apns_id, device_token in list(self._device_tokens.items()):
-            yield Receipt(apns_id, device_token, 1 + self._more[apns_id])
+            yield Receipt(apns_id, device_token, 1 + self._repeats[apns_id])
 
-    def dead(self) -> dict[str, int]:
-        """By device token, the latest time that a 410 gave. Raises ConflictError if receipts are not kept."""
-        self._check()
-        return dict(self._dead)
+    def unregistered_times(self) -> dict[str, int]:
+        """Return the latest time (epoch ms) in a 410, by device token. Raises ConflictError as `all`."""
+        self._require_complete()
+        return dict(self._unregistered_ms)
 
-    def _check(self) -> None:
-        if not self._most:
+    def _require_complete(self) -> None:
+        if not self._max_receipts:
             raise ConflictError("receipts are not kept; see --receipts")
-        if self._full:
-            raise ConflictError(f"more than the {self._most} receipts that are kept")
+        if self._incomplete:
+            raise ConflictError(f"more than the {self._max_receipts} receipts that are kept")

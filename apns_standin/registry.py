@@ -1,14 +1,14 @@
-"""What Apple would know: keys of teams, which team owns a topic, and the device tokens it issued.
+"""Apple's registry: the keys of teams, the team of each topic, and the device tokens issued.
 
-All of it is plain data in memory; `snapshot` and `restore` are for the state file. Times are epoch
-milliseconds where the name ends in `_ms`, else epoch seconds.
+All of it is plain data in memory; `snapshot` and `restore` serve the state file. Times are epoch ms where the name
+ends in `_ms`, else epoch seconds.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 import msgspec
 from cryptography.hazmat.primitives import serialization
@@ -18,16 +18,16 @@ from .errors import ConflictError, InvalidError, NotFoundError
 from .push_types import SUFFIX_OF_KIND, family_of_kind
 
 Environment = Literal["production", "sandbox"]
-ENVIRONMENTS: tuple[Environment, ...] = get_args(Environment)
+ENVIRONMENTS: Final[tuple[Environment, ...]] = get_args(Environment)
 
-_TEAM_ID = re.compile(r"[A-Z0-9]{10}")
-_BUNDLE_ID = re.compile(r"[A-Za-z0-9.-]{1,155}")
-# 32 signs that can't be mistaken for one another, so a random byte maps to one without bias.
-_KEY_ID_SIGNS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+_TEAM_ID: Final = re.compile(r"[A-Z0-9]{10}")
+_BUNDLE_ID: Final = re.compile(r"[A-Za-z0-9.-]{1,155}")
+# 32 characters without look-alikes: a random byte modulo 32 has no bias.
+_KEY_ID_CHARACTERS: Final = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 
 
 class IssuedKey(msgspec.Struct, frozen=True):
-    """A new signing key, as the developer portal hands it out once: `p8` is a PKCS #8 PEM text."""
+    """A new signing key as the developer portal shows it once. `p8` is a PKCS #8 PEM text."""
 
     key_id: str
     team_id: str
@@ -35,7 +35,7 @@ class IssuedKey(msgspec.Struct, frozen=True):
 
 
 class SigningKey(msgspec.Struct, frozen=True):
-    """The public half of a team's key. `environment` None means it may be used in both."""
+    """The public half of a team's key. `environment` None allows both environments."""
 
     key_id: str
     team_id: str
@@ -75,7 +75,7 @@ class StoredDevice(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """Everything the registry knows, ready to be stored."""
+    """The content of the registry in the state file."""
 
     keys: list[StoredKey]
     topics: dict[str, str]
@@ -89,7 +89,7 @@ class StandInRegistry:
         self,
         clock: Callable[[], float],
         random_bytes: Callable[[int], bytes],
-        on_change: Callable[[], None] = lambda: None,
+        on_change: Callable[[], None],
     ) -> None:
         self._clock = clock
         self._random_bytes = random_bytes
@@ -98,28 +98,28 @@ class StandInRegistry:
         self._topics: dict[str, str] = {}
         self._devices: dict[str, StandInDevice] = {}
 
-    # -- what the checks ask --
+    # -- look-ups --
 
     def key(self, key_id: str) -> SigningKey | None:
-        """The key of that identifier, unless it was revoked."""
+        """Return the key with that identifier; None if it is unknown or revoked."""
         return self._keys.get(key_id)
 
     def device(self, token: str) -> StandInDevice | None:
-        """The device token in lower-case hex, whatever its state."""
+        """Return a device token (lower-case hex) in any state; None if it is unknown."""
         return self._devices.get(token)
 
     def team_of(self, bundle_id: str) -> str | None:
-        """The team a bundle identifier is registered for."""
+        """Return the team of a bundle identifier; None if it is not registered."""
         return self._topics.get(bundle_id)
 
     def devices(self) -> list[StandInDevice]:
-        """All device tokens, oldest first."""
+        """Return all device tokens, oldest first."""
         return list(self._devices.values())
 
-    # -- what the developer portal and the devices do --
+    # -- actions of the developer portal and of devices --
 
     def issue_key(self, team_id: str, environment: Environment | None = None) -> IssuedKey:
-        """Make an ES256 key; the private half is not kept.
+        """Return a new ES256 key. The registry keeps only its public half.
 
         Raises:
             InvalidError: the team identifier is not 10 capitals or digits, or the environment is unknown.
@@ -139,7 +139,7 @@ class StandInRegistry:
         return IssuedKey(key_id, team_id, pem.decode())
 
     def revoke_key(self, team_id: str, key_id: str) -> None:
-        """Forget a key: provider tokens signed with it are invalid from now on. Raises NotFoundError."""
+        """Remove a key: provider tokens signed with it are invalid from now on. Raises NotFoundError."""
         key = self._keys.get(key_id)
         if key is None or key.team_id != team_id:
             raise NotFoundError("the team has no such key")
@@ -147,11 +147,11 @@ class StandInRegistry:
         self._on_change()
 
     def register_topic(self, bundle_id: str, team_id: str, *, transfer: bool = False) -> None:
-        """Make the bundle identifier the team's; with `transfer` even if it was another's.
+        """Assign the bundle identifier to the team; `transfer` takes it from another team.
 
         Raises:
-            ConflictError: it is registered for another team. Apple lets an identifier exist once, world-wide.
-            InvalidError: one of the two has not the form it must have.
+            ConflictError: it is registered for another team. At Apple an identifier exists once, world-wide.
+            InvalidError: the form of an argument is wrong.
         """
         check_bundle_id(bundle_id)
         check_team_id(team_id)
@@ -166,10 +166,11 @@ class StandInRegistry:
     def issue_device_token(
         self, bundle_id: str, team_id: str, environment: Environment, kind: str = "apns"
     ) -> StandInDevice:
-        """A new device token for one copy of an app on one device; registers the topic if it is new.
+        """Return a new device token for one copy of an app on one device; register a new topic.
 
         Raises:
-            ConflictError, InvalidError: as `register_topic`; the kind or the environment is unknown.
+            ConflictError: as `register_topic`.
+            InvalidError: as `register_topic`, or the kind or the environment is unknown.
         """
         check_environment(environment)
         family = family_of_kind(kind)
@@ -185,24 +186,24 @@ class StandInRegistry:
         return device
 
     def unregister(self, token: str, timestamp_ms: int | None = None) -> StandInDevice:
-        """The app was removed: the token answers 410 with this time (now, if None). Raises NotFoundError."""
+        """Mark the app as removed: the token answers 410 with `timestamp_ms` (None: now). Raises NotFoundError."""
         device = self.require_device(token)
         device.unregistered_ms = int(self._clock() * 1000) if timestamp_ms is None else timestamp_ms
         self._on_change()
         return device
 
     def require_device(self, token: str) -> StandInDevice:
-        """The device token in any case of hex. Raises NotFoundError."""
+        """Return a device token, in hex of either case. Raises NotFoundError."""
         device = self._devices.get(token.lower())
         if device is None:
-            # The token itself is not repeated: errors end up in logs.
+            # The message leaves the token out: errors are logged.
             raise NotFoundError("no such device token was issued here")
         return device
 
     # -- the state file --
 
     def snapshot(self) -> Snapshot:
-        """A copy of everything, independent of later changes."""
+        """Return a copy of the content, independent of later changes."""
         return Snapshot(
             [
                 StoredKey(key.key_id, key.team_id, key.environment, _public_pem(key.public_key))
@@ -216,7 +217,7 @@ class StandInRegistry:
         )
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Replace everything by a snapshot. Raises InvalidError for one that makes no sense."""
+        """Replace the content by a snapshot. Raises InvalidError for an inconsistent snapshot."""
         keys, devices = {}, {}
         for stored_key in snapshot.keys:
             public_key = _public_key(stored_key.public_key)
@@ -240,23 +241,23 @@ class StandInRegistry:
         self._keys, self._topics, self._devices = keys, dict(snapshot.topics), devices
 
     def _new_key_id(self) -> str:
-        return "".join(_KEY_ID_SIGNS[byte % 32] for byte in self._random_bytes(10))
+        return "".join(_KEY_ID_CHARACTERS[byte % 32] for byte in self._random_bytes(10))
 
 
 def check_team_id(team_id: str) -> None:
-    """Raise InvalidError unless it is 10 capitals or digits."""
+    """Raise InvalidError unless `team_id` is 10 capital letters or digits."""
     if not _TEAM_ID.fullmatch(team_id):
         raise InvalidError("team_id must be 10 capital letters or digits")
 
 
 def check_bundle_id(bundle_id: str) -> None:
-    """Raise InvalidError unless it has the form Apple asks of a bundle identifier."""
+    """Raise InvalidError unless `bundle_id` has the form of Apple's bundle identifiers."""
     if not _BUNDLE_ID.fullmatch(bundle_id):
         raise InvalidError("bundle_id must be letters, digits, '-' and '.', at most 155 of them")
 
 
 def check_environment(environment: str) -> None:
-    """Raise InvalidError unless it is one of the two environments."""
+    """Raise InvalidError unless `environment` is one of the two environments."""
     if environment not in ENVIRONMENTS:
         raise InvalidError(f"environment must be one of {', '.join(ENVIRONMENTS)}")
 

@@ -1,28 +1,28 @@
-"""What a connection does with a request: decided by whoever answers, done by `connection`."""
+"""Replies to requests: a service decides them, a connection carries them out."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
-REDACTED = "bearer [redacted]"
-"""What is kept of an `authorization` header."""
+REDACTED: Final = "bearer [redacted]"
+"""Stored in place of an `authorization` header."""
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What a connection does with a request.
+    """A reply to a request.
 
     Attributes:
         status: HTTP status.
         headers: response headers without `:status`.
         body: sent after the headers; may be empty.
-        delay: seconds to wait before any of it.
-        reset: HTTP/2 error code to reset the stream with instead of answering.
-        reset_after: the same, after the complete answer.
-        frame_bytes: the body goes out in DATA frames of so many bytes; None: as large as they may be.
-        connection: what becomes of the connection: GOAWAY after this answer; GOAWAY that leaves this and all later
-        streams unprocessed; a TCP reset; or it is read and says nothing any more.
+        delay: seconds before anything is sent.
+        reset: HTTP/2 error code of an RST_STREAM in place of the answer.
+        reset_after: HTTP/2 error code of an RST_STREAM after the complete answer.
+        frame_bytes: size of the body's DATA frames; None: as large as allowed.
+        connection: "goaway" sends GOAWAY after this answer, "goaway_unprocessed" a GOAWAY that leaves this and all
+            later streams unprocessed, "reset" resets the TCP connection, "stall" keeps reading and sends nothing more.
     """
 
     status: int

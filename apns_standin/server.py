@@ -1,4 +1,4 @@
-"""The stand-in as a program: serve until cancelled, and say where."""
+"""The stand-in as a program: it serves until it is cancelled, and announces its addresses."""
 
 from __future__ import annotations
 
@@ -7,49 +7,38 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from .limits import StandInLimits
+from .limits import RetentionLimits, StandInLimits
+from .ports import DEFAULT_PORTS, StandInPorts
 from .stand_in import ApnsStandIn
-
-DEFAULT_PRODUCTION_PORT = 2197  # Apple's alternative port
-DEFAULT_SANDBOX_PORT = 2198
-DEFAULT_PRODUCTION_CHANNELS_PORT = 2196  # Apple's, as the next
-DEFAULT_SANDBOX_CHANNELS_PORT = 2195
-DEFAULT_CONTROL_PORT = 2199
 
 
 async def run(
     host: str = "127.0.0.1",
     *,
-    production_port: int = DEFAULT_PRODUCTION_PORT,
-    sandbox_port: int = DEFAULT_SANDBOX_PORT,
-    production_channels_port: int = DEFAULT_PRODUCTION_CHANNELS_PORT,
-    sandbox_channels_port: int = DEFAULT_SANDBOX_CHANNELS_PORT,
-    control_port: int = DEFAULT_CONTROL_PORT,
-    fallback_to_free_port: bool = False,
+    ports: StandInPorts = DEFAULT_PORTS,
     state_file: Path | None = None,
     ca_file: Path | None = None,
     limits: StandInLimits | None = None,
-    kept_receipts: int = 0,
+    retention: RetentionLimits | None = None,
     chance: random.Random | None = None,
     announce: Callable[[str], None] = print,
     started: Callable[[ApnsStandIn], None] | None = None,
 ) -> None:
-    """Serve until cancelled. `announce` gets the lines that say where; `started` the running stand-in.
+    """Serve until cancelled; the arguments are those of `ApnsStandIn`.
 
-    Raises OSError for a port that is taken, StateFileError.
+    `announce` is called with each line that names an address, `started` with the running stand-in.
+
+    Raises:
+        OSError: a port is taken.
+        StateFileError: the state file is unreadable.
     """
     async with ApnsStandIn(
         host,
-        production_port=production_port,
-        sandbox_port=sandbox_port,
-        production_channels_port=production_channels_port,
-        sandbox_channels_port=sandbox_channels_port,
-        control_port=control_port,
-        fallback_to_free_port=fallback_to_free_port,
+        ports=ports,
         state_file=state_file,
         ca_file=ca_file,
         limits=limits,
-        kept_receipts=kept_receipts,
+        retention=retention,
         chance=chance,
     ) as stand_in:
         announce(f"APNs production  {stand_in.production_url}")

@@ -1,8 +1,7 @@
-"""The state that outlives a restart, as one JSON file: the authority, keys, topics, device tokens and channels.
+"""State file: the authority, keys, topics, device tokens and channels as JSON, kept over a restart.
 
-Written to a neighbour and renamed, so that a reader sees the old file or the new one. Changes that come
-close together are written once. The file holds the authority's private key, so it is readable by its owner
-only.
+A new version is written beside the file and renamed, so that a reader sees the old or the new version. Changes within
+a short time are written once. The file holds the authority's private key: only its owner can read it.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from .registry import Snapshot
 _log = logging.getLogger(__name__)
 
 
-class StandInState(msgspec.Struct, frozen=True):
-    """The content of the file. `ca_certificate` and `ca_key` are PEM."""
+class StoredState(msgspec.Struct, frozen=True):
+    """Content of the file. `ca_certificate` and `ca_key` are PEM."""
 
     ca_certificate: str
     ca_key: str
@@ -34,10 +33,10 @@ class StandInState(msgspec.Struct, frozen=True):
     version: Literal[1] = 1
 
 
-def load(path: Path) -> StandInState | None:
-    """The stored state; None when there is no file yet. Raises StateFileError."""
+def load(path: Path) -> StoredState | None:
+    """Return the stored state; None if there is no file. Raises StateFileError."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=StandInState)
+        return msgspec.json.decode(path.read_bytes(), type=StoredState)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -62,27 +61,27 @@ def write_file(path: Path, data: bytes, mode: int) -> None:
 
 
 class StateFile:
-    """Keeps a file up to date with `current()`.
+    """A file that follows the state which `current()` returns.
 
-    `delay_seconds` is how long changes are gathered. It grows with the time a write takes, so that a large
-    state is not written all the time.
+    `delay_seconds` is the time in which changes are collected. It grows with the duration of a write, so that a large
+    state is not written continuously.
     """
 
-    def __init__(self, path: Path, current: Callable[[], StandInState], delay_seconds: float = 0.1) -> None:
+    def __init__(self, path: Path, current: Callable[[], StoredState], delay_seconds: float = 0.1) -> None:
         self._path = path
         self._current = current
         self._delay = delay_seconds
         self._task: asyncio.Task[None] | None = None
         self._changed = False
 
-    def changed(self) -> None:
-        """Something changed; it will be written soon."""
+    def mark_changed(self) -> None:
+        """Schedule a write of the state."""
         self._changed = True
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._write_soon())
 
     async def flush(self) -> None:
-        """Write what is not written yet, now."""
+        """Write unwritten changes now."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -99,17 +98,17 @@ class StateFile:
             self._task = None
 
     async def _write(self) -> float:
-        """Write the state; returns the seconds it took."""
+        """Write the state and return the duration in seconds."""
         begin = time.monotonic()
         self._changed = False
         data = msgspec.json.encode(self._current())
         try:
-            # Shielded, so that a cancelled writer has not left the file half done when the next one begins.
+            # Shielded: a cancelled write must end before the next write of `flush` begins.
             await asyncio.shield(asyncio.to_thread(write_file, self._path, data, 0o600))
         except asyncio.CancelledError:
             self._changed = True
             raise
         except OSError as error:
-            # The stand-in is of use without it; the next change tries again.
+            # The stand-in works without the file. The next change retries.
             _log.error("cannot write %s: %s", self._path, error.strerror)
         return time.monotonic() - begin

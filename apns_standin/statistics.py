@@ -1,4 +1,4 @@
-"""Counters of what the stand-in did since it started."""
+"""Counters of the stand-in since its start."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ import msgspec
 
 
 class StatisticsDocument(TypedDict):
-    """The counters as the control API gives them.
+    """The counters in the control API.
 
-    `rejected` counts by reason, `statuses` by HTTP status; `streams` are requests begun, `resets` those the
-    client or the stand-in broke off, `refused` those above the limit of concurrent streams. `answers_at_risk` are
-    accepted notifications whose 200 may never have arrived, because a fault lost it or cut its connection. `faults`
-    counts by kind how often a listener's fault struck.
+    Attributes:
+        rejected: by reason.
+        statuses: by HTTP status.
+        streams: requests begun.
+        resets: requests reset by the client or the stand-in.
+        refused: requests above the limit of concurrent streams.
+        answers_at_risk: accepted notifications whose 200 may be lost, because of a fault.
+        faults: how often a listener's fault struck, by kind.
     """
 
     accepted: int
@@ -48,7 +52,7 @@ class Statistics(msgspec.Struct):
     faults: Counter[str] = msgspec.field(default_factory=Counter)
 
     def document(self) -> StatisticsDocument:
-        """A copy, ready for JSON."""
+        """Return a copy for JSON."""
         return {
             "accepted": self.accepted,
             "rejected": dict(self.rejected),

@@ -1,4 +1,4 @@
-"""What a connection keeps about each of its streams."""
+"""State of a stream of a connection."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 
 class Stream:
-    """A request on its way in, or its answer on its way out."""
+    """A request that arrives, or its answer that is being sent."""
 
     __slots__ = (
         "answered",

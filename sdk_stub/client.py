@@ -1,4 +1,4 @@
-"""The services framework as an installed app sees it, in asyncio: who am I, and here is my device token."""
+"""Services framework of an installed app, in asyncio: identifiers of the copy, device tokens and aliases."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from sdk_stub.errors import (
     Unhandled,
 )
 
-_T = TypeVar("_T")
+_Answer = TypeVar("_Answer")
 PUSH = "push"
 """The identifier of the push service."""
 
 
 @dataclass(frozen=True, slots=True)
 class BundleInfo:
-    """What the store writes into a copy's Info.plist when it installs it."""
+    """The values that the store writes into the Info.plist of a copy when it installs the copy."""
 
     installation_uuid: UUID
     team_id: str
@@ -39,11 +39,11 @@ class OperatingSystem(Protocol):
     """The part of iOS that the framework needs."""
 
     async def register_for_remote_notifications(self) -> bytes:
-        """The device token of this copy, as `didRegisterForRemoteNotificationsWithDeviceToken` has it."""
+        """Return the device token of this copy, as `didRegisterForRemoteNotificationsWithDeviceToken` receives it."""
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """What the relay tells a copy about itself. `environment` is None where the store does not know it."""
+    """The relay's record of a copy. `environment` is None if the store does not know it."""
 
     installation_uuid: UUID
     app_id: str
@@ -58,7 +58,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CustomerAlias(msgspec.Struct, frozen=True, kw_only=True):
-    """An address by which the customer can be reached as well. The address itself is not told."""
+    """An alias of the customer. The relay does not return the address itself."""
 
     id: UUID
     created_at: datetime
@@ -83,12 +83,11 @@ class _Problem(msgspec.Struct):
 
 
 class ServicesClient:
-    """The framework in one copy of an app. An async context manager; a given session is left open.
+    """The framework in one copy of an app, as an async context manager. It leaves a session of the caller open.
 
-    Without `bundle_info` the copy was not installed by the store. Identifiers are fetched once and kept until the relay
-    says that it no longer knows the copy.
-    Every method raises a ServicesError: NotInstalledViaStore, ServiceNotAvailable, ApiErrors, Unhandled or
-    Underlying.
+    Without `bundle_info` the copy was not installed by the store. Identifiers are fetched once and cached until the
+    relay answers that the copy is unknown. Every method raises a ServicesError: NotInstalledViaStore,
+    ServiceNotAvailable, ApiErrors, Unhandled or Underlying.
     """
 
     def __init__(
@@ -103,11 +102,11 @@ class ServicesClient:
         self._url = relay_url.rstrip("/")
         self._bundle_info = bundle_info
         self._session = session
-        self._own_session = session is None
+        self._closes_session = session is None
         self._operating_system = operating_system
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._identity: Identity | None = None
-        self._fetching = asyncio.Lock()
+        self._identity_lock = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         return self
@@ -118,53 +117,53 @@ class ServicesClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the session, if it is our own."""
-        if self._own_session and self._session is not None:
+        """Close the session, unless the caller gave it."""
+        if self._closes_session and self._session is not None:
             await self._session.close()
             self._session = None
 
-    # --- who am I ---
+    # --- identifiers ---
 
     async def is_installed_via_appdb(self) -> bool:
-        """Whether the store installed this copy and still knows it: the relay is asked each time."""
+        """Return True if the store installed this copy and still knows it. Every call asks the relay."""
         try:
-            async with self._fetching:
+            async with self._identity_lock:
                 self._identity = await self._fetch_identity()
         except NotInstalledViaStore:
             return False
         return True
 
     async def get_persistent_customer_identifier(self) -> str:
-        """c_…: the customer, the same on all their devices, different in every app."""
+        """Return the customer's identifier (c_…): equal on all their devices, different in every app."""
         return (await self.identity()).customer_id
 
     async def get_persistent_device_identifier(self) -> str:
-        """d_…: the device, different in every app."""
+        """Return the device's identifier (d_…): different in every app."""
         return (await self.identity()).device_id
 
     async def get_apple_bundle_identifier(self) -> str:
-        """The bundle identifier Apple knows this copy by; it may change when the copy is installed again."""
+        """Return the bundle identifier of this copy at Apple. A new installation may change it."""
         return (await self.identity()).bundle_id
 
     async def get_appdb_app_identifier(self) -> str:
-        """The store's identifier of the app: the `app_id` of a push."""
+        """Return the store's identifier of the app: the `app_id` of a push."""
         return (await self.identity()).app_id
 
     async def get_alongside_identifier(self) -> str:
-        """ "" for the only copy on a device, up to five characters for each further one."""
+        """Return "" for the first copy on a device, and up to five characters for each further copy."""
         return (await self.identity()).alongside
 
     async def get_installation_uuid(self) -> UUID:
-        """This installation: another version or copy has another."""
+        """Return the UUID of this installation. Every version and every copy has its own."""
         return (await self.identity()).installation_uuid
 
     async def get_supported_services_identifiers(self) -> tuple[str, ...]:
-        """The services this copy may use, for example ("push",)."""
+        """Return the services that this copy may use, for example ("push",)."""
         return (await self.identity()).services
 
     async def identity(self) -> Identity:
-        """All of the above at once."""
-        async with self._fetching:  # many callers at the start of an app, one request
+        """Return all identifiers of this copy."""
+        async with self._identity_lock:  # many callers at the start of an app make one request
             if self._identity is None:
                 self._identity = await self._fetch_identity()
             return self._identity
@@ -176,37 +175,37 @@ class ServicesClient:
     # --- push ---
 
     async def register_push_notifications(self) -> None:
-        """Get a device token from the operating system and assign it. To be called at every launch."""
+        """Get a device token from the operating system and assign it. An app calls this at every launch."""
         await self._require_push()
         if self._operating_system is None:
             raise ServiceNotAvailable(PUSH)
         await self.assign_push_token(await self._operating_system.register_for_remote_notifications())
 
     async def assign_push_token(self, data: bytes, *, kind: str = "apns") -> None:
-        """Tell the relay the device token; `kind` is for tokens of PushKit and ActivityKit."""
+        """Register a device token at the relay. `kind` names tokens of PushKit and ActivityKit."""
         await self._require_push()
         await self._call("PUT", "installation/device-token/", {"device_token": data.hex(), "kind": kind})
 
     async def unregister_push_notifications(self, *, kind: str = "apns") -> None:
-        """Take the device token back: nothing is pushed to this copy any more."""
+        """Withdraw the device token of that kind: the relay sends no more pushes to it."""
         await self._call("DELETE", "installation/device-token/", kind=kind)
 
-    # --- aliases, where the publisher lets the copies of its app say them ---
+    # --- aliases, for apps whose publisher allows them ---
 
     async def attach_alias(self, address: str) -> CustomerAlias:
-        """The user has signed in with this e-mail address: a publisher may name them by it. Again changes nothing."""
+        """Attach an e-mail address that the user signed in with: publishers can push to it. Idempotent."""
         return _read(await self._call("POST", "installation/aliases/", {"alias": address}), CustomerAlias)
 
     async def get_aliases(self) -> tuple[CustomerAlias, ...]:
-        """All aliases of the customer, oldest first."""
+        """Return all aliases of the customer, oldest first."""
         return _read(await self._call("GET", "installation/aliases/"), _Aliases).items
 
     async def remove_alias(self, alias_id: UUID) -> None:
-        """The user has signed out: they are not reached by that address any more."""
+        """Remove an alias, because the user has signed out."""
         await self._call("DELETE", f"installation/aliases/{alias_id}/")
 
     async def get_broadcast_channel(self, channel_id: UUID) -> str:
-        """The channel that ActivityKit is given to subscribe to, for a channel of the app's publisher."""
+        """Return Apple's identifier of a channel of the app's publisher; ActivityKit subscribes to it."""
         answer = await self._call("GET", f"installation/channels/{channel_id}/")
         try:
             return msgspec.json.decode(answer, type=_AppleChannel).apns_channel_id
@@ -217,7 +216,7 @@ class ServicesClient:
         if PUSH not in await self.get_supported_services_identifiers():
             raise ServiceNotAvailable(PUSH)
 
-    # --- the wire ---
+    # --- requests ---
 
     async def _call(self, method: str, path: str, body: Any = None, **query: str) -> bytes:
         if self._bundle_info is None:
@@ -247,9 +246,9 @@ class ServicesClient:
         return answer
 
 
-def _read(answer: bytes, to: type[_T]) -> _T:
+def _read(answer: bytes, kind: type[_Answer]) -> _Answer:
     try:
-        return msgspec.json.decode(answer, type=to)
+        return msgspec.json.decode(answer, type=kind)
     except msgspec.DecodeError:
         raise Unhandled("the relay's answer is not what was asked for") from None
 

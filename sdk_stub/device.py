@@ -1,4 +1,4 @@
-"""A simulated device with one copy of an app: it registers like a real one, and shows what it receives."""
+"""Simulated device with one copy of an app: it registers like a real device, and returns what it receives."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from apns_standin.client import ControlClient
 from apns_standin.registry import Environment
 from sdk_stub.client import BundleInfo, ServicesClient
 
-_LONGEST_WAIT = 30.0
-"""Seconds one question to the stand-in stays open."""
+_POLL_SECONDS = 30.0
+"""How long one request to the stand-in waits for notifications."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedNotification:
-    """What arrived: `index` counts from 1, `time_ms` is epoch milliseconds, `headers` are APNs'."""
+    """A received notification. `index` counts from 1, `time_ms` is epoch ms, `headers` are those of APNs."""
 
     index: int
     time_ms: int
@@ -29,11 +29,13 @@ class ReceivedNotification:
 
 
 class SimulatedDevice:
-    """One copy of an app on a device. Its device token comes from the APNs stand-in behind `control`.
+    """A copy of an app on a device, with device tokens of the APNs stand-in behind `control`.
 
-    `device_token` (hex) is that of an earlier run, if there was one. `environment` is where the copy is known
-    to APNs; by default what the store says, or production. An async context manager: it closes its services
-    client.
+    As an async context manager it closes its services client.
+
+    Args:
+        device_token: the device token (hex) of an earlier run, or None.
+        environment: the APNs environment of the copy. None: the one that the store names, or production.
     """
 
     def __init__(
@@ -50,10 +52,10 @@ class SimulatedDevice:
         self.device_token = device_token
         self._control = control
         self._environment = environment
-        self._others: dict[str, str] = {}
+        self._other_tokens: dict[str, str] = {}
         """Device tokens of other kinds than "apns", by kind."""
-        self._seen: Counter[str] = Counter()
-        """The last notification that was read, by kind of device token."""
+        self._last_index: Counter[str] = Counter()
+        """The index of the last notification that was read, by kind of device token."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -64,51 +66,53 @@ class SimulatedDevice:
         await self.services.close()
 
     async def launch(self) -> None:
-        """What an app does when it starts: register for push notifications through the SDK."""
+        """Register for push notifications through the SDK, as an app does when it starts."""
         await self.services.register_push_notifications()
 
     async def register_for_remote_notifications(self) -> bytes:
-        """iOS's part: the device token of this copy, the same one at every launch."""
+        """Return the device token of this copy: iOS returns an equal token at every launch."""
         if self.device_token is None:
             self.device_token = await self._issue("apns")
         return bytes.fromhex(self.device_token)
 
     async def register(self, kind: str) -> str:
-        """Get a device token of another kind, as PushKit, ActivityKit or WidgetKit gives it, and assign it.
+        """Get a device token of another kind (of PushKit, ActivityKit or WidgetKit), assign it and return it (hex).
 
-        `kind` is one that `ServicesClient.assign_push_token` takes, for example "voip", "liveactivity-start" or
-        "liveactivity:game-4711". Returns the token (hex): a new one at every call, in place of the former.
+        `kind` is for example "voip", "liveactivity-start" or "liveactivity:game-4711". Every call gets a new token,
+        which replaces the former token of that kind.
         """
-        self._others[kind] = token = await self._issue(kind)
-        self._seen[kind] = 0
+        self._other_tokens[kind] = token = await self._issue(kind)
+        self._last_index[kind] = 0
         await self.services.assign_push_token(bytes.fromhex(token), kind=kind)
         return token
 
     async def withdraw(self, kind: str) -> None:
-        """Have the relay forget the token of that kind, for example because its Live Activity has ended."""
+        """Withdraw the token of that kind from the relay, for example because its Live Activity has ended."""
         await self.services.unregister_push_notifications(kind=kind)
-        self._others.pop(kind, None)
+        self._other_tokens.pop(kind, None)
 
     async def delete_app(self) -> None:
-        """The user deletes the app: APNs learns of it, the relay does not."""
-        for token in (self.device_token, *self._others.values()):
+        """Delete the app as a user does: APNs is informed, the relay is not."""
+        for token in (self.device_token, *self._other_tokens.values()):
             if token is not None:
                 await self._control.unregister(token)
         self.device_token = None
-        self._others.clear()
+        self._other_tokens.clear()
 
     async def receive(self, wait: float, kind: str = "apns") -> list[ReceivedNotification]:
-        """What arrived at the token of that kind since the last call; waits up to `wait` s (≤ 60) for the first."""
-        token = self.device_token if kind == "apns" else self._others.get(kind)
+        """Return what arrived at the token of that kind since the last call; wait up to `wait` (≤ 60) s for it."""
+        token = self.device_token if kind == "apns" else self._other_tokens.get(kind)
         if token is None:
             return []
-        documents = await self._control.notifications(token, self._seen[kind], wait)
+        documents = await self._control.notifications(token, self._last_index[kind], wait)
         received = [
-            ReceivedNotification(one["index"], one["time"], one["headers"], one["payload"])
-            for one in documents
+            ReceivedNotification(
+                document["index"], document["time"], document["headers"], document["payload"]
+            )
+            for document in documents
         ]
         if received:
-            self._seen[kind] = received[-1].index
+            self._last_index[kind] = received[-1].index
         return received
 
     async def _issue(self, kind: str) -> str:
@@ -117,9 +121,9 @@ class SimulatedDevice:
         return await self._control.issue_device_token(identity.bundle_id, identity.team_id, environment, kind)
 
     async def notifications(self) -> AsyncIterator[ReceivedNotification]:
-        """Every notification as it arrives, without end. The device must have been launched."""
+        """Yield every notification as it arrives, until the app is deleted. Requires a device that was launched."""
         while self.device_token is not None:
-            for notification in await self.receive(_LONGEST_WAIT):
+            for notification in await self.receive(_POLL_SECONDS):
                 yield notification
 
 

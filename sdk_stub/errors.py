@@ -1,4 +1,4 @@
-"""What can go wrong in the services framework, under the names its documentation uses."""
+"""Errors of the services framework, under the names of its documentation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class ApiError(NamedTuple):
-    """One error the relay told: a stable code, the JSON pointer of the field, and a sentence."""
+    """An error in the relay's answer: a stable code, the JSON pointer of the field, and a sentence."""
 
     code: str
     pointer: str
@@ -14,15 +14,15 @@ class ApiError(NamedTuple):
 
 
 class ServicesError(Exception):
-    """Base of the errors that every method of the client may raise."""
+    """Base of the errors of the client's methods."""
 
 
 class NotInstalledViaStore(ServicesError):
-    """This copy was not installed by the store, or the store has retired or replaced it since."""
+    """A copy that the store did not install, or has retired or replaced since."""
 
 
 class ServiceNotAvailable(ServicesError):
-    """The store does not offer this service to this copy."""
+    """A service that the store does not offer to this copy."""
 
     def __init__(self, service: str) -> None:
         super().__init__(f"the service {service!r} is not available")
@@ -30,7 +30,7 @@ class ServiceNotAvailable(ServicesError):
 
 
 class ApiErrors(ServicesError):
-    """The relay refused the request; `errors` says why, `status` is the HTTP status."""
+    """A refusal of the relay: the `errors` in its answer, and the HTTP `status`."""
 
     def __init__(self, status: int, errors: tuple[ApiError, ...]) -> None:
         super().__init__("; ".join(error.detail for error in errors) or f"status {status}")
@@ -39,11 +39,11 @@ class ApiErrors(ServicesError):
 
 
 class Unhandled(ServicesError):
-    """An answer that no relay gives."""
+    """An answer that a relay never gives."""
 
 
 class Underlying(ServicesError):
-    """The network failed; `error` is what it raised."""
+    """A failure of the network. `error` is the exception it raised."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(type(error).__name__)

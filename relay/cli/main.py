@@ -114,18 +114,20 @@ def apns(
     ] = None,
 ) -> None:
     """Run the APNs stand-in alone: it answers like Apple and shows what each device received."""
-    from apns_standin import run
+    from apns_standin import StandInPorts, run
 
     log_to_stderr("info")
     ca_file.parent.mkdir(parents=True, exist_ok=True)
     _run(
         run(
             host=host,
-            production_port=production_port,
-            sandbox_port=sandbox_port,
-            production_channels_port=production_channels_port,
-            sandbox_channels_port=sandbox_channels_port,
-            control_port=control_port,
+            ports=StandInPorts(
+                production=production_port,
+                sandbox=sandbox_port,
+                production_channels=production_channels_port,
+                sandbox_channels=sandbox_channels_port,
+                control=control_port,
+            ),
             ca_file=ca_file,
             state_file=state_file,
         )

@@ -15,7 +15,7 @@ import aiohttp
 from rich.console import Console
 from rich.markup import escape
 
-from apns_standin import ApnsStandIn, ControlClient
+from apns_standin import ApnsStandIn, ControlClient, StandInPorts
 from relay.demo import document
 from relay.demo.document import Demo, DemoApp, DemoCopy, DemoCustomer, DemoDevice
 from relay.demo.store import StoreBuilder, launch_again
@@ -45,12 +45,14 @@ async def run_demo(directory: Path, port: int) -> None:
     async with AsyncExitStack() as stack:
         apns = await stack.enter_async_context(
             ApnsStandIn(
-                production_port=2197,
-                sandbox_port=2198,
-                production_channels_port=2196,
-                sandbox_channels_port=2195,
-                control_port=2199,
-                fallback_to_free_port=True,
+                ports=StandInPorts(
+                    production=2197,
+                    sandbox=2198,
+                    production_channels=2196,
+                    sandbox_channels=2195,
+                    control=2199,
+                    fallback_to_free_port=True,
+                ),
                 state_file=directory / "apns-state.json",
                 ca_file=(directory / "apns-ca.pem").resolve(),
             )

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from apns_standin import ApnsStandIn, ControlClient, ListenerFault
+from apns_standin import ApnsStandIn, ControlClient, ListenerFault, StandInLimits
 
 from .raw_client import BUNDLE, OTHER_BUNDLE, OTHER_TEAM, TEAM, Answer, RawClient, Rig, running
 
@@ -215,7 +215,7 @@ async def test_a_certificate_manages_the_channels_of_its_app(tmp_path):
 
 
 async def test_an_app_has_only_so_many_channels():
-    async with managing(most_channels=2) as manager:
+    async with managing(limits=StandInLimits(max_channels=2)) as manager:
         for _ in range(2):
             await manager.create()
         assert (await manager.ask("POST", STORES)).verdict == (400, "CannotCreateChannelConfig")

@@ -13,7 +13,7 @@ from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
 from apns_standin import StandInLimits
-from apns_standin.connection import CONNECTION_WINDOW
+from apns_standin.connection import CONNECTION_WINDOW_BYTES
 from tests.eventually import eventually
 
 from .raw_client import BUNDLE, PAYLOAD, TEAM, RawClient, running
@@ -43,7 +43,7 @@ async def test_the_receive_window_is_given_back():
     """More than the connection's window goes through it."""
     async with running() as rig, RawClient.connect(rig.apns) as client:
         parts = [b"x" * 15_000] * 4
-        for _ in range(CONNECTION_WINDOW // 60_000 + 20):
+        for _ in range(CONNECTION_WINDOW_BYTES // 60_000 + 20):
             assert (await client.push(rig.headers(), *parts)).status == 413
         assert (await client.push(rig.headers())).status == 200
 

@@ -18,7 +18,9 @@ from apns_standin import (
     ControlError,
     InvalidError,
     NotFoundError,
+    RetentionLimits,
     ScriptedAnswer,
+    StandInPorts,
     StateFileError,
 )
 from tests.eventually import eventually, nothing_happens_for
@@ -100,7 +102,10 @@ async def test_waiting_for_the_next_notification():
 
 
 async def test_what_is_kept_is_bounded():
-    async with running(kept_per_token=3, kept_total=5) as rig, RawClient.connect(rig.apns) as client:
+    async with (
+        running(retention=RetentionLimits(per_token=3, total=5)) as rig,
+        RawClient.connect(rig.apns) as client,
+    ):
         other = rig.apns.issue_device_token(BUNDLE, TEAM, "production").token
         for token in [rig.token] * 5 + [other] * 4:
             await client.push(rig.headers(token=token))
@@ -253,7 +258,7 @@ async def test_the_state_survives_a_restart_and_notifications_do_not(tmp_path):
         await eventually(lambda: gone in state.read_text())  # written without being asked
     assert stat.S_IMODE(state.stat().st_mode) == 0o600
     assert "PRIVATE KEY" not in state.read_text().replace(
-        rig.apns._authority.key_pem.replace("\n", "\\n"), ""
+        rig.apns._state.authority.key_pem.replace("\n", "\\n"), ""
     )
     async with ApnsStandIn(state_file=state, ca_file=ca, clock=rig.clock) as again:
         assert ca.read_text() == again.ca_pem == pem
@@ -280,11 +285,12 @@ async def test_a_file_that_is_no_state_file_is_refused_and_left_alone(tmp_path):
 async def test_a_port_that_is_taken():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        for name in ("production_port", "sandbox_channels_port", "control_port"):
+        for name in ("production", "sandbox_channels", "control"):
             with pytest.raises(OSError, match="in use"):
-                async with ApnsStandIn(**{name: port}):
+                async with ApnsStandIn(ports=StandInPorts(**{name: port})):
                     pass
-            async with ApnsStandIn(**{name: port}, fallback_to_free_port=True) as apns:
+            ports = StandInPorts(**{name: port}, fallback_to_free_port=True)
+            async with ApnsStandIn(ports=ports) as apns:
                 urls = apns.production_url, apns.channels_url("sandbox"), apns.control_url
                 assert not [url for url in urls if url.endswith(f":{port}")]
 

@@ -10,14 +10,14 @@ import uuid
 import pytest
 from h2.errors import ErrorCodes
 
-from apns_standin import ControlClient, ControlError, ListenerFault
+from apns_standin import ControlClient, ControlError, ListenerFault, RetentionLimits
 from tests.eventually import eventually, nothing_happens_for
 
 from .raw_client import BUNDLE, TEAM, Answer, RawClient, Rig, running
 
 
 def rig_with_receipts(**arguments):
-    return running(kept_receipts=1000, chance=random.Random(1), **arguments)
+    return running(retention=RetentionLimits(receipts=1000), chance=random.Random(1), **arguments)
 
 
 async def play(rig: Rig, kind: str, **fields) -> None:
@@ -197,7 +197,7 @@ async def test_410_of_long_ago_and_of_now():
         answer = await client.push(rig.headers())
         assert (answer.status, answer.document["reason"]) == (410, "Unregistered")
         assert answer.document["timestamp"] < before - 3_600_000
-        assert rig.apns.receipts.dead()[rig.token] == answer.document["timestamp"]
+        assert rig.apns.receipts.unregistered_times()[rig.token] == answer.document["timestamp"]
         await good_again(rig)
 
         await play(rig, "unregistered_now")
@@ -205,7 +205,7 @@ async def test_410_of_long_ago_and_of_now():
         assert answer.document["timestamp"] >= before
         await rig.apns.clear_faults()
         assert (await client.push(rig.headers())).document == answer.document, "the app is gone for good"
-        assert rig.apns.receipts.dead() == {rig.token: answer.document["timestamp"]}
+        assert rig.apns.receipts.unregistered_times() == {rig.token: answer.document["timestamp"]}
 
 
 async def test_the_handshake_fails():
@@ -289,7 +289,7 @@ async def test_receipts_that_are_not_all_known_are_not_given():
             await control.unregistered()
         assert refused.value.status == 409
     async with (
-        running(kept_receipts=1) as rig,
+        running(retention=RetentionLimits(receipts=1)) as rig,
         RawClient.connect(rig.apns) as client,
         ControlClient(rig.apns.control_url) as control,
     ):

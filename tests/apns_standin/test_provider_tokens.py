@@ -9,6 +9,8 @@ import json
 import jwt
 import pytest
 
+from apns_standin import StandInLimits
+
 from .raw_client import BUNDLE, OTHER_BUNDLE, OTHER_TEAM, TEAM, RawClient, running
 
 
@@ -147,7 +149,10 @@ async def test_a_provider_token_renewed_too_soon_is_refused_and_the_old_one_stay
 
 
 async def test_the_limit_of_renewals_can_be_switched_off():
-    async with running(token_update_seconds=0) as rig, RawClient.connect(rig.apns) as client:
+    async with (
+        running(limits=StandInLimits(token_update_seconds=0)) as rig,
+        RawClient.connect(rig.apns) as client,
+    ):
         now = int(rig.clock())
         for age in range(10, 0, -1):
             assert await verdict_of(rig, client, rig.sign(iat=now - age)) == (200, None)
