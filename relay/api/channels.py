@@ -16,6 +16,7 @@ from aiohttp import web
 from relay.core.accounts import Environment
 from relay.core.channels import ChannelOpener, ChannelPush, ChannelSendBody, ChannelTopic, check_push
 from relay.core.clock import Clock, Random
+from relay.core.delivery.outcomes import Outcome, PushState
 from relay.core.errors import Conflict, Fault, Forbidden, NotFound
 from relay.core.ids import new_id
 from relay.core.install_tokens import InstallTokens
@@ -30,7 +31,7 @@ from relay.store.channels.channels import MOST_CHANNELS, Channel, ChannelReposit
 from relay.store.database import Database
 from relay.telemetry import counts
 
-_OUTCOMES = ("delivered", "failed", "expired")
+_OUTCOMES = (Outcome.DELIVERED, Outcome.FAILED, Outcome.EXPIRED)
 _NOT_FOUND = "There is no such channel."
 _NOBODY = Fault("unreachable", "", "No copy of the app has asked for this channel.")
 
@@ -205,18 +206,18 @@ def _show(channel: Channel) -> dict[str, Any]:
 
 
 def _show_push(push: asyncpg.Record, ended: list[tuple[str, str, int]]) -> dict[str, Any]:
-    counts = Counter(dict.fromkeys(_OUTCOMES, 0))
+    counts = Counter[str](dict.fromkeys(_OUTCOMES, 0))
     reasons: Counter[str] = Counter()
     for outcome, reason, count in ended:
         counts[outcome] += count
-        if outcome != "delivered":
+        if outcome != Outcome.DELIVERED:
             reasons[reason] += count
     pending = push["targets"] - counts.total()
     return {
         "push_id": push["push_id"],
         "channel_id": push["channel_id"],
         "app_id": push["app_id"],
-        "state": "done" if not pending else "sending" if counts.total() else "queued",
+        "state": PushState.DONE if not pending else PushState.SENDING if counts.total() else PushState.QUEUED,
         "created_at": push["created_at"],
         "expires_at": push["expires_at"],
         "priority": push["priority"],

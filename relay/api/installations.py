@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 from aiohttp import web
 
+from relay.core.accounts import Environment
 from relay.core.clock import Clock, Random
 from relay.core.errors import Conflict, Fault, Invalid, NotFound
 from relay.core.identifiers import Identifiers
@@ -19,7 +20,6 @@ from relay.core.schema import (
     AppVersion,
     BundleId,
     CustomerReference,
-    EnvironmentName,
     TeamId,
     Udid,
     UuidText,
@@ -43,7 +43,7 @@ class _Copy(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     alongside: Alongside = ""
     bundle_id: BundleId
     team_id: TeamId
-    environment: EnvironmentName | None = None
+    environment: Environment | None = None
     app_version: AppVersion = ""
 
 

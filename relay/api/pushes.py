@@ -13,6 +13,7 @@ import asyncpg
 from aiohttp import web
 
 from relay.core.clock import Clock
+from relay.core.delivery.outcomes import Outcome
 from relay.core.errors import MalformedRequest, NotFound
 from relay.core.schema import uuid_in_path
 from relay.http import requests as http
@@ -100,7 +101,7 @@ def _delivery(row: asyncpg.Record) -> dict[str, Any]:
         "status": row["status"] or None,
         "reason": row["reason"] or None,
         "attempts": row["attempt"]
-        + (row["outcome"] != "cancelled"),  # it waited for an attempt that was not made
+        + (row["outcome"] != Outcome.CANCELLED),  # it waited for an attempt that was not made
         "settled_at": row["settled_at"],
     }
 

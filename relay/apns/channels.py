@@ -23,7 +23,7 @@ from relay.apns.pool import Endpoint, certificate_file
 from relay.apns.provider_token import ProviderToken
 from relay.apns.responses import BODY_MAX, json_reason
 from relay.apns.sender import ApnsSender
-from relay.core.accounts import Environment
+from relay.core.accounts import CredentialKind, Environment
 from relay.core.channels import Created
 from relay.core.delivery.sending import Answer, Credential, Fate, PushHeaders
 
@@ -181,7 +181,7 @@ class AppleChannels:
         # A context of its own: httpx changes what it offers by ALPN.
         context = ssl.create_default_context(cafile=endpoint.ca_file)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if credential.kind == "certificate":
+        if credential.kind == CredentialKind.CERTIFICATE:
             with certificate_file(credential) as path:
                 context.load_cert_chain(path)
         return httpx.AsyncClient(

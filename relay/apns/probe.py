@@ -21,6 +21,7 @@ from relay.apns.connection import ApnsConnection, Timing
 from relay.apns.errors import connect_errors, credential_errors
 from relay.apns.pool import Endpoint, certificate_file, check_http2, protocol_class, tls_context
 from relay.apns.provider_token import ProviderToken
+from relay.core.accounts import CredentialKind
 from relay.core.delivery.sending import Answer, Credential, PushHeaders, SendBatch
 
 NO_DEVICE: Final = "0" * 64
@@ -83,7 +84,7 @@ async def probe(
     with connect_errors():  # the file of authorities may be away
         context = tls_context(endpoint.ca_file)
     provider = None
-    if credential is not None and credential.kind == "certificate":
+    if credential is not None and credential.kind == CredentialKind.CERTIFICATE:
         with certificate_file(credential) as path, credential_errors():
             context.load_cert_chain(path)
     elif credential is not None:

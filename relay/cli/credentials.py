@@ -11,7 +11,7 @@ import typer
 from relay.cli.local import ConfigFile, load_settings
 from relay.cli.operator_client import AdminClient, AdminError
 from relay.cli.terminal import URL, Json, TokenFile, Url, call, given, list_all, run_with_client, show
-from relay.core.accounts import Environment
+from relay.core.accounts import CredentialKind, Environment
 from relay.core.apns_credentials import SecretRefused, check_p8
 from relay.core.delivery.sending import Credential
 
@@ -121,7 +121,7 @@ def _new(former: dict[str, Any], key_id: str, secret: str) -> Credential:
         version=former["version"] + 1,
         team_id=former["team_id"],
         environment=Environment(former["environment"]),
-        kind="token",
+        kind=CredentialKind.TOKEN,
         key_id=key_id,
         secret=secret,
         bundle_id=former["bundle_id"],

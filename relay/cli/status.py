@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from relay.cli.terminal import show_table
+from relay.core.accounts import CredentialState
+from relay.core.delivery.outcomes import Outcome
 from relay.keys import key_ring
 from relay.settings import Settings
 from relay.store.accounts.credentials import CredentialDescription, Credentials
@@ -22,7 +24,7 @@ _SHORT, _LONG = timedelta(minutes=5), timedelta(hours=1)
 _LARGEST = 10
 """Tables that are shown."""
 _PAGE = 1000
-_FAILURES = ("failed", "unregistered", "expired")
+_FAILURES = (Outcome.FAILED, Outcome.UNREGISTERED, Outcome.EXPIRED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ async def _suspended(settings: Settings, database: Database) -> AsyncIterator[Cr
     after = 0
     while page := await credentials.page(after, _PAGE):
         for one in page:
-            if one.state == "suspended":
+            if one.state == CredentialState.SUSPENDED:
                 yield one
         after = page[-1].credential_id
 

@@ -7,7 +7,7 @@ store.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -70,8 +70,6 @@ DeviceToken = Annotated[str, Meta(pattern=_HEX_BYTES)]
 TokenKind = Annotated[str, Meta(pattern=_KIND)]
 WebhookUrl = Annotated[str, Meta(pattern=_URL, max_length=2000)]
 Pem = Annotated[str, Meta(pattern=_PEM, max_length=65_536)]
-EnvironmentName = Literal["production", "sandbox"]
-FailureDomain = Literal["ok", "unregistered", "bad_device_token", "throttled", "unavailable", "slow"]
 
 
 _PATH_IN_MESSAGE = re.compile(r" - at `(key in )?\$(.*)`$")

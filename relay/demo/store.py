@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import aiohttp
 
 from apns_standin import ControlClient
+from relay.core.accounts import Environment
 from relay.demo.document import DemoApp, DemoCopy, DemoCustomer, DemoDevice, DemoPublisher
 from sdk_stub.client import BundleInfo
 from sdk_stub.device import SimulatedDevice
@@ -23,7 +24,7 @@ class _Install:
     device: str
     alongside: str = ""
     team_id: str = "DEMOTEAM01"
-    environment: str = "production"
+    environment: Environment = Environment.PRODUCTION
 
 
 STORE: dict[str, dict[str, list[_Install]]] = {
@@ -35,8 +36,8 @@ STORE: dict[str, dict[str, list[_Install]]] = {
             _Install("Bert", "phone"),
         ],
         "Crosswords": [
-            _Install("Anna", "phone", environment="sandbox"),
-            _Install("Carla", "phone", environment="sandbox"),
+            _Install("Anna", "phone", environment=Environment.SANDBOX),
+            _Install("Carla", "phone", environment=Environment.SANDBOX),
         ],
     },
     "Tiny Games": {

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from relay.core.channels import ChannelProvider
 from relay.core.clock import Clock
+from relay.core.delivery.outcomes import Outcome
 from relay.core.delivery.reasons import ReasonAction, decide, metric_label
 from relay.core.delivery.retry import Backoff, next_attempt
 from relay.core.delivery.sending import Answer, Credential, Fate
@@ -137,7 +138,7 @@ class ChannelDispatcher:
             topic = delivery.channel.topic
             credential = self._book.find(topic)
             if delivery.expires_at <= now:
-                waiting.append(Settled(delivery, delivery.attempt, None, "expired", 0, "Expired"))
+                waiting.append(Settled(delivery, delivery.attempt, None, Outcome.EXPIRED, 0, "Expired"))
             elif credential is None:
                 reason = "CredentialSuspended" if self._book.is_suspended(topic) else "NoCredential"
                 waiting.append(
@@ -187,13 +188,13 @@ class ChannelDispatcher:
         action = decide(answer)
         if action in _PASSING:
             return self._again(delivery, action, answer, now)
-        outcome = "delivered" if action is ReasonAction.DELIVERED else "failed"
+        outcome = Outcome.DELIVERED if action is ReasonAction.DELIVERED else Outcome.FAILED
         return Settled(delivery, delivery.attempt, None, outcome, answer.status, answer.reason)
 
     def _again(self, delivery: Delivery, action: ReasonAction, answer: Answer, now: datetime) -> Settled:
         due = next_attempt(action, delivery.attempt, now, delivery.expires_at, self._backoff, self._spread())
         if due is None:
-            return Settled(delivery, delivery.attempt, None, "expired", answer.status, answer.reason)
+            return Settled(delivery, delivery.attempt, None, Outcome.EXPIRED, answer.status, answer.reason)
         return Settled(delivery, delivery.attempt + 1, due, None, answer.status, answer.reason)
 
     async def _settle(self, settled: Sequence[Settled], *, lost: Sequence[AppleChannel] = ()) -> None:

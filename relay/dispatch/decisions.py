@@ -11,6 +11,7 @@ import msgspec
 
 from relay.core.accounts import Environment
 from relay.core.delivery.bad_token_alarm import BadTokenAlarm
+from relay.core.delivery.outcomes import FailureDomain, Outcome
 from relay.core.delivery.plan import ClaimedBatch, SendJob
 from relay.core.delivery.reasons import ReasonAction, decide, token_death
 from relay.core.delivery.retry import Backoff, next_attempt
@@ -59,7 +60,7 @@ class DecisionMaker:
         if alarm is not None:
             alarm.note(len(answers), 0 if delivered else _count_bad_tokens(answers))
         if delivered:
-            judged.outcomes.append(_outcome(leg, "delivered", DELIVERED, leg.installations))
+            judged.outcomes.append(_outcome(leg, Outcome.DELIVERED, DELIVERED, leg.installations))
             return judged
         alike: dict[Answer, list[int]] = defaultdict(list)
         for index, one in enumerate(answers):
@@ -85,17 +86,19 @@ class DecisionMaker:
         now: datetime,
     ) -> None:
         if action is ReasonAction.DELIVERED:
-            judged.outcomes.append(_outcome(leg, "delivered", answer, ids))
+            judged.outcomes.append(_outcome(leg, Outcome.DELIVERED, answer, ids))
         elif action is ReasonAction.SUSPEND and leg.credential is not None:
             judged.suspend = answer.reason
             judged.again.append(self.hold(leg.batch, leg.credential.credential_id, ids, now, tried=True))
         elif action in (ReasonAction.RETRY, ReasonAction.RETRY_SOON, ReasonAction.SUSPEND):
             self._again(judged, leg, answer, action, ids, now)
         elif action is ReasonAction.FAIL:
-            judged.outcomes.append(_outcome(leg, "failed", answer, ids))
+            judged.outcomes.append(_outcome(leg, Outcome.FAILED, answer, ids))
         else:
             unregistered = action is ReasonAction.RETIRE_UNREGISTERED
-            judged.outcomes.append(_outcome(leg, "unregistered" if unregistered else "failed", answer, ids))
+            judged.outcomes.append(
+                _outcome(leg, Outcome.UNREGISTERED if unregistered else Outcome.FAILED, answer, ids)
+            )
 
     def _again(
         self,
@@ -109,7 +112,7 @@ class DecisionMaker:
         batch = leg.batch
         due = next_attempt(action, batch.attempt, now, batch.expires_at, self._backoff, self._spread())
         if due is None:
-            judged.outcomes.append(_outcome(leg, "expired", answer, ids))
+            judged.outcomes.append(_outcome(leg, Outcome.EXPIRED, answer, ids))
         else:
             judged.again.append(Retry(batch, batch.attempt + 1, due, None, answer.reason, ids))
 
@@ -140,7 +143,7 @@ def _count_bad_tokens(answers: Sequence[Answer | None]) -> int:
     return sum(1 for one in answers if one is not None and one.reason == _BAD_TOKEN)
 
 
-def _outcome(leg: SendJob, outcome: str, answer: Answer, ids: Sequence[int]) -> DeliveryOutcome:
+def _outcome(leg: SendJob, outcome: Outcome, answer: Answer, ids: Sequence[int]) -> DeliveryOutcome:
     return DeliveryOutcome(leg.batch, outcome, answer.status, answer.reason, ids)
 
 
@@ -157,7 +160,7 @@ def _trace(leg: SendJob, sent_at: datetime, now: datetime, simulated: bool) -> T
     batch = leg.batch
     answer = leg.send.answers[0] or _LOST
     environment = leg.environment or Environment.PRODUCTION
-    label, failure_domain = leg.test_device or ("", "ok")
+    label, failure_domain = leg.test_device or ("", FailureDomain.OK)
     headers = {
         "apns-id": leg.send.apns_ids[0],
         "apns-topic": leg.send.topics[0],

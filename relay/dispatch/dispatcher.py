@@ -15,6 +15,7 @@ from uuid import UUID
 
 from relay.core.accounts import Environment
 from relay.core.clock import Clock
+from relay.core.delivery.outcomes import Outcome
 from relay.core.delivery.plan import ClaimedBatch, Plan, SendJob, TargetGroup, plan_sends
 from relay.core.delivery.retry import Backoff
 from relay.core.delivery.sending import Credential, SendBatch, Sender
@@ -232,7 +233,9 @@ class Dispatcher:
                 await self._guard(self._dispatch([batch], own, about), [batch])
             return
         for batch, ids in made.tokenless:
-            self._settler.add(Decisions([DeliveryOutcome(batch, "unregistered", 0, "NoDeviceToken", ids)]))
+            self._settler.add(
+                Decisions([DeliveryOutcome(batch, Outcome.UNREGISTERED, 0, "NoDeviceToken", ids)])
+            )
         for batch, credential_id, ids in made.held:
             self._settler.add(Decisions(again=[self._judge.hold(batch, credential_id, ids, now)]))
         for judged in simulated:
@@ -255,9 +258,9 @@ class Dispatcher:
         async with self._database.connection() as connection:
             _note_told(ended, await outbox.told_apps(connection, {batch.app_id for batch in ended}))
         for batch in ended:
-            outcome, reason = "expired", batch.last_reason or "Expired"
+            outcome, reason = Outcome.EXPIRED, batch.last_reason or "Expired"
             if batch.cancelled:
-                outcome, reason = "cancelled", "Cancelled"
+                outcome, reason = Outcome.CANCELLED, "Cancelled"
             self._settler.add(Decisions([DeliveryOutcome(batch, outcome, 0, reason, batch.installations)]))
         return [batch for batch in batches if not (batch.cancelled or batch.expires_at <= now)]
 
@@ -361,7 +364,7 @@ class Dispatcher:
             return self._judge.judge(part, sent_at, now)
         except Exception as error:
             _log.error("answers could not be judged", error=describe(error))
-            return Decisions([DeliveryOutcome(part.batch, "failed", 0, _INTERNAL, part.installations)])
+            return Decisions([DeliveryOutcome(part.batch, Outcome.FAILED, 0, _INTERNAL, part.installations)])
 
 
 def _note_told(batches: list[ClaimedBatch], told: set[str]) -> None:

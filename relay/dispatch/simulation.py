@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from relay.core.delivery.outcomes import FailureDomain
 from relay.core.delivery.plan import SendJob
 from relay.core.delivery.sending import DELIVERED, Answer, Fate
 from relay.dispatch.decisions import DecisionMaker, Decisions
@@ -22,11 +23,11 @@ def _says(status: int, reason: str) -> Answer:
 
 
 ANSWERS: dict[str, Answer] = {
-    "unregistered": _says(410, "Unregistered"),
-    "bad_device_token": _says(400, "BadDeviceToken"),
-    "throttled": _says(429, "TooManyRequests"),
-    "unavailable": _says(503, "ServiceUnavailable"),
-    "slow": DELIVERED,
+    FailureDomain.UNREGISTERED: _says(410, "Unregistered"),
+    FailureDomain.BAD_DEVICE_TOKEN: _says(400, "BadDeviceToken"),
+    FailureDomain.THROTTLED: _says(429, "TooManyRequests"),
+    FailureDomain.UNAVAILABLE: _says(503, "ServiceUnavailable"),
+    FailureDomain.SLOW: DELIVERED,
 }
 
 
@@ -34,7 +35,7 @@ def simulate(leg: SendJob, judge: DecisionMaker, now: datetime) -> Decisions:
     """What a leg to a listed device with a failure domain comes to."""
     assert leg.test_device is not None  # plan() simulates listed devices only
     domain = leg.test_device.failure_domain
-    if domain == "slow" and now < leg.batch.accepted_at + SLOW:
+    if domain == FailureDomain.SLOW and now < leg.batch.accepted_at + SLOW:
         due = min(leg.batch.accepted_at + SLOW, leg.batch.expires_at)
         return Decisions(again=[Retry(leg.batch, leg.batch.attempt, due, None, "", leg.installations)])
     leg.send.answers = [ANSWERS[domain]] * len(leg)

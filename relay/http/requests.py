@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
@@ -28,7 +28,6 @@ from relay.store.accounts.auth import ApiToken, ApiTokens
 from relay.telemetry.logs import get_logger, where
 from relay.telemetry.request_ids import REQUEST_ID
 
-T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 API_TOKENS = web.AppKey("api_tokens", ApiTokens)

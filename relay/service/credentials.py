@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
-from relay.core.accounts import Environment
+from relay.core.accounts import CredentialKind, Environment
 from relay.core.apns_credentials import SecretRefused, check_certificate, check_p8
 from relay.core.clock import Clock
 from relay.core.errors import Fault, Invalid, NotFound
-from relay.core.schema import BundleId, EnvironmentName, KeyId, Pem, TeamId
+from relay.core.schema import BundleId, KeyId, Pem, TeamId
 from relay.store.accounts.credentials import BY_OPERATOR, CredentialDescription, Credentials, NewCredential
 from relay.store.operations.audit import Actor
 
@@ -23,7 +23,7 @@ from relay.store.operations.audit import Actor
 class CredentialBody(msgspec.Struct, forbid_unknown_fields=True):
     """The fields of a new credential."""
 
-    environment: EnvironmentName
+    environment: Environment
     team_id: TeamId | None = None
     bundle_id: BundleId | None = None
     key_id: KeyId | None = None
@@ -119,7 +119,7 @@ def _token_credential(body: CredentialBody) -> NewCredential:
         team_id=body.team_id or "",
         environment=Environment(body.environment),
         bundle_id=body.bundle_id or "",
-        kind="token",
+        kind=CredentialKind.TOKEN,
         key_id=body.key_id or "",
         secret=secret,
     )
@@ -149,7 +149,7 @@ def _certificate_credential(body: CredentialBody, now: datetime) -> NewCredentia
         team_id=_from_subject("team_id", TeamId, body.team_id, certificate.team_id),
         environment=Environment(body.environment),
         bundle_id=_from_subject("bundle_id", BundleId, body.bundle_id, certificate.bundle_id),
-        kind="certificate",
+        kind=CredentialKind.CERTIFICATE,
         key_id="",
         secret=certificate.pem,
     )

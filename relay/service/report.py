@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 
-from relay.core.delivery.outcomes import Outcome
+from relay.core.delivery.outcomes import Outcome, PushState
 from relay.store.database import Connection
 from relay.store.push import pushes
 
@@ -22,16 +22,16 @@ async def report_push(connection: Connection, push: asyncpg.Record) -> dict[str,
     reasons: Counter[str] = Counter()
     for outcome, reason, count in await pushes.counts(connection, push["app_id"], push["push_id"]):
         counts[outcome] += count
-        if outcome != "delivered":
+        if outcome != Outcome.DELIVERED:
             reasons[reason] += count
     done = sum(counts.values())
     pending = max(0, push["targets"] - done)
     if push["cancelled_at"] is not None:
-        state = "cancelled"
+        state = PushState.CANCELLED
     elif pending or push["growing"]:
-        state = "sending" if done else "queued"
+        state = PushState.SENDING if done else PushState.QUEUED
     else:
-        state = "done"
+        state = PushState.DONE
     return {
         "push_id": push["push_id"],
         "app_id": push["app_id"],

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from relay.core.accounts import CredentialState
 from relay.core.clock import Clock
 from relay.core.errors import RelayError
 from relay.store.accounts import credentials
@@ -96,7 +97,7 @@ class StateMetrics(Collector):
             yield _gauge(
                 "credentials",
                 "Credentials by state: active, suspended.",
-                [({"state": state}, known.credentials.get(state, 0)) for state in ("active", "suspended")],
+                [({"state": state}, known.credentials.get(state, 0)) for state in CredentialState],
             )
             yield _gauge(
                 "nodes",

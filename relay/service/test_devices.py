@@ -7,9 +7,10 @@ from uuid import UUID
 import msgspec
 
 from relay.core.clock import Clock, Random
+from relay.core.delivery.outcomes import FailureDomain
 from relay.core.errors import Conflict, Fault, NotFound
 from relay.core.ids import new_id
-from relay.core.schema import FailureDomain, Name, Udid
+from relay.core.schema import Name, Udid
 from relay.core.udid import UdidDigests
 from relay.service.callers import PublisherCaller
 from relay.store.accounts.test_devices import TestDevice, TestDevices
@@ -23,7 +24,7 @@ class TestDeviceBody(msgspec.Struct, forbid_unknown_fields=True):
 
     udid: Udid
     label: Name
-    failure_domain: FailureDomain = "ok"
+    failure_domain: FailureDomain = FailureDomain.OK
 
 
 class TestDeviceChange(msgspec.Struct, forbid_unknown_fields=True):

@@ -13,7 +13,7 @@ from relay.apns.errors import CannotSendError
 from relay.apns.pool import Endpoint
 from relay.apns.probe import Seen, probe, sign
 from relay.cli.doctor.findings import Finding, bad, good, warning
-from relay.core.accounts import Environment
+from relay.core.accounts import CredentialKind, CredentialState, Environment
 from relay.core.apns_credentials import SecretRefused, certificate_end
 from relay.core.clock import Clock
 from relay.core.delivery.reasons import ReasonAction, decide
@@ -88,7 +88,7 @@ class AppleCheck:
         self, described: CredentialDescription, credential: Credential | None
     ) -> AsyncIterator[Finding]:
         check = f"credential {described.credential_id}"
-        if described.state == "suspended":
+        if described.state == CredentialState.SUSPENDED:
             since = f"{described.state_since:%Y-%m-%d %H:%M} UTC"
             text = (
                 f"suspended since {since}: {described.state_reason}. What needs it waits: "
@@ -105,7 +105,7 @@ class AppleCheck:
         """What is to be said of key or certificate itself. Raises CannotSendError, SecretRefused."""
         whose = f"{credential.environment}, team {credential.team_id}, {credential.bundle_id or 'all topics'}"
         seen: dict[str, Any] = {"environment": credential.environment, "team_id": credential.team_id}
-        if credential.kind != "certificate":
+        if credential.kind != CredentialKind.CERTIFICATE:
             sign(credential, lambda: self._clock.now().timestamp())
             return f"{whose}: key {credential.key_id} signs a JWT", seen | {"key_id": credential.key_id}, good
         end = certificate_end(credential.secret)

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from relay.console.renderer import Pages, context_of
 from relay.console.sessions import Visitor, form_as, operator_page, read_form
+from relay.core.accounts import CredentialState
 from relay.core.clock import Clock
 from relay.core.delivery.reasons import BAD_CREDENTIAL
 from relay.core.errors import Invalid
@@ -105,5 +106,5 @@ class CredentialPages:
 
 
 def _by_trouble(credential: CredentialDescription) -> tuple[bool, str, str, str]:
-    active = credential.state == "active"
+    active = credential.state == CredentialState.ACTIVE
     return active, credential.team_id, credential.environment, credential.bundle_id

@@ -12,6 +12,7 @@ from relay.console.operator.charts import HEIGHT, WIDTH, Chart, stacked
 from relay.console.renderer import Pages
 from relay.console.sessions import Visitor, operator_page
 from relay.core.clock import Clock
+from relay.core.delivery.outcomes import Outcome
 from relay.store.database import Database
 from relay.store.operations.minute_counts import MinuteCount, MinuteCounts
 from relay.store.operations.nodes import Nodes
@@ -21,8 +22,14 @@ _LATE = 30.0
 """Seconds after which what is due and not sent is a sign of trouble."""
 _CLOCK = 2.0
 """Seconds that a node's clock may be off before it is pointed out."""
-_OUTCOMES = ("delivered", "unregistered", "failed", "expired", "cancelled")
-_BAD = ("failed", "unregistered", "expired")
+_OUTCOMES = (
+    Outcome.DELIVERED,
+    Outcome.UNREGISTERED,
+    Outcome.FAILED,
+    Outcome.EXPIRED,
+    Outcome.CANCELLED,
+)
+_BAD = (Outcome.FAILED, Outcome.UNREGISTERED, Outcome.EXPIRED)
 
 
 class Range(NamedTuple):

@@ -16,6 +16,7 @@ from relay.console.publisher.timelines import WIDTH, Reason, Segment, TimeLine, 
 from relay.console.renderer import Pages
 from relay.console.sessions import Visitor, publisher_page
 from relay.core.clock import Clock
+from relay.core.delivery.outcomes import PushState
 from relay.core.errors import NotFound
 from relay.core.schema import uuid_in_path
 from relay.service.report import report_push, report_traces
@@ -59,7 +60,7 @@ async def view_of(database: Database, app_id: str, push_id: UUID) -> PushView | 
         reasons(facts["reasons"]),
         time_lines(traces),
         hashlib.blake2b(seen, digest_size=8).hexdigest(),
-        facts["state"] in ("queued", "sending") or facts["counts"]["pending"] > 0,
+        facts["state"] in (PushState.QUEUED, PushState.SENDING) or facts["counts"]["pending"] > 0,
     )
 
 

@@ -10,6 +10,7 @@ from aiohttp import web
 from relay.console.publisher.app_lookup import OwnApps, path_of
 from relay.console.renderer import Pages, faults_of, next_page
 from relay.console.sessions import Visitor, form_as, publisher_page, read_form
+from relay.core.delivery.outcomes import FailureDomain
 from relay.core.errors import Conflict, Invalid, RelayError
 from relay.core.schema import uuid_in_path
 from relay.http.pagination import page_request
@@ -31,22 +32,22 @@ class Domain(NamedTuple):
 
 
 DOMAINS: Final[Mapping[str, Domain]] = {
-    "ok": Domain("Works", "Pushes go to Apple, as to every other device."),
-    "unregistered": Domain(
+    FailureDomain.OK: Domain("Works", "Pushes go to Apple, as to every other device."),
+    FailureDomain.UNREGISTERED: Domain(
         "App removed",
         "410 Unregistered, as after somebody deleted the app. It ends as unregistered; your device keeps its token.",
     ),
-    "bad_device_token": Domain(
+    FailureDomain.BAD_DEVICE_TOKEN: Domain(
         "Bad device token",
         "400 BadDeviceToken, as for a token of the wrong environment. It fails; your device keeps its token.",
     ),
-    "throttled": Domain(
+    FailureDomain.THROTTLED: Domain(
         "Throttled", "429 TooManyRequests. The push is tried again, later each time, until it expires."
     ),
-    "unavailable": Domain(
+    FailureDomain.UNAVAILABLE: Domain(
         "Apple is down", "503 ServiceUnavailable. The push is tried again, later each time, until it expires."
     ),
-    "slow": Domain("Slow", "The answer takes ten seconds, and then the push is delivered."),
+    FailureDomain.SLOW: Domain("Slow", "The answer takes ten seconds, and then the push is delivered."),
 }
 """By the names of the API. Apple is asked for `ok` alone: the others are played by the relay."""
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from relay.core.accounts import Environment
+from relay.core.delivery.outcomes import FailureDomain
 from relay.core.delivery.routing import Target
 from relay.core.delivery.sending import Credential, PushHeaders, SendBatch
 from relay.core.ids import ApnsIds
@@ -50,7 +51,7 @@ class ListedDevice(NamedTuple):
     """A listed copy: the publisher's label and its failure domain."""
 
     label: str
-    failure_domain: str
+    failure_domain: FailureDomain
 
 
 class TargetGroup(NamedTuple):
@@ -217,7 +218,7 @@ def _plan_listed(
 ) -> None:
     """A listed copy has a leg of its own, so that its trace is its own."""
     [(found, held_by, _)] = _by_credential(copy, find_credential)
-    if listed.failure_domain != "ok":
+    if listed.failure_domain != FailureDomain.OK:
         made.simulated.append(_leg(batch, copy, found, listed))
     elif found is None:
         made.held.append((batch, held_by, copy.installations))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from relay.core.accounts import Environment
+from relay.core.accounts import CredentialKind, Environment
 
 
 class Fate(enum.Enum):
@@ -91,7 +91,7 @@ class Credential:
     version: int
     team_id: str
     environment: Environment
-    kind: str
+    kind: CredentialKind
     key_id: str
     secret: str
     bundle_id: str = ""

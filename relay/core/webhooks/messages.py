@@ -37,9 +37,9 @@ TEST_EVENT = "webhook.test"
 """The type of what is sent to see that it arrives."""
 
 EVENT_OF_OUTCOME: Mapping[str, EventType] = {
-    "failed": EventType.DELIVERY_FAILED,
-    "expired": EventType.DELIVERY_FAILED,
-    "unregistered": EventType.DEVICE_UNREGISTERED,
+    Outcome.FAILED: EventType.DELIVERY_FAILED,
+    Outcome.EXPIRED: EventType.DELIVERY_FAILED,
+    Outcome.UNREGISTERED: EventType.DEVICE_UNREGISTERED,
 }
 """What is told of a delivery that ended so. Of the other outcomes nothing is, but for their number at the end."""
 
@@ -61,7 +61,7 @@ def completed_push_data(
     counts, reasons = Counter[str](dict.fromkeys(Outcome, 0)), Counter[str]()
     for outcome, reason, count in ended:
         counts[outcome] += count
-        if outcome != "delivered":
+        if outcome != Outcome.DELIVERED:
             reasons[reason] += count
     return {
         "app_id": app_id,

@@ -13,7 +13,7 @@ from datetime import datetime
 
 import asyncpg
 
-from relay.core.accounts import Environment
+from relay.core.accounts import CredentialKind, CredentialState, Environment
 from relay.core.delivery.sending import Credential
 from relay.store.accounts.key_rotation import Rotation, sealed_anew
 from relay.store.database import Connection, Database
@@ -178,7 +178,7 @@ class Credentials:
                     version=row["version"],
                     team_id=row["team_id"],
                     environment=Environment(row["environment"]),
-                    kind=row["kind"],
+                    kind=CredentialKind(row["kind"]),
                     key_id=row["key_id"],
                     secret=secret,
                     bundle_id=row["bundle_id"],
@@ -186,7 +186,7 @@ class Credentials:
             )
         self._known = {(one.credential_id, one.version): one for one in credentials}
         return CredentialSnapshot(
-            credentials, (row["credential_id"] for row in rows if row["state"] == "suspended")
+            credentials, (row["credential_id"] for row in rows if row["state"] == CredentialState.SUSPENDED)
         )
 
     async def put(self, new: NewCredential, now: datetime, actor: Actor) -> CredentialDescription:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
+from relay.core.delivery.outcomes import Outcome
 from relay.store.database import Database
 from relay.store.operations import audit
 from relay.store.operations.audit import Actor, AuditAction, Entry
@@ -78,4 +79,4 @@ async def cancel(
             if ended:
                 await outbox.tell_completed(connection, [(app_id, push_id)], now)
         if targets:
-            counts.ended({("cancelled", "Cancelled"): targets})
+            counts.ended({(Outcome.CANCELLED, "Cancelled"): targets})

@@ -94,8 +94,8 @@ _INSERT = _STORE.format(keys="", new="") + "SELECT 1"
 _INSERT_WITH_KEYS = _STORE.format(keys=_TAKE_KEYS, new=_NEW) + "SELECT push_id FROM repeated"  # noqa: S608  ours
 ENVIRONMENTS: dict[str | None, Environment | None] = {
     None: None,
-    "production": Environment.PRODUCTION,
-    "sandbox": Environment.SANDBOX,
+    Environment.PRODUCTION: Environment.PRODUCTION,
+    Environment.SANDBOX: Environment.SANDBOX,
 }
 BULK = 100
 """A batch of more installations than this stands behind smaller ones of its app."""

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import asyncpg
 
+from relay.core.delivery.outcomes import FailureDomain, Outcome
 from relay.core.delivery.plan import ClaimedBatch, ListedDevice, TargetGroup
 from relay.core.delivery.sending import PushHeaders
 from relay.core.push.push_types import PUSH_TYPES
@@ -237,7 +238,7 @@ async def about_apps(connection: Connection, app_ids: Sequence[str]) -> AboutApp
         if installation_id is None:
             about.with_webhook.add(app_id)
         else:
-            about.listed[app_id][installation_id] = ListedDevice(label, failure_domain)
+            about.listed[app_id][installation_id] = ListedDevice(label, FailureDomain(failure_domain))
     return about
 
 
@@ -246,7 +247,7 @@ class DeliveryOutcome:
     """Installations of a batch that ended in the same way."""
 
     batch: ClaimedBatch
-    outcome: str
+    outcome: Outcome
     status: int
     reason: str
     installations: Sequence[int]

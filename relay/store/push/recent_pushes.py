@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from relay.core.delivery.outcomes import PushState
 from relay.store.database import Database
 
 MOST_ROWS = 20
@@ -54,7 +55,7 @@ class RecentPush:
     push_type: str
     debug: bool
     targets: int
-    state: str
+    state: PushState
     counts: Mapping[str, int] | None
     sender: str
     kind: str
@@ -86,10 +87,10 @@ class RecentPushes:
         ]
 
 
-def _state(cancelled: bool, waiting: bool, rows: int) -> str:
+def _state(cancelled: bool, waiting: bool, rows: int) -> PushState:
     """The state in the words of the API."""
     if cancelled:
-        return "cancelled"
+        return PushState.CANCELLED
     if waiting:
-        return "sending" if rows else "queued"
-    return "done"
+        return PushState.SENDING if rows else PushState.QUEUED
+    return PushState.DONE

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import get_args
 
 from playwright.async_api import Page, expect
 
 from relay.console.publisher.test_devices import DOMAINS
 from relay.console.publisher.webhooks import EVENTS
-from relay.core.schema import FailureDomain
+from relay.core.delivery.outcomes import FailureDomain
 from relay.core.webhooks.messages import EventType
 from tests.console.conftest import PATIENCE, Problems, look, sign_in
 from tests.end_to_end.store import App, Store
@@ -218,5 +217,5 @@ async def test_a_publisher_without_apps_is_told_how_to_get_one(page: Page, store
 
 
 def test_everything_has_words() -> None:
-    assert set(DOMAINS) == set(get_args(FailureDomain))
+    assert set(DOMAINS) == set(FailureDomain)
     assert set(EVENTS) == set(EventType)
