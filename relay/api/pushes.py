@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import asyncpg
 from aiohttp import web
 
 from relay.core.clock import Clock
@@ -20,15 +19,18 @@ from relay.http import requests as http
 from relay.http.pagination import page_limit
 from relay.service.report import report_push, report_traces
 from relay.store.accounts.auth import ApiToken
-from relay.store.database import Connection, Database
-from relay.store.push import cancellation, pushes
+from relay.store.database import Database
+from relay.store.push.cancellation import CancellationRepository
+from relay.store.push.records import DeliveryReport, StoredPush
+from relay.store.push.reports import PushReportRepository
 
 
 class PushesApi:
     """Reads pushes back, and cancels them."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
+        self._pushes = PushReportRepository(database)
+        self._cancellations = CancellationRepository(database)
         self._clock = clock
 
     def routes(self) -> Iterable[web.RouteDef]:
@@ -46,16 +48,15 @@ class PushesApi:
     async def cancel(self, request: web.Request) -> web.Response:
         """200 and the push, of which nothing more is begun. What has come to its end stays as it is."""
         token = await http.authenticate(request, "push", "manage")
-        async with self._database.connection() as connection:
-            push = await self._find(connection, token, request)
-        whose = push["app_id"], push["push_id"], token.publisher_id
-        await cancellation.cancel(self._database, *whose, self._clock.now(), token.actor)
+        push = await self._find(token, request)
+        await self._cancellations.cancel_push(
+            push.app_id, push.push_id, token.publisher_id, self._clock.now(), token.actor
+        )
         return await self._show(token, request)
 
     async def _show(self, token: ApiToken, request: web.Request) -> web.Response:
-        async with self._database.connection() as connection:
-            push = await self._find(connection, token, request)
-            return http.answer(await report_push(connection, push))
+        push = await self._find(token, request)
+        return http.answer(await report_push(self._pushes, push))
 
     async def deliveries(self, request: web.Request) -> web.Response:
         """A page of outcomes, about in the order in which they came; `next` is the cursor of the following page.
@@ -66,43 +67,41 @@ class PushesApi:
         token = await http.authenticate(request, "push", "manage")
         limit = page_limit(request)
         after = _cursor(request)
-        async with self._database.connection() as connection:
-            push = await self._find(connection, token, request)
-            rows = await pushes.deliveries(connection, push["app_id"], push["push_id"], after, limit + 1)
-        page = rows[:limit]
-        cursor = f"{page[-1]['delivery_id']}.{page[-1]['position']}" if len(rows) > limit else None
-        return http.answer({"items": [_delivery(row) for row in page], "next": cursor})
+        push = await self._find(token, request)
+        deliveries = await self._pushes.list_deliveries(push.app_id, push.push_id, after, limit + 1)
+        page = deliveries[:limit]
+        cursor = f"{page[-1].delivery_id}.{page[-1].position}" if len(deliveries) > limit else None
+        return http.answer({"items": [_delivery(delivery) for delivery in page], "next": cursor})
 
     async def trace(self, request: web.Request) -> web.Response:
         """Everything about each attempt at the publisher's listed devices."""
         token = await http.authenticate(request, "push", "manage")
-        async with self._database.connection() as connection:
-            push = await self._find(connection, token, request)
-            return http.answer({"items": await report_traces(connection, push)})
+        push = await self._find(token, request)
+        return http.answer({"items": await report_traces(self._pushes, push)})
 
-    async def _find(self, connection: Connection, token: ApiToken, request: web.Request) -> asyncpg.Record:
+    async def _find(self, token: ApiToken, request: web.Request) -> StoredPush:
         """The push of the path, if the caller may see it."""
         push_id = uuid_in_path(request.match_info["push_id"])
         if token.app_id is not None:
-            push = await pushes.find(connection, [token.app_id], push_id)
+            push = await self._pushes.find_push([token.app_id], push_id)
         else:
-            push = await pushes.find_of_publisher(connection, token.publisher_id, push_id)
+            push = await self._pushes.find_push_of_publisher(token.publisher_id, push_id)
         if push is None:
             raise NotFound("There is no such push.")
         return push
 
 
-def _delivery(row: asyncpg.Record) -> dict[str, Any]:
+def _delivery(delivery: DeliveryReport) -> dict[str, Any]:
     return {
-        "customer": row["customer"],
-        "device": row["device"],
-        "alongside": row["alongside"],
-        "outcome": row["outcome"],
-        "status": row["status"] or None,
-        "reason": row["reason"] or None,
-        "attempts": row["attempt"]
-        + (row["outcome"] != Outcome.CANCELLED),  # it waited for an attempt that was not made
-        "settled_at": row["settled_at"],
+        "customer": delivery.customer,
+        "device": delivery.device,
+        "alongside": delivery.alongside,
+        "outcome": delivery.outcome,
+        "status": delivery.status or None,
+        "reason": delivery.reason or None,
+        "attempts": delivery.attempt
+        + (delivery.outcome is not Outcome.CANCELLED),  # it waited for an attempt that was not made
+        "settled_at": delivery.settled_at,
     }
 
 

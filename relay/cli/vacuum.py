@@ -18,7 +18,7 @@ from relay.store.operations.minute_counts import MinuteCounts
 from relay.store.operations.nodes import LISTED, Nodes
 from relay.store.operations.retention import Ends, past, past_partitions
 from relay.store.partitions import PartitionKeeper
-from relay.store.push.idempotency import IdempotencyKeys
+from relay.store.push.idempotency_keys import IdempotencyKeyRepository
 from relay.store.webhooks.webhook_queue import WebhookQueue
 
 
@@ -75,7 +75,7 @@ class Vacuum:
             _Kind(
                 "idempotency_key",
                 counted.idempotency_keys,
-                lambda: IdempotencyKeys(database).drop_piece_before(ends.idempotency_keys),
+                lambda: IdempotencyKeyRepository(database).drop_oldest_keys(ends.idempotency_keys),
             ),
             _Kind("webhook_event", counted.webhook_events, lambda: messages.trim(ends.webhook_events, most)),
             _Kind(

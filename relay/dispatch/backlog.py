@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from relay.core.errors import Unavailable
 from relay.store.database import Database
-from relay.store.push import queue
+from relay.store.push.batches import BatchRepository
 
 _AGE, _AGE_FULL = 5.0, 1.0
 """Seconds for which a count is good, and that of an app which is full: then one push is let in, and counted with."""
@@ -56,8 +56,7 @@ class Backlog:
 
     async def count(self, database: Database, app_ids: Sequence[str], now: float) -> None:
         """Count what waits of these apps. Raises Unavailable."""
-        async with database.connection() as connection:
-            counts = await queue.waiting(connection, app_ids, self._limit)
+        counts = await BatchRepository(database).count_waiting_batches(app_ids, self._limit)
         self._apps = {app_id: app for app_id, app in self._apps.items() if now - app.counted_at < 60}
         self._apps.update({app_id: _Waiting(count, now) for app_id, count in counts.items()})
 

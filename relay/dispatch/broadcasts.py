@@ -7,8 +7,8 @@ from collections.abc import Callable
 from relay.core.clock import Clock
 from relay.dispatch.work_loop import WorkLoop
 from relay.store.database import Database
-from relay.store.push import broadcasts
-from relay.store.webhooks import outbox
+from relay.store.push.broadcasts import BroadcastRepository
+from relay.store.webhooks.outbox import OutboxRepository
 from relay.telemetry import counts
 
 _PIECE = 20
@@ -37,6 +37,8 @@ class Broadcaster:
         on_cut: Callable[[], None],
     ) -> None:
         self._database = database
+        self._broadcasts = BroadcastRepository(database)
+        self._outbox = OutboxRepository()
         self._clock = clock
         self._batch_size = batch_size
         self._queue_limit = queue_limit
@@ -54,7 +56,7 @@ class Broadcaster:
 
     async def _cut(self) -> bool:
         async with self._database.transaction() as connection:
-            piece = await broadcasts.cut(
+            piece = await self._broadcasts.cut_broadcast(
                 connection,
                 _PIECE * self._batch_size,
                 self._batch_size,
@@ -63,8 +65,10 @@ class Broadcaster:
                 due_limit=_DUE,
                 queue_limit=self._queue_limit,
             )
-            if piece is not None and piece.last:  # perhaps all of it has been sent
-                await outbox.tell_completed(connection, [(piece.app_id, piece.push_id)], self._clock.now())
+            if piece is not None and piece.is_last:  # perhaps all of it has been sent
+                await self._outbox.store_completed_messages(
+                    connection, [(piece.app_id, piece.push_id)], self._clock.now()
+                )
         if piece is not None:
             self._last_app = piece.app_id
             counts.targets(piece.targets)

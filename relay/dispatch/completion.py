@@ -15,7 +15,7 @@ from uuid import UUID
 from relay.core.delivery.plan import ClaimedBatch
 from relay.core.errors import describe
 from relay.store.database import Database
-from relay.store.push import pushes
+from relay.store.push.reports import PushReportRepository
 from relay.telemetry.logs import get_logger
 
 _log = get_logger(__name__)
@@ -36,7 +36,7 @@ class CompletionWaiter:
     """Looks at what others settle every `poll` seconds, while somebody waits."""
 
     def __init__(self, database: Database, poll: float) -> None:
-        self._database = database
+        self._pushes = PushReportRepository(database)
         self._poll = poll
         self._awaited: dict[UUID, _Awaited] = {}
         self._to_look_at: set[UUID] = set()
@@ -104,8 +104,7 @@ class CompletionWaiter:
         if not wanted:
             return
         try:
-            async with self._database.connection() as connection:
-                ended = await pushes.ended(connection, wanted)
+            ended = await self._pushes.find_ended_pushes(wanted)
         except Exception as error:  # they are looked at again
             _log.debug("it is not known which pushes have ended", error=describe(error))
             return

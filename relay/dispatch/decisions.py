@@ -16,7 +16,7 @@ from relay.core.delivery.plan import ClaimedBatch, SendJob
 from relay.core.delivery.reasons import ReasonAction, decide, token_death
 from relay.core.delivery.retry import Backoff, next_attempt
 from relay.core.delivery.sending import DELIVERED, Answer, Fate
-from relay.store.push.queue import DeliveryOutcome, Retry, TokenRetirement, Trace
+from relay.store.push.records import DeliveryOutcome, Retry, TokenRetirement, Trace
 
 _BAD_TOKEN = "BadDeviceToken"
 _SUSPENDED, _NO_CREDENTIAL = "CredentialSuspended", "NoCredential"

@@ -30,10 +30,9 @@ from relay.dispatch.work_loop import WorkLoop
 from relay.settings import DispatchSettings
 from relay.store.accounts.credentials import NO_CREDENTIAL, CredentialSnapshot
 from relay.store.database import Database
-from relay.store.push import queue
-from relay.store.push.pushes import Lease
-from relay.store.push.queue import AboutApps, DeliveryOutcome, Retry
-from relay.store.webhooks import outbox
+from relay.store.push.batches import BatchRepository
+from relay.store.push.records import DeliveryOutcome, DispatchContext, Lease, Retry
+from relay.store.webhooks.outbox import OutboxRepository
 from relay.telemetry.logs import get_logger
 from relay.telemetry.metrics import APNS_SECONDS
 from relay.telemetry.traces import NO_TRACES, Traces
@@ -71,6 +70,8 @@ class Dispatcher:
         traces: Traces = NO_TRACES,
     ) -> None:
         self._database = database
+        self._batches = BatchRepository(database)
+        self._outbox = OutboxRepository()
         self._book = book
         self._sender = sender
         self._clock = clock
@@ -161,7 +162,7 @@ class Dispatcher:
         return Lease(self._owner, self._clock.now() + timedelta(seconds=self._settings.lease))
 
     def take(
-        self, batches: list[ClaimedBatch], groups: list[list[TargetGroup]], about: AboutApps | None
+        self, batches: list[ClaimedBatch], groups: list[list[TargetGroup]], about: DispatchContext | None
     ) -> None:
         """Send batches that were stored under this node's lease; `groups` are their copies, `about` their apps.
 
@@ -181,11 +182,10 @@ class Dispatcher:
         if room <= 0 or self._turns.stopping:
             return False
         now = self._clock.now()
-        async with self._database.connection() as connection:
-            lease_end = now + timedelta(seconds=self._settings.lease)
-            claimed = await queue.claim(
-                connection, self._owner, now, lease_end, min(_CLAIM_SMALL, room), bulk
-            )
+        lease_end = now + timedelta(seconds=self._settings.lease)
+        claimed = await self._batches.lease_batches(
+            self._owner, now, lease_end, min(_CLAIM_SMALL, room), bulk
+        )
         if self._turns.stopping:  # what was claimed is handed back by `aclose`
             return False
         batches = self._settler.open(claimed)
@@ -210,7 +210,7 @@ class Dispatcher:
         self,
         batches: list[ClaimedBatch],
         groups: list[list[TargetGroup]] | None = None,
-        about: AboutApps | None = None,
+        about: DispatchContext | None = None,
     ) -> None:
         now = self._clock.now()
         try:
@@ -256,7 +256,8 @@ class Dispatcher:
         if not ended:
             return batches
         async with self._database.connection() as connection:
-            _note_told(ended, await outbox.told_apps(connection, {batch.app_id for batch in ended}))
+            app_ids = {batch.app_id for batch in ended}
+            _note_told(ended, await self._outbox.find_apps_with_webhook(connection, app_ids))
         for batch in ended:
             outcome, reason = Outcome.EXPIRED, batch.last_reason or "Expired"
             if batch.cancelled:
@@ -271,7 +272,10 @@ class Dispatcher:
             self._settler.add(Decisions(again=[again]))
 
     async def _resolve(
-        self, batches: list[ClaimedBatch], groups: list[list[TargetGroup]] | None, about: AboutApps | None
+        self,
+        batches: list[ClaimedBatch],
+        groups: list[list[TargetGroup]] | None,
+        about: DispatchContext | None,
     ) -> Plan:
         """The plan for these batches. What of their copies and apps is None is read."""
         if not batches:
@@ -279,8 +283,10 @@ class Dispatcher:
         await self._read_book()
         if groups is None or about is None:
             async with self._database.connection() as connection:
-                groups = groups or await queue.resolve(connection, batches)
-                about = about or await queue.about_apps(connection, list({one.app_id for one in batches}))
+                groups = groups or await self._batches.resolve_targets(connection, batches)
+                about = about or await self._batches.read_dispatch_context(
+                    connection, list({one.app_id for one in batches})
+                )
         if about.with_webhook:
             _note_told(batches, about.with_webhook)
         return plan_sends(batches, groups, self._find_credential, about.listed)

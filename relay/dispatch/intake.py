@@ -24,9 +24,10 @@ from relay.dispatch.backlog import Backlog
 from relay.store.database import Connection, Database
 from relay.store.operations import audit
 from relay.store.operations.audit import Actor, AuditAction, Entry
-from relay.store.push import pushes, queue
-from relay.store.push.queue import AboutApps
-from relay.store.webhooks import outbox
+from relay.store.push.acceptance import AcceptanceRepository
+from relay.store.push.batches import BatchRepository
+from relay.store.push.records import MAX_SMALL_BATCH_SIZE, DispatchContext, Lease
+from relay.store.webhooks.outbox import OutboxRepository
 from relay.telemetry import counts
 from relay.telemetry.logs import get_logger
 from relay.telemetry.metrics import GROUP_SIZE
@@ -35,7 +36,7 @@ from relay.telemetry.traces import NO_TRACES, Traces
 _log = get_logger(__name__)
 _NO_SPAN = contextlib.nullcontext()
 _MAX_GROUP = 500
-_MAX_HANDED_OVER = pushes.BULK
+_MAX_HANDED_OVER = MAX_SMALL_BATCH_SIZE
 """A push to more installations than this goes through the queue; its copies are not kept in memory."""
 _MAX_DESTINATIONS = 50_000
 _LARGE = 2000
@@ -80,11 +81,11 @@ class _Line:
 class LocalDispatch(Protocol):
     """The dispatcher of this node, as far as the intake knows it."""
 
-    def lease(self, installations: int) -> pushes.Lease | None:
+    def lease(self, installations: int) -> Lease | None:
         """A lease for a new batch of so many installations if there is room for it now."""
 
     def take(
-        self, batches: list[ClaimedBatch], groups: list[list[TargetGroup]], about: AboutApps | None
+        self, batches: list[ClaimedBatch], groups: list[list[TargetGroup]], about: DispatchContext | None
     ) -> None:
         """Send these batches, which were stored under such leases; `groups` are their copies.
 
@@ -113,6 +114,9 @@ class Intake:
         traces: Traces = NO_TRACES,
     ) -> None:
         self._database = database
+        self._acceptance = AcceptanceRepository(database)
+        self._batches = BatchRepository(database)
+        self._outbox = OutboxRepository()
         self._outlet = outlet
         self._batch_id = batch_id
         self._on_queued = on_queued
@@ -213,9 +217,9 @@ class Intake:
 
         Also how many batches were stored by app_id; a broadcast, which is cut later, counts as one.
         """
-        about: asyncio.Task[AboutApps | None] | None = None
+        about: asyncio.Task[DispatchContext | None] | None = None
         async with self._database.connection() as connection:
-            found = await pushes.routes(connection, requests)
+            found = await self._acceptance.route_requests(connection, requests)
             routes = [made for made in found if isinstance(made, Route)]
             routed = [
                 request for request, made in zip(requests, found, strict=True) if isinstance(made, Route)
@@ -239,11 +243,11 @@ class Intake:
         ends = iter([None if own is None else answer for answer, own in zip(answers, stored, strict=True)])
         return [made if isinstance(made, Invalid) else next(ends) for made in found], batches
 
-    async def _about(self, app_ids: set[str]) -> AboutApps | None:
+    async def _about(self, app_ids: set[str]) -> DispatchContext | None:
         """What dispatch must know of these apps, None if it has to find out itself. It has a connection of its own."""
         try:
             async with self._database.connection() as connection:
-                return await queue.about_apps(connection, list(app_ids))
+                return await self._batches.read_dispatch_context(connection, list(app_ids))
         except RelayError:
             return None
 
@@ -252,7 +256,7 @@ class Intake:
         connection: Connection,
         requests: list[PushRequest],
         routes: list[Route],
-        leases: list[pushes.Lease | None],
+        leases: list[Lease | None],
         answers: list[Accepted],
     ) -> list[list[ClaimedBatch] | None]:
         """Store pushes. Those that reach nobody are completed with that, and who wants to know is told with it."""
@@ -261,10 +265,10 @@ class Intake:
             for request, made in zip(requests, routes, strict=True)
             if not (made.copies or request.everyone)
         }
-        told = await outbox.told_apps(connection, completed) if completed else set()
+        told = await self._outbox.find_apps_with_webhook(connection, completed) if completed else set()
         by_hand = any(request.sent_by for request in requests)
         async with connection.transaction() if told or by_hand else contextlib.nullcontext():
-            stored = await pushes.insert(
+            stored = await self._acceptance.store_pushes(
                 connection, requests, routes, leases, self._batch_size, self._batch_id, answers
             )
             if told:
@@ -273,14 +277,14 @@ class Intake:
                     for request, own in zip(requests, stored, strict=True)
                     if request.app_id in told and own is not None and not (own or request.everyone)
                 ]
-                await outbox.tell_completed(connection, ended, requests[0].accepted_at)
+                await self._outbox.store_completed_messages(connection, ended, requests[0].accepted_at)
             if by_hand:
                 await _log_sent(connection, requests, stored)
         return stored
 
-    def _leases(self, routes: list[Route]) -> list[pushes.Lease | None]:
+    def _leases(self, routes: list[Route]) -> list[Lease | None]:
         """For the pushes that are handed over, as far as there is room for all of them together."""
-        leases: list[pushes.Lease | None] = []
+        leases: list[Lease | None] = []
         total = 0
         for made in routes:
             count = len(made.copies)
@@ -293,9 +297,9 @@ class Intake:
     def _hand_over(
         self,
         routes: list[Route],
-        leases: list[pushes.Lease | None],
+        leases: list[Lease | None],
         stored: list[list[ClaimedBatch] | None],
-        about: AboutApps | None,
+        about: DispatchContext | None,
     ) -> int:
         """Returns the number of batches that the outlet took."""
         batches: list[ClaimedBatch] = []

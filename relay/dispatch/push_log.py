@@ -17,7 +17,7 @@ from relay.core.delivery.sending import DELIVERED, Answer
 from relay.core.ids import ApnsIds
 from relay.core.push.request import PushRequest
 from relay.core.webhooks.messages import Attempt
-from relay.store.push.queue import Settlement
+from relay.store.push.records import Settlement
 from relay.telemetry.logs import get_logger
 from relay.telemetry.traces import Span, Traces
 

@@ -22,8 +22,9 @@ from relay.core.errors import RelayError, describe
 from relay.dispatch import push_log as following
 from relay.dispatch.decisions import Decisions
 from relay.store.database import Database
-from relay.store.push import queue
-from relay.store.push.queue import Retry, Settlement
+from relay.store.push.batches import BatchRepository
+from relay.store.push.records import Retry, Settlement
+from relay.store.push.settlement import SettlementRepository
 from relay.telemetry import counts
 from relay.telemetry.logs import get_logger
 from relay.telemetry.metrics import GROUP_SIZE, PUSH_SECONDS
@@ -71,6 +72,8 @@ class Settler:
         traces: Traces = NO_TRACES,
     ) -> None:
         self._database = database
+        self._batches = BatchRepository(database)
+        self._settlements = SettlementRepository()
         self._owner = owner
         self._clock = clock
         self._batch_id = batch_id
@@ -187,7 +190,7 @@ class Settler:
             try:
                 with self._traces.work("settle", _pushes(settlement)) if self._traces.on else _NO_SPAN:
                     async with self._database.connection() as connection:
-                        owned = await queue.settle(
+                        owned = await self._settlements.settle_batches(
                             connection, self._owner, settlement, now, now + self._lease, self._batch_id
                         )
                 break
@@ -230,8 +233,7 @@ class Settler:
         """Extend the leases of everything that is ours. Called every third of a lease."""
         if self._open:
             batches = [one.batch for one in self._open.values()]
-            async with self._database.connection() as connection:
-                await queue.extend(connection, self._owner, batches, self._clock.now() + self._lease)
+            await self._batches.extend_leases(self._owner, batches, self._clock.now() + self._lease)
 
     async def aclose(self) -> None:
         """Wait until everything added is written; hand back what is still in flight. Raises Unavailable.
@@ -244,8 +246,7 @@ class Settler:
             except asyncio.CancelledError:
                 self._writing.cancel()
                 raise
-        async with self._database.connection() as connection:
-            await queue.release(connection, self._owner, self._clock.now())
+        await self._batches.release_batches(self._owner, self._clock.now())
 
 
 def _count(settlement: Settlement, owned: set[int] | None, now: datetime) -> None:

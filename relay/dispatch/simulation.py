@@ -12,7 +12,7 @@ from relay.core.delivery.outcomes import FailureDomain
 from relay.core.delivery.plan import SendJob
 from relay.core.delivery.sending import DELIVERED, Answer, Fate
 from relay.dispatch.decisions import DecisionMaker, Decisions
-from relay.store.push.queue import Retry
+from relay.store.push.records import Retry
 
 SLOW = timedelta(seconds=10)
 """How long a push to a `slow` device takes."""

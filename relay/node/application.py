@@ -58,7 +58,7 @@ from relay.service.waiting import Waiting
 from relay.settings import Settings
 from relay.store.accounts.auth import ApiTokens
 from relay.store.database import Database
-from relay.store.push.idempotency import IdempotencyKeys
+from relay.store.push.idempotency_keys import IdempotencyKeyRepository
 from relay.telemetry.traces import Traces
 
 
@@ -165,7 +165,7 @@ class _Sending:
         )
         return cls(
             check=check,
-            submitter=Submitter(check, dependencies.intake, IdempotencyKeys(dependencies.database)),
+            submitter=Submitter(check, dependencies.intake, IdempotencyKeyRepository(dependencies.database)),
             digests=IdempotencyDigests(keys.udid),
             push_rates=Rates("pushes", RateLimit(limits.pushes_per_second, limits.burst)),
             validation_rates=Rates("validations", RateLimit(limits.pushes_per_second, limits.burst)),

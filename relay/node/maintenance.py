@@ -17,7 +17,7 @@ from relay.store.operations.audit import AuditLog
 from relay.store.operations.minute_counts import MinuteCounts
 from relay.store.operations.nodes import LISTED, Nodes
 from relay.store.partitions import PartitionKeeper
-from relay.store.push.idempotency import IdempotencyKeys
+from relay.store.push.idempotency_keys import IdempotencyKeyRepository
 from relay.telemetry.logs import get_logger
 
 _log = get_logger(__name__)
@@ -78,7 +78,7 @@ class Maintenance:
         await AuditLog(self._database).drop_before(await self._sure_now() - retention)
 
     async def _keep_idempotency_keys(self) -> None:
-        await IdempotencyKeys(self._database).drop_before(await self._sure_now() - KEPT)
+        await IdempotencyKeyRepository(self._database).drop_keys_before(await self._sure_now() - KEPT)
 
     async def _sure_now(self) -> datetime:
         """A time that has come by the database's clock too: a node whose clock is ahead drops nothing for that."""

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from relay.core.errors import Fault, Invalid
 from relay.core.push.request import PushRequest
 from relay.store.database import Database
-from relay.store.push import broadcasts, pushes
+from relay.store.push.acceptance import AcceptanceRepository
+from relay.store.push.broadcasts import BroadcastRepository
 
 MAX_COUNTED_TARGETS = 100_000
 """Targets of a push to all customers. A larger number is not determined."""
@@ -31,13 +32,12 @@ async def count_reach(database: Database, request: PushRequest) -> Reach:
     Raises:
         Invalid: the push has no recipients.
     """
-    async with database.connection() as connection:
-        if not request.everyone:
-            [resolved] = await pushes.routes(connection, [request])
-            if isinstance(resolved, Invalid):
-                raise resolved
-            return Reach(len(resolved.copies), resolved.skipped, resolved.warnings)
-        counted = await broadcasts.count(
-            connection, request.app_id, request.token_kind, request.debug, MAX_COUNTED_TARGETS
-        )
+    if not request.everyone:
+        route = await AcceptanceRepository(database).route_request(request)
+        if isinstance(route, Invalid):
+            raise route
+        return Reach(len(route.copies), route.skipped, route.warnings)
+    counted = await BroadcastRepository(database).count_broadcast_targets(
+        request.app_id, request.token_kind, MAX_COUNTED_TARGETS, listed_only=request.debug
+    )
     return Reach(*(counted or (None, None)))

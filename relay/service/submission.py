@@ -11,7 +11,7 @@ from relay.core.idempotency import IdempotencyKey
 from relay.core.push.request import Accepted, Acceptor, PushRequest
 from relay.service.validation import SendCheck
 from relay.store.accounts.auth import ApiToken
-from relay.store.push.idempotency import IdempotencyKeys
+from relay.store.push.idempotency_keys import IdempotencyKeyRepository
 from relay.telemetry.logs import get_logger
 
 _log = get_logger(__name__)
@@ -20,7 +20,7 @@ _log = get_logger(__name__)
 class Submitter:
     """The way in for pushes, shared by the API and the console."""
 
-    def __init__(self, check: SendCheck, acceptor: Acceptor, keys: IdempotencyKeys) -> None:
+    def __init__(self, check: SendCheck, acceptor: Acceptor, keys: IdempotencyKeyRepository) -> None:
         self._check = check
         self._acceptor = acceptor
         self._keys = keys
@@ -62,7 +62,7 @@ class Submitter:
         """
         stored = None
         if key is not None and app_id is not None:
-            stored = await self._keys.answered(app_id, key)
+            stored = await self._keys.find_stored_answer(app_id, key)
         if stored is None:
             gone = "The time of this Idempotency-Key ended just now; nothing was stored."
             raise refused or Unavailable(gone)

@@ -10,7 +10,7 @@ from uuid import UUID
 from relay.core.errors import Unavailable
 from relay.service.report import report_push
 from relay.store.database import Database
-from relay.store.push import pushes
+from relay.store.push.reports import PushReportRepository
 
 PREFER, APPLIED = "Prefer", "Preference-Applied"
 LONGEST = 60
@@ -42,7 +42,7 @@ class Waiting:
     """Waits for a push to end, and shows it."""
 
     def __init__(self, database: Database, watch: CompletionWatch) -> None:
-        self._database = database
+        self._pushes = PushReportRepository(database)
         self._watch = watch
 
     async def outcome(self, app_id: str, push_id: UUID, seconds: float) -> dict[str, Any] | None:
@@ -50,8 +50,7 @@ class Waiting:
         if not await self._watch.ended(app_id, push_id, seconds):
             return None
         try:
-            async with self._database.connection() as connection:
-                push = await pushes.find(connection, [app_id], push_id)
-                return None if push is None else await report_push(connection, push)
+            push = await self._pushes.find_push([app_id], push_id)
+            return None if push is None else await report_push(self._pushes, push)
         except Unavailable:  # it was accepted, and that is what counts
             return None

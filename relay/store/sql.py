@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from importlib import resources
 
 _NAME_LINE = re.compile(r"^-- :(\w+)$", re.MULTILINE)
+_LEADING_COMMENT = re.compile(r"\A(?:\s*--[^\n]*\n)+")
 
 
 def load(package: str, file: str) -> Mapping[str, str]:
     """Return the statements of `file` by name. `package` is the `__package__` of the module that runs them.
 
-    Text before the first name is a comment on the file.
+    Text before the first name is a comment on the file. Comments between a name and its statement are for readers of
+    the file: they are left out.
     """
     parts = _NAME_LINE.split(resources.files(package).joinpath(file).read_text(encoding="utf-8"))
-    return dict(zip(parts[1::2], (text.strip() for text in parts[2::2]), strict=True))
+    return dict(
+        zip(parts[1::2], (_LEADING_COMMENT.sub("", text).strip() for text in parts[2::2]), strict=True)
+    )

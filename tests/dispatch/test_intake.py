@@ -19,8 +19,7 @@ from relay.core.push.request import PushRequest
 from relay.dispatch.backlog import Backlog
 from relay.dispatch.intake import Intake
 from relay.store.database import Database
-from relay.store.push.pushes import Lease
-from relay.store.push.queue import AboutApps
+from relay.store.push.records import DispatchContext, Lease
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -32,7 +31,7 @@ class Elsewhere:
         return None
 
     def take(
-        self, batches: list[ClaimedBatch], groups: list[list[TargetGroup]], about: AboutApps | None
+        self, batches: list[ClaimedBatch], groups: list[list[TargetGroup]], about: DispatchContext | None
     ) -> None:
         raise AssertionError("nothing was leased")
 

@@ -19,8 +19,11 @@ from relay.core.push.request import PushRequest
 from relay.dispatch.decisions import DecisionMaker, Decisions
 from relay.dispatch.settlement import Settler
 from relay.store.database import Database
-from relay.store.push import pushes, queue
-from relay.store.push.queue import DeliveryOutcome, Retry, Settlement, Trace
+from relay.store.push.acceptance import AcceptanceRepository
+from relay.store.push.batches import BatchRepository
+from relay.store.push.records import DeliveryOutcome, Retry, Settlement, Trace
+from relay.store.push.reports import PushReportRepository
+from relay.store.push.settlement import SettlementRepository
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HERE, THERE = uuid4(), uuid4()
@@ -55,23 +58,21 @@ class Node:
         request = PushRequest("app", made, uuid4(), NOW, later, headers, "apns", b"{}", False, [], [])
         copies = {n: Target(n, "b", "t", None, b"") for n in range(installations)}
         async with self._database.connection() as connection:
-            await pushes.insert(
+            await AcceptanceRepository(self._database).store_pushes(
                 connection, [request], [Route(copies, 0, [])], [None], 2000, lambda: next(self._ids)
             )
         return made
 
     async def claim(self, owner: UUID = HERE) -> list[ClaimedBatch]:
-        async with self._database.connection() as connection:
-            lease_end = self.time + timedelta(seconds=30)
-            return await queue.claim(connection, owner, self.time, lease_end, 500, 10)
+        lease_end = self.time + timedelta(seconds=30)
+        return await BatchRepository(self._database).lease_batches(owner, self.time, lease_end, 500, 10)
 
     async def settled(self) -> None:
         while self.settler._writing is not None:
             await asyncio.wait({self.settler._writing})
 
     async def outcomes(self, made: UUID) -> list[tuple[str, str, int]]:
-        async with self._database.connection() as connection:
-            return await pushes.counts(connection, "app", made)
+        return list(await PushReportRepository(self._database).count_outcomes("app", made))
 
 
 @pytest.fixture
@@ -194,7 +195,7 @@ async def test_a_batch_that_another_node_settled_in_part_is_begun_anew(
     )
     async with database.connection() as connection:
         lease_end = node.time + timedelta(seconds=30)
-        await queue.settle(connection, THERE, part, node.time, lease_end, lambda: 1)
+        await SettlementRepository().settle_batches(connection, THERE, part, node.time, lease_end, lambda: 1)
     node.time += timedelta(seconds=31)
     [batch] = node.settler.open(await node.claim())
     assert sorted(batch.installations) == left

@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 
 from relay.dispatch.completion import CompletionWaiter
-from relay.store.database import Connection, Database
-from relay.store.push import pushes
+from relay.store.database import Database
+from relay.store.push.reports import PushReportRepository
 
 from .test_settling import Node, delivered
 
@@ -21,13 +21,13 @@ NEVER = 3600.0
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many pushes were asked for, by each query that was made."""
     made: list[int] = []
-    ask = pushes.ended
+    find_ended_pushes = PushReportRepository.find_ended_pushes
 
-    async def ended(connection: Connection, wanted: Mapping[UUID, str]) -> set[UUID]:
+    async def find_and_count(repository: PushReportRepository, wanted: Mapping[UUID, str]) -> set[UUID]:
         made.append(len(wanted))
-        return await ask(connection, wanted)
+        return await find_ended_pushes(repository, wanted)
 
-    monkeypatch.setattr(pushes, "ended", ended)
+    monkeypatch.setattr(PushReportRepository, "find_ended_pushes", find_and_count)
     return made
 
 

@@ -25,7 +25,10 @@ from relay.settings import DispatchSettings
 from relay.store.accounts.credentials import Credentials, NewCredential
 from relay.store.database import Connection, Database
 from relay.store.operations.audit import COMMAND_LINE
-from relay.store.push import cancellation, pushes, queue
+from relay.store.push.acceptance import AcceptanceRepository
+from relay.store.push.batches import BatchRepository
+from relay.store.push.cancellation import CancellationRepository
+from relay.store.push.records import Lease
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OWNER = uuid4()
@@ -58,13 +61,13 @@ class Node:
     def _note(self, batches: Sequence[ClaimedBatch]) -> None:
         self.ended += [batch.push_id for batch in batches]
 
-    async def put(self, installation_id: int, lease: pushes.Lease | None = None) -> ClaimedBatch:
+    async def put(self, installation_id: int, lease: Lease | None = None) -> ClaimedBatch:
         made = push_id(int(NOW.timestamp() * 1000), next(self._ids))
         headers, later = PushHeaders("alert", 10), NOW + timedelta(days=1)
         request = PushRequest("app", made, uuid4(), NOW, later, headers, "apns", b"{}", False, [], [])
         copies = {installation_id: Target(installation_id, "b", "TEAM000001", None, b"")}
         async with self.database.connection() as connection:
-            [own] = await pushes.insert(
+            [own] = await AcceptanceRepository(self.database).store_pushes(
                 connection, [request], [Route(copies, 0, [])], [lease], 2000, lambda: next(self._ids)
             )
         assert own is not None
@@ -153,11 +156,15 @@ async def test_a_push_that_is_cancelled_while_the_database_is_away_is_told_of(
             NOW,
         )
 
-    async def away(connection: Connection, batches: Sequence[ClaimedBatch]) -> NoReturn:
-        await cancellation.cancel(database, "app", batch.push_id, publisher_id, NOW, COMMAND_LINE)
+    async def away(
+        repository: BatchRepository, connection: Connection, batches: Sequence[ClaimedBatch]
+    ) -> NoReturn:
+        await CancellationRepository(database).cancel_push(
+            "app", batch.push_id, publisher_id, NOW, COMMAND_LINE
+        )
         raise Unavailable("It is away.")
 
-    monkeypatch.setattr(queue, "resolve", away)
+    monkeypatch.setattr(BatchRepository, "resolve_targets", away)
     running = asyncio.create_task(node.dispatcher.run())
     async with asyncio.timeout(60):
         while not node.ended:

@@ -23,7 +23,7 @@ from relay.node.roles import Roles
 from relay.settings import LimitsSettings, Settings
 from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database
-from relay.store.push.idempotency import IdempotencyKeys
+from relay.store.push.idempotency_keys import IdempotencyKeyRepository
 
 from .store import ALERT, App, Copy, Store
 
@@ -191,11 +191,11 @@ async def test_keys_are_known_for_a_day(store: Store, relay: Relay) -> None:
         await connection.execute(
             "UPDATE idempotency_key SET created_at = created_at - interval '23 hours 59 minutes'"
         )
-    kept = IdempotencyKeys(relay.database)
+    kept = IdempotencyKeyRepository(relay.database)
     second = await post(store.http, app, body_of(copy), "new")
-    await kept.drop_before(datetime.now(UTC) - KEPT, piece=1)
+    await kept.drop_keys_before(datetime.now(UTC) - KEPT, piece_size=1)
     assert await post(store.http, app, body_of(copy), "old") == first
-    await kept.drop_before(datetime.now(UTC) - KEPT + timedelta(minutes=2), piece=1)
+    await kept.drop_keys_before(datetime.now(UTC) - KEPT + timedelta(minutes=2), piece_size=1)
     assert await post(store.http, app, body_of(copy), "new") == second
     assert push_id(await post(store.http, app, body_of(copy), "old")) != push_id(first)
 

@@ -15,7 +15,7 @@ from relay.core.schema import app_id_in_path, uuid_in_path
 from relay.http.pagination import page_request
 from relay.store.accounts.registry import PublisherRepository
 from relay.store.database import Database
-from relay.store.push.recent_pushes import RecentPushes
+from relay.store.push.reports import PushReportRepository
 
 _APPS, _PUSHES = 50, 20
 """How many a page shows."""
@@ -28,7 +28,7 @@ class AppPages:
         self._pages = pages
         self._own_apps = OwnApps(database)
         self._registry = PublisherRepository(database)
-        self._pushes = RecentPushes(database)
+        self._pushes = PushReportRepository(database)
         self._clock = clock
 
     def routes(self) -> Iterable[web.RouteDef]:
@@ -51,7 +51,7 @@ class AppPages:
         """An app with its latest pushes."""
         app = await self._own_apps.of(request, visitor)
         before = page_request(request, uuid_in_path).after
-        found = await self._pushes.page(app.app_id, before, _PUSHES + 1)
+        found = await self._pushes.list_recent_pushes(app.app_id, before, _PUSHES + 1)
         pushes, more = next_page(request, found, _PUSHES, lambda push: push.push_id)
         return self._pages.render(
             request,

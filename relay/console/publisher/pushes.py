@@ -22,7 +22,8 @@ from relay.core.schema import uuid_in_path
 from relay.service.report import report_push, report_traces
 from relay.store.accounts.registry import App
 from relay.store.database import Database
-from relay.store.push import cancellation, pushes
+from relay.store.push.cancellation import CancellationRepository
+from relay.store.push.reports import PushReportRepository
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +48,12 @@ def push_path(app_id: str, push_id: UUID) -> str:
 
 async def view_of(database: Database, app_id: str, push_id: UUID) -> PushView | None:
     """The push with that id, if it is one of that app."""
-    async with database.connection() as connection:
-        push = await pushes.find(connection, [app_id], push_id)
-        if push is None:
-            return None
-        facts = await report_push(connection, push)
-        traces = await report_traces(connection, push)
+    pushes = PushReportRepository(database)
+    push = await pushes.find_push([app_id], push_id)
+    if push is None:
+        return None
+    facts = await report_push(pushes, push)
+    traces = await report_traces(pushes, push)
     seen = msgspec.json.encode([facts, [(one["route"], one["attempt"]) for one in traces]])
     return PushView(
         facts,
@@ -96,7 +97,9 @@ class PushPages:
         app, push = await self._find(request, visitor)
         push_id = push.facts["push_id"]
         now, actor = self._clock.now(), visitor.actor
-        await cancellation.cancel(self._database, app.app_id, push_id, visitor.publisher_id, now, actor)
+        await CancellationRepository(self._database).cancel_push(
+            app.app_id, push_id, visitor.publisher_id, now, actor
+        )
         path = push_path(app.app_id, push_id)
         return self._pages.redirect(
             request, path, "Nothing more of it is begun. What was under way ends as it ends."

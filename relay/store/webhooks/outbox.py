@@ -1,10 +1,12 @@
-"""What publishers are to be told, written by the transaction of what happened: told of exactly when it did happen.
+"""The outbox: messages to webhooks, written by the transaction of the event they report.
 
-Only batches of apps with a webhook come here (`ClaimedBatch.has_webhook`, learnt when a batch is resolved), so the
-others' settlements know nothing of it. A push that was accepted after a webhook was made is told of, by whichever node.
+So a message exists exactly if its event was committed. Only batches of apps with a webhook come here
+(`ClaimedBatch.has_webhook`, known once a batch is resolved), so settlements of other apps pay nothing for it. Pushes
+accepted after a webhook was created are reported to it, whichever node settles them.
 
-A push is completed by whoever settles the last of it. Its batches may be settled at the same time by several nodes,
-none of which sees what the others have not committed; so each locks the push, and then looks: the last one sees all.
+The settlement that ends the last delivery of a push writes `push.completed`. Several nodes may settle batches of one
+push at the same time, and none of them sees what the others have not committed. So each locks the push before it looks:
+the last one sees everything.
 """
 
 from __future__ import annotations
@@ -16,37 +18,17 @@ from typing import NamedTuple
 from uuid import UUID
 
 from relay.core.webhooks.messages import EVENT_OF_OUTCOME, MAX_COPIES, EventType
+from relay.store import sql
 from relay.store.database import Connection
 
-_TOLD = "SELECT DISTINCT app_id FROM webhook WHERE app_id = ANY($1::text[]) AND disabled_at IS NULL"
-_COLUMNS = "app_id, webhook_id, type, created_at, due_at, push_id, outcome, status, reason, installations"
-_WRITE = f"""
-INSERT INTO webhook_event ({_COLUMNS})
-SELECT e.app_id, w.webhook_id, e.type, $2::timestamptz, $2, e.push_id, e.outcome, e.status, e.reason, e.installations
-FROM unnest($1::webhook_event_row[]) e
-JOIN webhook w ON w.app_id = e.app_id AND w.disabled_at IS NULL AND e.type = ANY(w.events)
-"""  # noqa: S608 - the columns are ours
-# Locked in the order of the primary key, so that two settlements cannot wait for one another.
-_LOCK = """
-SELECT FROM unnest($1::text[], $2::uuid[]) AS k (app_id, push_id)
-JOIN push p ON p.app_id = k.app_id AND p.push_id = k.push_id
-ORDER BY p.app_id, p.push_id FOR NO KEY UPDATE OF p
-"""
-_COMPLETE = f"""
-INSERT INTO webhook_event ({_COLUMNS})
-SELECT k.app_id, w.webhook_id, $4::text, $3::timestamptz, $3, k.push_id, '', 0, '', '{{}}'
-FROM unnest($1::text[], $2::uuid[]) AS k (app_id, push_id)
-JOIN webhook w ON w.app_id = k.app_id AND w.disabled_at IS NULL AND $4 = ANY(w.events)
-WHERE NOT EXISTS (SELECT FROM batch b WHERE b.app_id = k.app_id AND b.push_id = k.push_id)
-  AND NOT EXISTS (SELECT FROM broadcast c WHERE c.app_id = k.app_id AND c.push_id = k.push_id)
-"""  # noqa: S608 - the columns are ours
+_SQL = sql.load(__package__, "outbox.sql")
 
-Push = tuple[str, UUID]
-"""app_id and push id."""
+PushKey = tuple[str, UUID]
+"""The app_id and push id of a push."""
 
 
-class Ended(NamedTuple):
-    """Installations of a push that ended alike."""
+class EndedDeliveries(NamedTuple):
+    """Installations of a push whose deliveries ended with one outcome, status and reason."""
 
     app_id: str
     push_id: UUID
@@ -56,33 +38,47 @@ class Ended(NamedTuple):
     installations: Sequence[int]
 
 
-async def told_apps(connection: Connection, app_ids: Collection[str]) -> set[str]:
-    """Those of the apps that have a webhook."""
-    return {row[0] for row in await connection.fetch(_TOLD, list(app_ids))}
+class OutboxRepository:
+    """The writing side of the outbox. It has no database: every method joins the transaction of its caller."""
 
+    async def find_apps_with_webhook(self, connection: Connection, app_ids: Collection[str]) -> set[str]:
+        """Return those of the apps that have an enabled webhook."""
+        return {row[0] for row in await connection.fetch(_SQL["find_apps_with_webhook"], list(app_ids))}
 
-async def tell_ended(connection: Connection, ended: Iterable[Ended], now: datetime) -> None:
-    """Tell of deliveries that were settled by this transaction."""
-    alike: dict[tuple[str, UUID, str, int, str], list[int]] = defaultdict(list)
-    for one in ended:
-        if one.outcome in EVENT_OF_OUTCOME:
-            alike[one[:-1]].extend(one.installations)
-    rows = [
-        (app_id, push_id, EVENT_OF_OUTCOME[outcome], outcome, *why, ids[start : start + MAX_COPIES])
-        for (app_id, push_id, outcome, *why), ids in alike.items()
-        for start in range(0, len(ids), MAX_COPIES)
-    ]
-    if rows:
-        await connection.execute(_WRITE, rows, now)
+    async def store_delivery_messages(
+        self, connection: Connection, ended: Iterable[EndedDeliveries], now: datetime
+    ) -> None:
+        """Store messages about deliveries that the transaction settled, as far as their outcome is reported."""
+        installations_by_result: dict[tuple[str, UUID, str, int, str], list[int]] = defaultdict(list)
+        for deliveries in ended:
+            if deliveries.outcome in EVENT_OF_OUTCOME:
+                installations_by_result[deliveries[:-1]].extend(deliveries.installations)
+        rows = [
+            (
+                app_id,
+                push_id,
+                EVENT_OF_OUTCOME[outcome],
+                outcome,
+                *cause,
+                installations[start : start + MAX_COPIES],
+            )
+            for (app_id, push_id, outcome, *cause), installations in installations_by_result.items()
+            for start in range(0, len(installations), MAX_COPIES)
+        ]
+        if rows:
+            await connection.execute(_SQL["store_delivery_messages"], rows, now)
 
+    async def store_completed_messages(
+        self, connection: Connection, pushes: Iterable[PushKey], now: datetime
+    ) -> None:
+        """Store a `push.completed` message for those of `pushes` that have ended.
 
-async def tell_completed(connection: Connection, pushes: Iterable[Push], now: datetime) -> None:
-    """Tell of those pushes of which nothing is open any more.
-
-    Called at the end of each transaction that ended a part of them: a batch, the cutting of a broadcast, or all of it
-    at once. Pushes of apps without a webhook do no harm.
-    """
-    if wanted := sorted(set(pushes)):
-        keys = [app_id for app_id, _ in wanted], [push_id for _, push_id in wanted]
-        await connection.execute(_LOCK, *keys)
-        await connection.execute(_COMPLETE, *keys, now, EventType.PUSH_COMPLETED)
+        Called at the end of every transaction that ends a part of a push: a batch, the cutting of a broadcast, or the
+        whole push. Pushes of apps without a webhook are allowed and get no message.
+        """
+        if keys := sorted(set(pushes)):
+            columns = [app_id for app_id, _ in keys], [push_id for _, push_id in keys]
+            await connection.execute(_SQL["lock_pushes"], *columns)
+            await connection.execute(
+                _SQL["store_completed_messages"], *columns, now, EventType.PUSH_COMPLETED
+            )

@@ -1,4 +1,4 @@
-"""What publishers are to be told: with the settlement and only with it, and that a push is completed once."""
+"""The outbox: messages are written with the settlement and only with it, and a push is completed once."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from uuid import UUID, uuid4
 import pytest
 
 from relay.core.delivery.plan import ClaimedBatch
-from relay.core.delivery.routing import Route, Target
-from relay.core.delivery.sending import PushHeaders
-from relay.core.ids import push_id
-from relay.core.push.request import PushRequest
 from relay.core.webhooks.messages import EventType
 from relay.store.database import Connection, Database
-from relay.store.push import broadcasts, pushes, queue
-from relay.store.push.queue import DeliveryOutcome, Retry, Settlement
-from relay.store.webhooks import outbox
+from relay.store.push.batches import BatchRepository
+from relay.store.push.broadcasts import BroadcastRepository
+from relay.store.push.records import DeliveryOutcome, Retry, Settlement
+from relay.store.push.settlement import SettlementRepository
+from relay.store.webhooks.outbox import OutboxRepository
+from tests.store.push.batch_queue import push_request, store_push
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=1)
@@ -53,36 +52,19 @@ class App:
         return made
 
     async def push(self, installations: int, size: int = 1, *, everyone: bool = False) -> UUID:
-        made = push_id(int(NOW.timestamp() * 1000), next(self._ids))
-        request = PushRequest(
-            "app",
-            made,
-            uuid4(),
-            NOW,
-            NOW + timedelta(days=1),
-            PushHeaders("alert", 10),
-            "apns",
-            b"{}",
-            False,
-            [],
-            [],
-            everyone=everyone,
-        )
-        copies = {n: Target(n, "b", "t", None, b"") for n in range(installations)}
-        async with self.database.connection() as connection:
-            await pushes.insert(
-                connection, [request], [Route(copies, 0, [])], [None], size, lambda: next(self._ids)
-            )
-        return made
+        request = push_request(next(self._ids), everyone=everyone)
+        await store_push(self.database, request, installations, size, lambda: next(self._ids))
+        return request.push_id
 
-    async def claim(self, owner: UUID = HERE, now: datetime = NOW) -> list[ClaimedBatch]:
-        """All batches, resolved."""
+    async def lease(self, owner: UUID = HERE, now: datetime = NOW) -> list[ClaimedBatch]:
+        """Lease all batches, and mark those of apps with a webhook."""
+        batches = BatchRepository(self.database)
+        leased = await batches.lease_batches(owner, now, now + timedelta(seconds=30), 500, 500)
         async with self.database.connection() as connection:
-            claimed = await queue.claim(connection, owner, now, now + timedelta(seconds=30), 500, 500)
-            about = await queue.about_apps(connection, ["app", "other"])
-        for batch in claimed:
-            batch.has_webhook = batch.app_id in about.with_webhook
-        return claimed
+            context = await batches.read_dispatch_context(connection, ["app", "other"])
+        for batch in leased:
+            batch.has_webhook = batch.app_id in context.with_webhook
+        return leased
 
     async def settle(
         self, settlement: Settlement, connection: Connection | None = None, owner: UUID = HERE
@@ -90,7 +72,9 @@ class App:
         if connection is None:
             async with self.database.connection() as own:
                 return await self.settle(settlement, own, owner)
-        await queue.settle(connection, owner, settlement, NOW, LATER, lambda: next(self._ids))
+        await SettlementRepository().settle_batches(
+            connection, owner, settlement, NOW, LATER, lambda: next(self._ids)
+        )
         return None
 
     async def events(self) -> list[tuple[UUID, str, UUID, str, list[int]]]:
@@ -118,12 +102,12 @@ def ended(*batches: ClaimedBatch, outcome: str = "delivered", reason: str = "") 
     )
 
 
-async def test_each_webhook_is_told_what_it_wants_to_know(app: App) -> None:
+async def test_each_webhook_gets_the_events_it_takes(app: App) -> None:
     everything = await app.webhook()
     failures = await app.webhook((EventType.DELIVERY_FAILED,))
     await app.webhook(disabled=True)
     push = await app.push(4)
-    one, two, three, four = await app.claim()
+    one, two, three, four = await app.lease()
     settlement = ended(one, outcome="failed", reason="TopicDisallowed")
     for part in (
         ended(two, outcome="failed", reason="TopicDisallowed"),
@@ -145,25 +129,25 @@ async def test_each_webhook_is_told_what_it_wants_to_know(app: App) -> None:
     )
 
 
-async def test_without_a_webhook_nothing_is_written(app: App) -> None:
+async def test_an_app_without_a_webhook_has_no_messages(app: App) -> None:
     await app.push(2)
-    settlement = ended(*await app.claim(), outcome="failed")
+    settlement = ended(*await app.lease(), outcome="failed")
     assert not settlement.concerns_webhooks
     await app.settle(settlement)
     assert await app.events() == []
 
 
-async def test_many_failures_are_told_in_parts(app: App) -> None:
+async def test_many_failures_become_several_messages(app: App) -> None:
     await app.webhook()
     await app.push(2500, 2000)
-    await app.settle(ended(*await app.claim(), outcome="failed"))
+    await app.settle(ended(*await app.lease(), outcome="failed"))
     assert sorted(len(ids) for *_, ids in await app.events()) == [0, 500, 1000, 1000]
 
 
-async def test_a_push_is_completed_when_the_last_of_it_is_settled(app: App) -> None:
+async def test_a_push_is_completed_when_its_last_delivery_is_settled(app: App) -> None:
     await app.webhook()
     push = await app.push(6, 2)
-    one, two, three = await app.claim()
+    one, two, three = await app.lease()
     await app.settle(ended(one))
     part = Settlement(
         remaining=[(two, [two.installations[1]])],
@@ -180,86 +164,88 @@ async def test_a_push_is_completed_when_the_last_of_it_is_settled(app: App) -> N
     )
     await app.settle(rest)
     assert await app.completed() == []
-    [last] = await app.claim()
+    [last] = await app.lease()
     await app.settle(ended(last))
     assert await app.completed() == [push]
 
 
-async def test_a_repeated_settlement_tells_nothing_again(app: App) -> None:
+async def test_a_repeated_settlement_writes_no_second_message(app: App) -> None:
     await app.webhook()
     push = await app.push(2)
-    settlement = ended(*await app.claim(), outcome="failed")
+    settlement = ended(*await app.lease(), outcome="failed")
     for _ in range(3):
         await app.settle(settlement)
     assert await app.completed() == [push]
     assert len(await app.events()) == 2
 
 
-async def test_a_lease_that_was_lost_tells_nothing(app: App) -> None:
+async def test_a_settlement_without_the_lease_writes_no_message(app: App) -> None:
     await app.webhook()
     push = await app.push(1)
-    [mine] = await app.claim()
-    [theirs] = await app.claim(THERE, LATER)
+    [mine] = await app.lease()
+    [theirs] = await app.lease(THERE, LATER)
     await app.settle(ended(mine, outcome="failed"))
     assert await app.events() == []
     await app.settle(ended(theirs), owner=THERE)
     assert await app.completed() == [push]
 
 
-async def test_what_is_rolled_back_is_told_by_nobody(app: App) -> None:
+async def test_a_settlement_that_is_rolled_back_leaves_no_message(app: App) -> None:
     await app.webhook()
     await app.push(1)
-    claimed = await app.claim()
+    leased = await app.lease()
     async with app.database.connection() as connection:
         transaction = connection.transaction()
         await transaction.start()
-        await app.settle(ended(*claimed, outcome="failed"), connection)
+        await app.settle(ended(*leased, outcome="failed"), connection)
         await transaction.rollback()
     assert await app.events() == []
 
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_batches_that_end_at_the_same_time_complete_their_push_once(app: App, seed: int) -> None:
-    """Each in a transaction that stays open for a while, so that none sees what the others do."""
+    """Each transaction stays open for a while, so none sees what the others have written."""
     await app.webhook()
     made = [await app.push(4) for _ in range(3)]
-    claimed = await app.claim()
+    leased = await app.lease()
     spread = random.Random(seed)
-    spread.shuffle(claimed)
+    spread.shuffle(leased)
 
     async def settle(batches: list[ClaimedBatch], pause: float) -> None:
         async with app.database.transaction() as connection:
             await app.settle(ended(*batches), connection)
             await asyncio.sleep(pause)  # plays a slow transaction: they end in any order
 
-    parts = [claimed[n::4] for n in range(4)]
+    parts = [leased[n::4] for n in range(4)]
     await asyncio.gather(*(settle(part, spread.random() / 20) for part in parts))
     assert sorted(await app.completed()) == sorted(made)
 
 
-async def test_a_broadcast_is_completed_after_it_was_cut(app: App) -> None:
-    """Whether its last batch ends before the cutting or after it."""
+async def test_a_broadcast_is_completed_only_after_it_was_cut(app: App) -> None:
+    """Its last batch may end before the cutting does, or after it."""
     await app.webhook()
     await _installations(app.database, 6)
     early, late = await app.push(0, everyone=True), await app.push(0, everyone=True)
 
     async def cut(push: UUID, *, last: bool) -> None:
         async with app.database.transaction() as connection:
-            piece = await broadcasts.cut(connection, 6, 3, NOW)
+            piece = await BroadcastRepository(app.database).cut_broadcast(connection, 6, 3, NOW)
             assert piece is not None
-            assert (piece.push_id, piece.last) == (push, last)
+            assert (piece.push_id, piece.is_last) == (push, last)
             if last:
-                await outbox.tell_completed(connection, [(piece.app_id, piece.push_id)], NOW)
+                await OutboxRepository().store_completed_messages(
+                    connection, [(piece.app_id, piece.push_id)], NOW
+                )
 
     await cut(early, last=False)
-    await app.settle(ended(*await app.claim()))
+    await app.settle(ended(*await app.lease()))
     assert await app.completed() == []
     await cut(early, last=True)
     assert await app.completed() == [early]
     await cut(late, last=False)
     await cut(late, last=True)
     assert await app.completed() == [early]
-    await app.settle(ended(*await app.claim()))
+    await app.settle(ended(*await app.lease()))
     assert await app.completed() == [early, late]
 
 
