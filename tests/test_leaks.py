@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from relay.store.accounts.auth import make_token
+from relay.core.api_tokens import make_token
 from tests.api import pems
 
 from .leaks import Leaks

@@ -14,7 +14,7 @@ from relay.core.errors import NotFound
 from relay.core.schema import app_id_in_path, convert
 from relay.http.pagination import page_answer, page_request
 from relay.http.requests import answer, read_json, route
-from relay.store.accounts.registry import App, PublisherRepository
+from relay.store.accounts.apps import App, AppRepository
 from relay.store.database import Database
 
 
@@ -28,7 +28,7 @@ class AppsApi:
     """Endpoints of a publisher for its apps. An app of another publisher is not found."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
-        self._registry = PublisherRepository(database)
+        self._apps = AppRepository(database)
         self._clock = clock
 
     def routes(self) -> Iterable[web.RouteDef]:
@@ -40,7 +40,7 @@ class AppsApi:
         """`GET /v1.0/apps/`: 200 and a page of the publisher's apps, by app_id."""
         owner = await authenticate_publisher(request)
         page = page_request(request, app_id_in_path)
-        apps = await self._registry.apps(page.after or "", page.one_more, owner.publisher_id)
+        apps = await self._apps.list_apps(page.after or "", page.one_more, owner.publisher_id)
         return page_answer(page, apps, lambda app: app.app_id, _show_app)
 
     async def change_app(self, request: web.Request) -> web.Response:
@@ -48,7 +48,7 @@ class AppsApi:
         owner = await authenticate_publisher(request)
         app_id = app_id_in_path(request.match_info["app_id"])
         change = convert(await read_json(request), _AppChange)
-        app = await self._registry.change_app(
+        app = await self._apps.change_app(
             owner.publisher_id, app_id, change.installations_attach_aliases, self._clock.now(), owner.actor
         )
         if app is None:

@@ -11,6 +11,7 @@ from aiohttp import web
 from relay.core.schema import number_in_path
 from relay.http.pagination import page_answer, page_request
 from relay.http.requests import authenticate, route
+from relay.store.accounts.api_tokens import ManageToken, OperatorToken
 from relay.store.database import Database
 from relay.store.operations.audit import AuditLog, LoggedEntry
 
@@ -27,12 +28,11 @@ class AuditApi:
 
     async def page(self, request: web.Request) -> web.Response:
         """A page of entries, newest first."""
-        token = await authenticate(request, "manage", "operator")
+        token = await authenticate(request, ManageToken, OperatorToken)
         page = page_request(request, number_in_path)
-        if token.kind == "operator":
+        if isinstance(token, OperatorToken):
             entries = await self._log.everything(page.after, page.one_more)
         else:
-            assert token.publisher_id is not None  # every manage_ token is stored with its publisher
             entries = await self._log.of_publisher(token.publisher_id, page.after, page.one_more)
         return page_answer(page, entries, lambda entry: entry.audit_id, _show)
 

@@ -10,8 +10,8 @@ from relay.core.errors import NotFound
 from relay.core.schema import app_id_in_path
 from relay.http.requests import authenticate
 from relay.service.callers import PublisherCaller
-from relay.store.accounts.auth import ApiToken
-from relay.store.accounts.registry import PublisherRepository
+from relay.store.accounts.api_tokens import ManageToken
+from relay.store.accounts.apps import AppRepository
 from relay.store.database import Database
 
 
@@ -26,7 +26,7 @@ class AppOwners:
     """Authentication of publishers for one of their apps."""
 
     def __init__(self, database: Database) -> None:
-        self._registry = PublisherRepository(database)
+        self._apps = AppRepository(database)
 
     async def authenticate_owner(self, request: web.Request) -> OwnedApp:
         """Return the `{app_id}` of the path and its publisher, which must be the caller.
@@ -47,7 +47,7 @@ class AppOwners:
         Raises:
             NotFound: it does not, or there is no such app.
         """
-        if not await self._registry.owns(owner.publisher_id, app_id):
+        if not await self._apps.owns_app(owner.publisher_id, app_id):
             raise NotFound("There is no such app.")
 
 
@@ -58,10 +58,9 @@ async def authenticate_publisher(request: web.Request) -> PublisherCaller:
         Unauthenticated: the request has no valid token.
         Forbidden: the token is not a manage token.
     """
-    return publisher_of(await authenticate(request, "manage"))
+    return publisher_of(await authenticate(request, ManageToken))
 
 
-def publisher_of(token: ApiToken) -> PublisherCaller:
+def publisher_of(token: ManageToken) -> PublisherCaller:
     """Return the publisher of a manage token."""
-    assert token.publisher_id is not None  # every manage_ token is stored with its publisher
     return PublisherCaller(token.publisher_id, token.token_id, token.actor)

@@ -26,7 +26,7 @@ from relay.http.install_authentication import Copies
 from relay.http.pagination import page_answer, page_request
 from relay.http.requests import answer, authenticate, read_json, route
 from relay.service.rate_limits import Rates
-from relay.store.accounts.auth import ApiToken
+from relay.store.accounts.api_tokens import ManageToken, PushToken
 from relay.store.channels.channels import MOST_CHANNELS, Channel, ChannelRepository
 from relay.store.database import Database
 from relay.telemetry import counts
@@ -73,7 +73,7 @@ class ChannelsApi:
 
     async def add(self, request: web.Request) -> web.Response:
         """201 and the channel; 409 if the app has 10,000 of them."""
-        token = await authenticate(request, "push", "manage")
+        token = await authenticate(request, PushToken, ManageToken)
         body = convert(await read_json(request), _ChannelBody)
         if body.app_id not in await self._app_ids(token):
             raise NotFound("There is no such app.")
@@ -86,18 +86,18 @@ class ChannelsApi:
 
     async def page(self, request: web.Request) -> web.Response:
         """A page of channels, oldest first."""
-        token = await authenticate(request, "push", "manage")
+        token = await authenticate(request, PushToken, ManageToken)
         page = page_request(request, uuid_in_path)
         channels = await self._channels.page(await self._app_ids(token), page.after, page.one_more)
         return page_answer(page, channels, lambda channel: channel.channel_id, _show)
 
     async def show(self, request: web.Request) -> web.Response:
         """200 and the channel."""
-        return answer(_show(await self._found(await authenticate(request, "push", "manage"), request)))
+        return answer(_show(await self._found(await authenticate(request, PushToken, ManageToken), request)))
 
     async def delete(self, request: web.Request) -> web.Response:
         """204: nothing can be sent to it any more, and Apple's channels are deleted as well, as soon as that works."""
-        token = await authenticate(request, "push", "manage")
+        token = await authenticate(request, PushToken, ManageToken)
         channel = await self._found(token, request)
         now = self._clock.now()
         if not await self._channels.delete(
@@ -109,7 +109,7 @@ class ChannelsApi:
 
     async def send(self, request: web.Request) -> web.Response:
         """Accept a push to a channel: 202 once it is durable."""
-        token = await authenticate(request, "push")
+        token = await authenticate(request, PushToken)
         if token.test_only:
             raise Forbidden("This token reaches listed test devices only, and a channel has none of its own.")
         limits = self._rates.take(token)
@@ -150,7 +150,7 @@ class ChannelsApi:
 
     async def push(self, request: web.Request) -> web.Response:
         """State and counts by outcome, each of Apple's channels counted once."""
-        token = await authenticate(request, "push", "manage")
+        token = await authenticate(request, PushToken, ManageToken)
         app_ids = await self._app_ids(token)
         channel_id, push_id = (uuid_in_path(request.match_info[name]) for name in ("channel_id", "push_id"))
         found = await self._channels.read(app_ids, channel_id, push_id)
@@ -158,13 +158,13 @@ class ChannelsApi:
             raise NotFound("There is no such push.")
         return answer(_show_push(*found))
 
-    async def _app_ids(self, token: ApiToken) -> list[str]:
+    async def _app_ids(self, token: PushToken | ManageToken) -> list[str]:
         """The apps whose channels the caller may see."""
-        if token.app_id is not None:
+        if isinstance(token, PushToken):
             return [token.app_id]
         return await self._channels.app_ids(token.publisher_id)
 
-    async def _found(self, token: ApiToken, request: web.Request) -> Channel:
+    async def _found(self, token: PushToken | ManageToken, request: web.Request) -> Channel:
         channel_id = uuid_in_path(request.match_info["channel_id"])
         channel = await self._channels.find(await self._app_ids(token), channel_id)
         if channel is None:

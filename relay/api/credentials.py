@@ -12,6 +12,7 @@ from relay.core.schema import convert, number_in_path
 from relay.http.pagination import page_answer, page_request
 from relay.http.requests import answer, authenticate, read_json, route
 from relay.service.credentials import CredentialBody, CredentialService
+from relay.store.accounts.api_tokens import OperatorToken
 from relay.store.accounts.credentials import CredentialDescription
 
 
@@ -35,32 +36,32 @@ class CredentialsApi:
 
         It replaces the one of its team, environment and bundle id.
         """
-        actor = (await authenticate(request, "operator")).actor
+        actor = (await authenticate(request, OperatorToken)).actor
         body = convert(await read_json(request), CredentialBody)
         return answer(_show_credential(await self._credentials.put_credential(body, actor)), 201)
 
     async def list_credentials(self, request: web.Request) -> web.Response:
         """`GET /v1.0/operator/credentials/`: 200 and a page of credentials, oldest first."""
-        await authenticate(request, "operator")
+        await authenticate(request, OperatorToken)
         page = page_request(request, number_in_path)
         credentials = await self._credentials.list_credentials(page.after, page.one_more)
         return page_answer(page, credentials, lambda item: item.credential_id, _show_credential)
 
     async def resume_credential(self, request: web.Request) -> web.Response:
         """`POST /v1.0/operator/credentials/{credential_id}/resume/`: 204, and its batches are due."""
-        actor = (await authenticate(request, "operator")).actor
+        actor = (await authenticate(request, OperatorToken)).actor
         await self._credentials.resume_credential(_credential_id(request), actor)
         return web.Response(status=204)
 
     async def suspend_credential(self, request: web.Request) -> web.Response:
         """`POST /v1.0/operator/credentials/{credential_id}/suspend/`: 204, and its batches wait."""
-        actor = (await authenticate(request, "operator")).actor
+        actor = (await authenticate(request, OperatorToken)).actor
         await self._credentials.suspend_credential(_credential_id(request), actor)
         return web.Response(status=204)
 
     async def remove_credential(self, request: web.Request) -> web.Response:
         """`DELETE /v1.0/operator/credentials/{credential_id}/`: 204, and the credential is deleted."""
-        actor = (await authenticate(request, "operator")).actor
+        actor = (await authenticate(request, OperatorToken)).actor
         await self._credentials.remove_credential(_credential_id(request), actor)
         return web.Response(status=204)
 

@@ -20,6 +20,7 @@ from relay.http.pagination import page_answer, page_request
 from relay.http.requests import answer, authenticate, read_json, route
 from relay.service.aliases import AliasBody, AliasService
 from relay.service.customers import CustomerService
+from relay.store.accounts.api_tokens import ManageToken, PushToken
 from relay.store.installations.aliases import AliasActor
 from relay.store.installations.customers import Customer, InstalledCopy
 
@@ -102,10 +103,10 @@ class CustomersApi:
     # --- the caller, and the customer of the path ---
 
     async def _caller(self, request: web.Request) -> _CustomerCaller:
-        token = await authenticate(request, "push", "manage")
+        token = await authenticate(request, PushToken, ManageToken)
         by = AliasActor(token.actor, token.publisher_id)
         app_id = request.query.get("app_id")
-        if token.app_id is not None:
+        if isinstance(token, PushToken):
             if app_id not in (None, token.app_id):
                 raise NotFound("There is no such app.")
             return _CustomerCaller(token.app_id, by)

@@ -28,6 +28,7 @@ from relay.core.schema import (
 )
 from relay.core.udid import UdidDigests
 from relay.http.requests import answer, authenticate, read_json, route
+from relay.store.accounts.api_tokens import OperatorToken
 from relay.store.database import Database
 from relay.store.installations.enrolments import MOST, Enrolled, Enrolment, EnrolmentRefused, Enrolments
 from relay.store.installations.installations import Installations
@@ -82,7 +83,7 @@ class OperatorInstallationsApi:
 
     async def put(self, request: web.Request) -> web.Response:
         """201 or 200 {"installation_uuid", "install_token"}; 409 where it contradicts what is stored."""
-        actor = (await authenticate(request, "operator")).actor
+        actor = (await authenticate(request, OperatorToken)).actor
         installation_uuid = uuid_in_path(request.match_info["installation_uuid"])
         body = convert(await read_json(request), _Copy)
         try:
@@ -95,7 +96,7 @@ class OperatorInstallationsApi:
 
     async def put_many(self, request: web.Request) -> web.Response:
         """200 {"installations": [{"installation_uuid", "install_token"}, …]} by index; all or none."""
-        actor = (await authenticate(request, "operator")).actor
+        actor = (await authenticate(request, OperatorToken)).actor
         body = convert(await read_json(request), _Bulk)
         copies, faults = [], []
         for index, item in enumerate(body.installations):
@@ -114,7 +115,7 @@ class OperatorInstallationsApi:
 
     async def retire(self, request: web.Request) -> web.Response:
         """204: the copy is retired, now or before. 404 if there never was one."""
-        actor = (await authenticate(request, "operator")).actor
+        actor = (await authenticate(request, OperatorToken)).actor
         installation_uuid = uuid_in_path(request.match_info["installation_uuid"])
         if not await self._installations.retire(installation_uuid, self._clock.now(), actor):
             raise NotFound("There is no such installation.")

@@ -15,7 +15,9 @@ from relay.core.schema import AppId, Name, app_id_in_path, convert, uuid_in_path
 from relay.http.pagination import page_answer, page_request
 from relay.http.requests import answer, authenticate, read_json, route
 from relay.service.publishers import PublisherService
-from relay.store.accounts.registry import Publisher, PublisherRepository
+from relay.store.accounts.api_tokens import OperatorToken
+from relay.store.accounts.apps import AppRepository
+from relay.store.accounts.publishers import Publisher, PublisherRepository
 from relay.store.database import Database
 
 
@@ -33,7 +35,8 @@ class PublishersApi:
     """Endpoints of the operator for publishers and their apps."""
 
     def __init__(self, database: Database, publishers: PublisherService) -> None:
-        self._registry = PublisherRepository(database)
+        self._stored_publishers = PublisherRepository(database)
+        self._apps = AppRepository(database)
         self._publishers = publishers
 
     def routes(self) -> Iterable[web.RouteDef]:
@@ -47,32 +50,32 @@ class PublishersApi:
 
     async def create_publisher(self, request: web.Request) -> web.Response:
         """`POST /v1.0/operator/publishers/`: 201 and the publisher, with its `manage_token`, which is shown once."""
-        actor = (await authenticate(request, "operator")).actor
+        actor = (await authenticate(request, OperatorToken)).actor
         body = convert(await read_json(request), _PublisherBody)
         publisher, token = await self._publishers.create_publisher(body.name, actor)
         return answer(_show_publisher(publisher) | {"manage_token": token.text}, 201)
 
     async def list_publishers(self, request: web.Request) -> web.Response:
         """`GET /v1.0/operator/publishers/`: 200 and a page of publishers, oldest first."""
-        await authenticate(request, "operator")
+        await authenticate(request, OperatorToken)
         page = page_request(request, uuid_in_path)
-        publishers = await self._registry.publishers(page.after, page.one_more)
+        publishers = await self._stored_publishers.list_publishers(page.after, page.one_more)
         return page_answer(page, publishers, lambda publisher: publisher.publisher_id, _show_publisher)
 
     async def create_manage_token(self, request: web.Request) -> web.Response:
         """`POST /v1.0/operator/publishers/{publisher_id}/tokens/`: 201 and another `manage_token`."""
-        actor = (await authenticate(request, "operator")).actor
+        actor = (await authenticate(request, OperatorToken)).actor
         publisher_id = uuid_in_path(request.match_info["publisher_id"])
-        if not await self._registry.has_publisher(publisher_id):
+        if not await self._stored_publishers.publisher_exists(publisher_id):
             raise NotFound("There is no such publisher.")
         token = await self._publishers.create_manage_token(publisher_id, actor)
         return answer({"id": token.token_id, "manage_token": token.text}, 201)
 
     async def create_app(self, request: web.Request) -> web.Response:
         """`POST /v1.0/operator/apps/`: 201 and the app; 409 if its app_id is taken."""
-        actor = (await authenticate(request, "operator")).actor
+        actor = (await authenticate(request, OperatorToken)).actor
         body = convert(await read_json(request), _AppBody)
-        if not await self._registry.has_publisher(body.publisher_id):
+        if not await self._stored_publishers.publisher_exists(body.publisher_id):
             raise Conflict(
                 faults=[Fault("unknown_publisher", "/publisher_id", "There is no such publisher.")]
             )
@@ -83,9 +86,9 @@ class PublishersApi:
 
     async def list_apps(self, request: web.Request) -> web.Response:
         """`GET /v1.0/operator/apps/`: 200 and a page of all publishers' apps, by app_id."""
-        await authenticate(request, "operator")
+        await authenticate(request, OperatorToken)
         page = page_request(request, app_id_in_path)
-        apps = await self._registry.apps(page.after or "", page.one_more)
+        apps = await self._apps.list_apps(page.after or "", page.one_more)
         return page_answer(page, apps, lambda app: app.app_id, dataclasses.asdict)
 
 

@@ -12,7 +12,7 @@ from relay.core.schema import convert, uuid_in_path
 from relay.http.pagination import page_answer, page_request
 from relay.http.requests import answer, read_json, route
 from relay.service.push_tokens import CreatedPushToken, PushTokenBody, PushTokenService
-from relay.store.accounts.api_tokens import TokenDescription
+from relay.store.accounts.api_tokens import PushTokenDescription
 
 
 class PushTokensApi:
@@ -65,7 +65,7 @@ def _show_created(created: CreatedPushToken) -> dict[str, Any]:
     }
 
 
-def _show_token(token: TokenDescription) -> dict[str, Any]:
+def _show_token(token: PushTokenDescription) -> dict[str, Any]:
     return {
         "id": token.token_id,
         "label": token.label,

@@ -18,7 +18,7 @@ from relay.core.schema import uuid_in_path
 from relay.http import requests as http
 from relay.http.pagination import page_limit
 from relay.service.report import report_push, report_traces
-from relay.store.accounts.auth import ApiToken
+from relay.store.accounts.api_tokens import ManageToken, PushToken
 from relay.store.database import Database
 from relay.store.push.cancellation import CancellationRepository
 from relay.store.push.records import DeliveryReport, StoredPush
@@ -42,19 +42,19 @@ class PushesApi:
 
     async def push(self, request: web.Request) -> web.Response:
         """State and counts by outcome."""
-        token = await http.authenticate(request, "push", "manage")
+        token = await http.authenticate(request, PushToken, ManageToken)
         return await self._show(token, request)
 
     async def cancel(self, request: web.Request) -> web.Response:
         """200 and the push, of which nothing more is begun. What has come to its end stays as it is."""
-        token = await http.authenticate(request, "push", "manage")
+        token = await http.authenticate(request, PushToken, ManageToken)
         push = await self._find(token, request)
         await self._cancellations.cancel_push(
             push.app_id, push.push_id, token.publisher_id, self._clock.now(), token.actor
         )
         return await self._show(token, request)
 
-    async def _show(self, token: ApiToken, request: web.Request) -> web.Response:
+    async def _show(self, token: PushToken | ManageToken, request: web.Request) -> web.Response:
         push = await self._find(token, request)
         return http.answer(await report_push(self._pushes, push))
 
@@ -64,7 +64,7 @@ class PushesApi:
         Settlements commit beside one another, so while a push is not `done`, a page may still gain items; then the
         pages are final.
         """
-        token = await http.authenticate(request, "push", "manage")
+        token = await http.authenticate(request, PushToken, ManageToken)
         limit = page_limit(request)
         after = _cursor(request)
         push = await self._find(token, request)
@@ -75,14 +75,14 @@ class PushesApi:
 
     async def trace(self, request: web.Request) -> web.Response:
         """Everything about each attempt at the publisher's listed devices."""
-        token = await http.authenticate(request, "push", "manage")
+        token = await http.authenticate(request, PushToken, ManageToken)
         push = await self._find(token, request)
         return http.answer({"items": await report_traces(self._pushes, push)})
 
-    async def _find(self, token: ApiToken, request: web.Request) -> StoredPush:
+    async def _find(self, token: PushToken | ManageToken, request: web.Request) -> StoredPush:
         """The push of the path, if the caller may see it."""
         push_id = uuid_in_path(request.match_info["push_id"])
-        if token.app_id is not None:
+        if isinstance(token, PushToken):
             push = await self._pushes.find_push([token.app_id], push_id)
         else:
             push = await self._pushes.find_push_of_publisher(token.publisher_id, push_id)

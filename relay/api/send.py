@@ -12,6 +12,7 @@ from relay.http import requests as http
 from relay.service.rate_limits import Rates
 from relay.service.submission import Submitter
 from relay.service.waiting import APPLIED, PREFER, Waiting, seconds_to_wait
+from relay.store.accounts.api_tokens import PushToken
 
 
 class SendApi:
@@ -31,8 +32,7 @@ class SendApi:
 
     async def send(self, request: web.Request) -> web.Response:
         """Accept a push: 202 once it is durable, or 200 if it ended while the caller preferred to wait."""
-        token = await http.authenticate(request, "push")
-        assert token.app_id is not None  # every push_ token is stored with its app
+        token = await http.authenticate(request, PushToken)
         headers = self._rates.take(token)
         body = await http.read_json(request)
         key = None

@@ -26,7 +26,8 @@ from relay.service.rate_limits import Rates
 from relay.service.submission import Submitter, log_accepted
 from relay.service.validation import SendCheck
 from relay.service.waiting import PREFER
-from relay.store.accounts.auth import ApiTokens
+from relay.store.accounts.api_tokens import PushToken
+from relay.store.accounts.token_cache import TokenCache
 from relay.telemetry.request_ids import HEADER, REQUEST_ID, request_id
 
 LARGEST = 16 * 1024
@@ -41,7 +42,7 @@ class SendFastPath:
 
     def __init__(
         self,
-        tokens: ApiTokens,
+        tokens: TokenCache,
         check: SendCheck,
         acceptor: Acceptor,
         submitter: Submitter,
@@ -81,8 +82,8 @@ class SendFastPath:
 
         Otherwise nothing has happened. `client` says who sent it.
         """
-        token = self._tokens.remembered(bearer_in(message.headers.get(hdrs.AUTHORIZATION, "")))
-        if token is None or token.kind != "push" or not 0 < len(body) <= LARGEST:
+        token = self._tokens.authenticate_cached_token(bearer_in(message.headers.get(hdrs.AUTHORIZATION, "")))
+        if not isinstance(token, PushToken) or not 0 < len(body) <= LARGEST:
             return False
         loop = asyncio.get_running_loop()
         began = loop.time()

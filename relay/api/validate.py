@@ -12,6 +12,7 @@ from relay.http import requests as http
 from relay.service.rate_limits import Rates
 from relay.service.reach import count_reach
 from relay.service.validation import SendCheck
+from relay.store.accounts.api_tokens import PushToken
 from relay.store.database import Database
 
 
@@ -29,7 +30,7 @@ class ValidateApi:
 
     async def validate(self, request: web.Request) -> web.Response:
         """200 with push type, targets, payload and warnings; what a send would refuse is refused in the same way."""
-        token = await http.authenticate(request, "push")
+        token = await http.authenticate(request, PushToken)
         headers = self._rates.take(token)
         checked = await self._check.check(await http.read_json(request), token)
         targets, skipped, warnings = await count_reach(self._database, checked)

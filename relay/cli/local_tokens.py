@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from relay.core.api_tokens import kind_of_token
 from relay.core.install_tokens import PREFIX, InstallTokens
 from relay.keys import key_ring
 from relay.node.clock import SystemClock
 from relay.settings import Settings
-from relay.store.accounts.api_tokens import RecognisedToken, TokenFilter, TokenIssuer, create_operator_token
-from relay.store.accounts.auth import kind_of
+from relay.store.accounts.api_tokens import (
+    ApiTokenRepository,
+    TokenDescription,
+    TokenFilter,
+    create_operator_token,
+)
 from relay.store.accounts.credentials import Credentials
 from relay.store.accounts.key_rotation import Rotation, rotate_keys
 from relay.store.database import Database
@@ -36,7 +41,7 @@ class FoundToken:
     known: bool
     state: str
     what: str
-    token: RecognisedToken | None = None
+    token: TokenDescription | None = None
     installation_uuid: UUID | None = None
     app_id: str | None = None
     revoked_now: bool = False
@@ -64,13 +69,13 @@ async def check_token(settings: Settings, database: Database, text: str, *, revo
     """What a token is that somebody found, never the token itself. It is revoked if asked, and if it is ours."""
     if text.startswith(PREFIX):
         return await _install_token(settings, database, text)
-    kind = kind_of(text)
+    kind = kind_of_token(text)
     if kind is None:
         return FoundToken(
             None, False, "unknown", "This is no token of a push relay: its form or its checksum is wrong."
         )
-    issuer = _issuer(database)
-    token = await issuer.recognise(text)
+    tokens = _tokens(database)
+    token = await tokens.find_token(text)
     if token is None:
         return FoundToken(
             kind,
@@ -78,7 +83,7 @@ async def check_token(settings: Settings, database: Database, text: str, *, revo
             "unknown",
             f"It has the form and the checksum of a {kind}_ token, but this relay did not make it.",
         )
-    revoked = revoke and await issuer.revoke_any(token.token_id, COMMAND_LINE)
+    revoked = revoke and await tokens.revoke_token(token.token_id, COMMAND_LINE)
     return FoundToken(
         kind,
         True,
@@ -113,12 +118,12 @@ async def _install_token(settings: Settings, database: Database, text: str) -> F
     )
 
 
-async def list_tokens(database: Database, wanted: TokenFilter) -> list[RecognisedToken]:
+async def list_tokens(database: Database, wanted: TokenFilter) -> list[TokenDescription]:
     """All tokens that are wanted, oldest first."""
-    issuer = _issuer(database)
-    found: list[RecognisedToken] = []
+    tokens = _tokens(database)
+    found: list[TokenDescription] = []
     after: UUID | None = None
-    while page := await issuer.everything(wanted, after, _PAGE):
+    while page := await tokens.list_tokens(wanted, after, _PAGE):
         found += page
         after = page[-1].token_id
     return found
@@ -126,11 +131,11 @@ async def list_tokens(database: Database, wanted: TokenFilter) -> list[Recognise
 
 async def revoke_tokens(database: Database, token_ids: list[UUID]) -> dict[UUID, bool]:
     """Revoke tokens of any kind, by their ids. By id, whether it was there and not revoked before."""
-    issuer = _issuer(database)
-    return {token_id: await issuer.revoke_any(token_id, COMMAND_LINE) for token_id in token_ids}
+    tokens = _tokens(database)
+    return {token_id: await tokens.revoke_token(token_id, COMMAND_LINE) for token_id in token_ids}
 
 
-def state_of(token: RecognisedToken, now: datetime) -> str:
+def state_of(token: TokenDescription, now: datetime) -> str:
     """Whether it holds: "active", or since when not."""
     if token.revoked_at is not None:
         return f"revoked since {token.revoked_at}"
@@ -139,5 +144,5 @@ def state_of(token: RecognisedToken, now: datetime) -> str:
     return "active"
 
 
-def _issuer(database: Database) -> TokenIssuer:
-    return TokenIssuer(database, SystemClock(), secrets.token_bytes)
+def _tokens(database: Database) -> ApiTokenRepository:
+    return ApiTokenRepository(database, SystemClock(), secrets.token_bytes)

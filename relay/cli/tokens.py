@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from datetime import timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
@@ -13,26 +12,19 @@ import uvloop
 
 from relay.cli.local import HERE, ConfigFile, load_settings, with_database
 from relay.cli.terminal import Json, show, show_json, show_table
+from relay.core.accounts import TokenKind
 
 if TYPE_CHECKING:
     from relay.settings import Settings
-    from relay.store.accounts.api_tokens import RecognisedToken
+    from relay.store.accounts.api_tokens import TokenDescription
     from relay.store.database import Database
 
 token_app = typer.Typer(no_args_is_help=True, help="API tokens of all kinds: made, listed, checked, revoked.")
 
 
-class Kind(StrEnum):
-    """What a token is for."""
-
-    PUSH = "push"
-    MANAGE = "manage"
-    OPERATOR = "operator"
-
-
 @token_app.command("list")
 def list_tokens(
-    kind: Annotated[Kind | None, typer.Option("--kind", help="Only these.")] = None,
+    kind: Annotated[TokenKind | None, typer.Option("--kind", help="Only these.")] = None,
     app_id: Annotated[str | None, typer.Option("--app", help="Only push tokens of this app.")] = None,
     publisher: Annotated[UUID | None, typer.Option("--publisher", help="Only this publisher's.")] = None,
     unused_days: Annotated[
@@ -49,14 +41,14 @@ def list_tokens(
 
     now = SystemClock().now()
     wanted = TokenFilter(
-        kind=None if kind is None else kind.value,
+        kind=kind,
         app_id=app_id,
         publisher_id=publisher,
         revoked=revoked,
         unused_since=None if unused_days is None else now - timedelta(days=unused_days),
     )
 
-    async def work(_: Settings, database: Database) -> list[RecognisedToken]:
+    async def work(_: Settings, database: Database) -> list[TokenDescription]:
         return await admin_local.list_tokens(database, wanted)
 
     found = with_database(config_file, work)
@@ -72,7 +64,7 @@ def list_tokens(
             " ".join(
                 right
                 for right, has in (("test-only", token.test_only), ("broadcast", token.broadcast))
-                if has and token.kind == Kind.PUSH
+                if has and token.kind == TokenKind.PUSH
             ),
             admin_local.state_of(token, now),
             token.last_used_at or "never",
@@ -160,7 +152,7 @@ async def _create(settings: Settings, label: str) -> str:
         return await admin_local.make_operator_token(await open_database(settings, stack), label)
 
 
-def _described(token: RecognisedToken, state: str) -> dict[str, Any]:
+def _described(token: TokenDescription, state: str) -> dict[str, Any]:
     return {
         "state": state,
         "id": token.token_id,

@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
-from uuid import UUID
 
 import msgspec
 from aiohttp import hdrs, web
@@ -29,11 +28,13 @@ from relay.core.errors import (
     RequestTimeout,
     UnsupportedMediaType,
 )
+from relay.core.ids import PublisherId
 from relay.core.schema import convert
 from relay.http import requests as http
 from relay.service.callers import PublisherCaller
-from relay.store.accounts.auth import ApiToken, ApiTokens
-from relay.store.accounts.console_sessions import IDLE, ConsoleSessions
+from relay.store.accounts.api_tokens import ManageToken, OperatorToken
+from relay.store.accounts.console_sessions import SESSION_IDLE_LIMIT, ConsoleSessionRepository
+from relay.store.accounts.token_cache import TokenCache
 from relay.store.operations.audit import Actor
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -43,42 +44,54 @@ BASE = "/console/"
 COOKIE = "push_relay_console"
 CSRF_FIELD = "csrf"
 CSRF_HEADER = "X-CSRF-Token"
-KINDS = ("manage", "operator")
-"""The API tokens that open the console."""
 _SESSION_BYTES = 32
 _READING = ("GET", "HEAD")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Visitor:
-    """Who is signed in. `csrf` is the word that their forms carry."""
+    """A signed-in caller. `csrf` is the word that the forms of the session carry."""
 
-    token: ApiToken
+    token: ManageToken | OperatorToken
     csrf: str
 
     @property
     def is_operator(self) -> bool:
-        """Whether it is an operator; else it is a publisher."""
-        return self.token.kind == "operator"
+        """Return whether the visitor is an operator, and not a publisher."""
+        return isinstance(self.token, OperatorToken)
 
     @property
     def actor(self) -> Actor:
-        """Them in the audit log."""
+        """Return the visitor as the audit log names it."""
         return self.token.actor
 
+
+@dataclass(frozen=True, slots=True, repr=False)
+class OperatorVisitor(Visitor):
+    """A signed-in operator."""
+
+    token: OperatorToken
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class PublisherVisitor(Visitor):
+    """A signed-in publisher."""
+
+    token: ManageToken
+
     @property
-    def publisher_id(self) -> UUID:
-        """Which publisher it is. Not for operators."""
-        assert self.token.publisher_id is not None  # every manage_ token is stored with its publisher
+    def publisher_id(self) -> PublisherId:
+        """Return the id of the publisher."""
         return self.token.publisher_id
 
     @property
     def caller(self) -> PublisherCaller:
-        """The publisher as the services know it. Not for operators."""
+        """Return the publisher as the services know it."""
         return PublisherCaller(self.publisher_id, self.token.token_id, self.actor)
 
 
-Handler = Callable[[web.Request, Visitor], Awaitable[web.StreamResponse]]
+AnyVisitor = TypeVar("AnyVisitor", bound=Visitor)
+Handler = Callable[[web.Request, AnyVisitor], Awaitable[web.StreamResponse]]
 _VISITOR = web.RequestKey("visitor", Visitor)
 
 
@@ -87,22 +100,22 @@ def visitor_of(request: web.Request) -> Visitor | None:
     return request.get(_VISITOR)
 
 
-def publisher_page(method: str, path: str, handler: Handler) -> web.RouteDef:
+def publisher_page(method: str, path: str, handler: Handler[PublisherVisitor]) -> web.RouteDef:
     """A route that only publishers find. `path` follows `/console/`: "apps/{app_id}/"."""
-    return web.route(method, f"/{path}", _guarded(handler, operator=False))
+    return web.route(method, f"/{path}", _guarded(handler, PublisherVisitor))
 
 
-def operator_page(method: str, path: str, handler: Handler) -> web.RouteDef:
+def operator_page(method: str, path: str, handler: Handler[OperatorVisitor]) -> web.RouteDef:
     """A route that only operators find."""
-    return web.route(method, f"/{path}", _guarded(handler, operator=True))
+    return web.route(method, f"/{path}", _guarded(handler, OperatorVisitor))
 
 
-def _guarded(handler: Handler, *, operator: bool) -> http.Handler:
+def _guarded(handler: Handler[AnyVisitor], visitor_type: type[AnyVisitor]) -> http.Handler:
     async def guarded(request: web.Request) -> web.StreamResponse:
         visitor = visitor_of(request)
         if visitor is None:
             raise _to_sign_in(request)
-        if visitor.is_operator != operator:
+        if not isinstance(visitor, visitor_type):
             raise NotFound("There is no such page.")
         if request.method not in _READING:
             check_origin(request)
@@ -182,15 +195,15 @@ class Sessions:
 
     def __init__(
         self,
-        stored: ConsoleSessions,
-        api_tokens: ApiTokens,
+        stored: ConsoleSessionRepository,
+        token_cache: TokenCache,
         secret_keys: tuple[str, ...],
         clock: Clock,
         random: Random,
         scheme_of: Callable[[web.Request], str] = lambda request: request.scheme,
     ) -> None:
         self._stored = stored
-        self._api_tokens = api_tokens
+        self._token_cache = token_cache
         self._cookies = _signer(secret_keys, "session")
         self._words = _signer(secret_keys, "csrf")
         self._clock = clock
@@ -200,32 +213,36 @@ class Sessions:
     async def recognise(self, request: web.Request) -> None:
         """Look who it is, for `visitor_of`."""
         session_id = self._session_id(request)
-        token = session_id and await self._stored.find(session_id, self._clock.now())
+        token = session_id and await self._stored.find_session_token(session_id, self._clock.now())
         if session_id and token:
-            request[_VISITOR] = Visitor(token, self._words.get_signature(session_id).decode())
+            csrf = self._words.get_signature(session_id).decode()
+            if isinstance(token, OperatorToken):
+                request[_VISITOR] = OperatorVisitor(token, csrf)
+            elif isinstance(token, ManageToken):
+                request[_VISITOR] = PublisherVisitor(token, csrf)
 
     async def begin(self, request: web.Request, token_text: str) -> str | None:
         """Begin a session with an API token: the value of its cookie. None if the token does not open the console.
 
         A session that the browser had before ends.
         """
-        token = await self._api_tokens.find(token_text)
-        if token is None or token.kind not in KINDS:
+        token = await self._token_cache.authenticate_token(token_text)
+        if not isinstance(token, ManageToken | OperatorToken):
             return None
         await self.end(request)
         session_id = self._random(_SESSION_BYTES).hex()
-        await self._stored.begin(session_id, token.token_id, self._clock.now())
+        await self._stored.begin_session(session_id, token.token_id, self._clock.now())
         return self._cookies.sign(session_id).decode()
 
     async def end(self, request: web.Request) -> None:
         """End the session of the request, if it has one."""
         session_id = self._session_id(request)
         if session_id:
-            await self._stored.end(session_id)
+            await self._stored.end_session(session_id)
 
     def set_cookie(self, request: web.Request, response: web.StreamResponse, value: str) -> None:
         """Let the browser keep the session: not for scripts, not for other sites, and only over https if it came so."""
-        self.set_any_cookie(request, response, COOKIE, value, int(IDLE.total_seconds()))
+        self.set_any_cookie(request, response, COOKIE, value, int(SESSION_IDLE_LIMIT.total_seconds()))
 
     def set_any_cookie(
         self, request: web.Request, response: web.StreamResponse, name: str, value: str, seconds: int

@@ -23,8 +23,8 @@ from relay.console.sessions import Sessions
 from relay.core.clock import Clock, Random
 from relay.keys import KeyRing
 from relay.service.services import Services
-from relay.store.accounts.auth import ApiTokens
-from relay.store.accounts.console_sessions import ConsoleSessions
+from relay.store.accounts.console_sessions import ConsoleSessionRepository
+from relay.store.accounts.token_cache import TokenCache
 from relay.store.database import Database
 
 
@@ -33,7 +33,7 @@ def make_console(
     keys: KeyRing,
     clock: Clock,
     random: Random,
-    api_tokens: ApiTokens,
+    token_cache: TokenCache,
     door: SendingDoor,
     services: Services,
     *,
@@ -43,7 +43,9 @@ def make_console(
 
     `services` are those of the API, with which the console shares the limit of webhook tests.
     """
-    sessions = Sessions(ConsoleSessions(database), api_tokens, keys.identifiers, clock, random, scheme_of)
+    sessions = Sessions(
+        ConsoleSessionRepository(database), token_cache, keys.identifiers, clock, random, scheme_of
+    )
     pages = Pages(sessions, keys.identifiers, clock)
     parts: tuple[PageModule, ...] = (
         AppPages(pages, database, clock),
@@ -51,7 +53,7 @@ def make_console(
         TokenPages(pages, database, services.push_tokens, clock),
         TestDevicePages(pages, database, services.test_devices),
         WebhookPages(pages, database, services.webhooks),
-        PublisherPages(pages, database, services.publishers, api_tokens, clock, random),
+        PublisherPages(pages, database, services.publishers, token_cache, clock, random),
         CredentialPages(pages, database, services.credentials, clock),
         RunningPages(pages, database, clock),
         AuditPages(pages, database),

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from relay.core.errors import Unauthenticated
 from relay.core.install_tokens import PREFIX, InstallTokens
-from relay.http.requests import authenticate, bearer
+from relay.http.requests import bearer, refuse_api_token
 from relay.store.database import Database
 from relay.store.installations.installations import Installation, Installations
 
@@ -31,7 +31,7 @@ class Copies:
         """The copy of the token. Raises Unauthenticated, or Forbidden for a token of another kind."""
         text = bearer(request)
         if not text.startswith(PREFIX):
-            await authenticate(request, "install")  # no API token is: it says which kind this one is
+            await refuse_api_token(request, "install")
             raise retired()
         claims = self._install_tokens.verify(text)
         if claims is None:

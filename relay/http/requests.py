@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, overload
 
 import msgspec
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
@@ -24,13 +24,16 @@ from relay.core.errors import (
 )
 from relay.core.install_tokens import InstallTokens
 from relay.http.request_log import TOKEN_ID, begin
-from relay.store.accounts.auth import ApiToken, ApiTokens
+from relay.store.accounts.api_tokens import ApiToken, ManageToken, OperatorToken, PushToken
+from relay.store.accounts.token_cache import TokenCache
 from relay.telemetry.logs import get_logger, where
 from relay.telemetry.request_ids import REQUEST_ID
 
+FirstToken = TypeVar("FirstToken", PushToken, ManageToken, OperatorToken)
+SecondToken = TypeVar("SecondToken", PushToken, ManageToken, OperatorToken)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-API_TOKENS = web.AppKey("api_tokens", ApiTokens)
+TOKEN_CACHE = web.AppKey("token_cache", TokenCache)
 INSTALL_TOKENS = web.AppKey("install_tokens", InstallTokens)
 """Both are needed by `authenticate`."""
 BODY_TIMEOUT = web.AppKey("body_timeout", float)
@@ -135,10 +138,37 @@ async def _read(request: web.Request) -> bytes:
         raise MalformedBody("The body broke off, or its chunks are not framed as they should be.") from None
 
 
-async def authenticate(request: web.Request, *kinds: str) -> ApiToken:
-    """The API token of the caller. Raises Unauthenticated, or Forbidden when its kind is not among `kinds`."""
+@overload
+async def authenticate(request: web.Request, accepted: type[FirstToken], /) -> FirstToken: ...
+
+
+@overload
+async def authenticate(
+    request: web.Request, accepted: type[FirstToken], also: type[SecondToken], /
+) -> FirstToken | SecondToken: ...
+
+
+async def authenticate(
+    request: web.Request, accepted: type[Any], also: type[Any] | None = None, /
+) -> ApiToken:
+    """Return the API token of the caller, which is of the type `accepted` or `also`.
+
+    Raises Unauthenticated, or Forbidden for a token of another type.
+    """
+    return await _authenticate_kinds(request, [accepted.kind] if also is None else [accepted.kind, also.kind])
+
+
+async def refuse_api_token(request: web.Request, needed_kind: str) -> None:
+    """Raise the error of an API token where only a token of `needed_kind` is accepted.
+
+    Raises Unauthenticated, or Forbidden, which names the kind of the token that came.
+    """
+    await _authenticate_kinds(request, [needed_kind])
+
+
+async def _authenticate_kinds(request: web.Request, kinds: Sequence[str]) -> ApiToken:
     text = bearer(request)
-    token = await request.app[API_TOKENS].find(text)
+    token = await request.app[TOKEN_CACHE].authenticate_token(text)
     if token is None and request.app[INSTALL_TOKENS].verify(text) is not None:
         raise Forbidden(f"This needs a {' or '.join(kinds)} token, and this is an install token.")
     if token is None:

@@ -56,7 +56,7 @@ from relay.service.submission import Submitter
 from relay.service.validation import SendCheck
 from relay.service.waiting import Waiting
 from relay.settings import Settings
-from relay.store.accounts.auth import ApiTokens
+from relay.store.accounts.token_cache import TokenCache
 from relay.store.database import Database
 from relay.store.push.idempotency_keys import IdempotencyKeyRepository
 from relay.telemetry.traces import Traces
@@ -84,7 +84,7 @@ class HttpDependencies:
     clock: Clock
     random: Random
     traces: Traces
-    api_tokens: ApiTokens
+    token_cache: TokenCache
     intake: Intake
     completion_waiter: CompletionWaiter
     channel_creator: ChannelCreator
@@ -104,7 +104,7 @@ class HttpDependencies:
             clock=context.clock,
             random=secrets.token_bytes,
             traces=context.traces,
-            api_tokens=parts.api_tokens,
+            token_cache=parts.token_cache,
             intake=parts.intake,
             completion_waiter=parts.completion_waiter,
             channel_creator=parts.channel_creator,
@@ -124,7 +124,7 @@ def build_application(
         client_max_size=settings.http.max_body,
         middlewares=[measured, *([traced(traces)] if traces.on else []), http.problems],
     )
-    application[http.API_TOKENS] = dependencies.api_tokens
+    application[http.TOKEN_CACHE] = dependencies.token_cache
     application[http.BODY_TIMEOUT] = settings.http.body_timeout
     application[http.INSTALL_TOKENS] = InstallTokens(dependencies.keys.installations)
     application[TRUSTED_PROXIES] = settings.http.proxies()
@@ -178,7 +178,7 @@ def _add_api_and_console(application: web.Application, dependencies: HttpDepende
     sending = _Sending.build(dependencies, lifetimes)
     if not dependencies.traces.on:  # spans need aiohttp's request objects, which the fast path avoids
         application[EXPRESS] = SendFastPath(
-            dependencies.api_tokens,
+            dependencies.token_cache,
             sending.check,
             dependencies.intake,
             sending.submitter,
@@ -188,7 +188,7 @@ def _add_api_and_console(application: web.Application, dependencies: HttpDepende
     services = build_services(
         dependencies.database,
         dependencies.keys,
-        dependencies.api_tokens,
+        dependencies.token_cache,
         dependencies.webhook_receivers,
         dependencies.clock,
         dependencies.random,
@@ -269,7 +269,7 @@ def _build_console(dependencies: HttpDependencies, sending: _Sending, services: 
         dependencies.keys,
         dependencies.clock,
         dependencies.random,
-        dependencies.api_tokens,
+        dependencies.token_cache,
         SendingDoor(
             sending.check, sending.submitter, sending.digests, sending.push_rates, sending.validation_rates
         ),

@@ -10,7 +10,7 @@ from relay.core.clock import Clock
 from relay.core.errors import Unavailable, describe
 from relay.core.idempotency import KEPT
 from relay.settings import Settings
-from relay.store.accounts.console_sessions import ConsoleSessions
+from relay.store.accounts.console_sessions import ConsoleSessionRepository
 from relay.store.database import Database
 from relay.store.migrations import SchemaMigrator
 from relay.store.operations.audit import AuditLog
@@ -92,7 +92,7 @@ class Maintenance:
         await Nodes(self._database).forget_before(await self._database.now() - LISTED)
 
     async def _keep_sessions(self) -> None:
-        await ConsoleSessions(self._database).drop_idle(self._clock.now())
+        await ConsoleSessionRepository(self._database).delete_idle_sessions(self._clock.now())
 
     async def _compare_clocks(self) -> None:
         """Leases go by them: nodes whose clocks differ by much take over what others are sending."""

@@ -35,8 +35,8 @@ from relay.node.maintenance import Maintenance
 from relay.node.roles import Roles
 from relay.node.signals import NodeSignals
 from relay.settings import ApnsSettings, ChannelsSettings, Settings, SettingsError, endpoint
-from relay.store.accounts.auth import ApiTokens
 from relay.store.accounts.credentials import Credentials
+from relay.store.accounts.token_cache import TokenCache
 from relay.store.database import Database
 from relay.store.notifications import NotificationTopic
 from relay.store.operations.nodes import NodeState
@@ -86,7 +86,7 @@ class NodeParts:
     context: NodeContext
     signals: NodeSignals
     apple: AppleConnections
-    api_tokens: ApiTokens
+    token_cache: TokenCache
     intake: Intake
     completion_waiter: CompletionWaiter
     channel_creator: ChannelCreator
@@ -117,10 +117,10 @@ def build_parts(settings: Settings, keys: KeyRing, database: Database, roles: Ro
     dispatchers = _build_dispatchers(
         context, signals, apple, credentials, completion_waiter, webhook_receivers
     )
-    api_tokens = ApiTokens(database, clock, tell=signals.announce_revocation)
+    token_cache = TokenCache(database, clock, announce=signals.announce_revocation)
     signals.subscribe(NotificationTopic.WORK, dispatchers.pushes.wake, dispatchers.broadcasts.wake)
     signals.subscribe(NotificationTopic.CHANNELS, dispatchers.channels.wake)
-    signals.subscribe(NotificationTopic.TOKENS, api_tokens.forget)
+    signals.subscribe(NotificationTopic.TOKENS, token_cache.clear)
 
     def usage() -> Usage:
         return Usage(dispatchers.pushes.in_flight, *apple.sender.usage)
@@ -129,7 +129,7 @@ def build_parts(settings: Settings, keys: KeyRing, database: Database, roles: Ro
         context=context,
         signals=signals,
         apple=apple,
-        api_tokens=api_tokens,
+        token_cache=token_cache,
         intake=Intake(
             database,
             dispatchers.pushes,
@@ -145,7 +145,7 @@ def build_parts(settings: Settings, keys: KeyRing, database: Database, roles: Ro
         dispatchers=dispatchers,
         heartbeat=Heartbeat(database, _describe_node(context, roles), clock, usage, TALLY),
         maintenance=Maintenance(
-            database, settings, clock, api_tokens.write_last_used, dispatchers.webhooks.trim
+            database, settings, clock, token_cache.write_last_used, dispatchers.webhooks.trim
         ),
     )
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 from uuid import UUID
 
+from relay.core.accounts import TokenKind
 from relay.core.clock import Clock, Random
-from relay.core.ids import new_id
-from relay.store.accounts.api_tokens import IssuedToken, TokenIssuer
-from relay.store.accounts.auth import NewToken
-from relay.store.accounts.registry import App, Publisher, PublisherRepository
+from relay.core.ids import AppId, PublisherId, new_id
+from relay.store.accounts.api_tokens import ApiTokenRepository, IssuedToken, NewToken
+from relay.store.accounts.apps import App, AppRepository
+from relay.store.accounts.publishers import Publisher, PublisherRepository
 from relay.store.database import Database
 from relay.store.operations.audit import Actor
 
@@ -27,22 +28,23 @@ class PublisherService:
     """Creation of publishers, apps and manage tokens."""
 
     def __init__(self, database: Database, clock: Clock, random: Random) -> None:
-        self._registry = PublisherRepository(database)
-        self._issuer = TokenIssuer(database, clock, random)
+        self._publishers = PublisherRepository(database)
+        self._apps = AppRepository(database)
+        self._tokens = ApiTokenRepository(database, clock, random)
         self._clock = clock
         self._random = random
 
     async def create_publisher(self, name: str, actor: Actor) -> CreatedPublisher:
         """Store a publisher and its first manage token."""
-        token = self._issuer.make("manage")
-        publisher = Publisher(new_id(token.created_at, self._random), name, token.created_at)
-        await self._registry.add_publisher(publisher, token.text, token.token_id, actor)
+        token = self._tokens.generate_token(TokenKind.MANAGE)
+        publisher = Publisher(PublisherId(new_id(token.created_at, self._random)), name, token.created_at)
+        await self._publishers.create_publisher(publisher, token, actor)
         return CreatedPublisher(publisher, token)
 
     async def create_manage_token(self, publisher_id: UUID, actor: Actor, label: str = "") -> IssuedToken:
         """Store another manage token of an existing publisher."""
-        return await self._issuer.issue(
-            NewToken(kind="manage", publisher_id=publisher_id, label=label), actor
+        return await self._tokens.issue_token(
+            NewToken(kind=TokenKind.MANAGE, publisher_id=publisher_id, label=label), actor
         )
 
     async def create_app(self, publisher_id: UUID, name: str, app_id: str | None, actor: Actor) -> App | None:
@@ -50,5 +52,6 @@ class PublisherService:
 
         Returns None if the `app_id` is taken.
         """
-        app = App(app_id or self._random(_APP_ID_BYTES).hex(), publisher_id, name, self._clock.now())
-        return app if await self._registry.add_app(app, actor) else None
+        app_id = app_id or self._random(_APP_ID_BYTES).hex()
+        app = App(AppId(app_id), PublisherId(publisher_id), name, self._clock.now())
+        return app if await self._apps.create_app(app, actor) else None

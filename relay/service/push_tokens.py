@@ -8,12 +8,13 @@ from uuid import UUID
 
 import msgspec
 
+from relay.core.accounts import TokenKind
 from relay.core.clock import Clock, Random
 from relay.core.errors import Conflict, Fault, Invalid, NotFound
 from relay.core.schema import Label
 from relay.service.callers import PublisherCaller
-from relay.store.accounts.api_tokens import IssuedToken, TokenDescription, TokenIssuer
-from relay.store.accounts.auth import ApiTokens, NewToken
+from relay.store.accounts.api_tokens import ApiTokenRepository, IssuedToken, NewToken, PushTokenDescription
+from relay.store.accounts.token_cache import TokenCache
 from relay.store.database import Database
 
 
@@ -34,11 +35,11 @@ class CreatedPushToken(NamedTuple):
 
 
 class PushTokenService:
-    """Creation, listing and revocation of push tokens. `api_tokens` caches tokens and drops revoked ones."""
+    """Creation, listing and revocation of push tokens. `token_cache` drops revoked tokens."""
 
-    def __init__(self, database: Database, api_tokens: ApiTokens, clock: Clock, random: Random) -> None:
-        self._issuer = TokenIssuer(database, clock, random)
-        self._api_tokens = api_tokens
+    def __init__(self, database: Database, token_cache: TokenCache, clock: Clock, random: Random) -> None:
+        self._tokens = ApiTokenRepository(database, clock, random)
+        self._token_cache = token_cache
         self._clock = clock
 
     async def create_push_token(
@@ -54,7 +55,7 @@ class PushTokenService:
         if expires_at is not None and expires_at <= self._clock.now():
             raise Conflict(faults=[Fault("conflict", "/expires_at", "This time has passed.")])
         rights = NewToken(
-            kind="push",
+            kind=TokenKind.PUSH,
             publisher_id=owner.publisher_id,
             app_id=app_id,
             label=body.label,
@@ -62,11 +63,13 @@ class PushTokenService:
             broadcast=body.broadcast,
             expires_at=expires_at,
         )
-        return CreatedPushToken(rights, await self._issuer.issue(rights, owner.actor))
+        return CreatedPushToken(rights, await self._tokens.issue_token(rights, owner.actor))
 
-    async def list_push_tokens(self, app_id: str, after: UUID | None, limit: int) -> list[TokenDescription]:
+    async def list_push_tokens(
+        self, app_id: str, after: UUID | None, limit: int
+    ) -> list[PushTokenDescription]:
         """Return up to `limit` push tokens of the app that follow `after` and are not revoked, oldest first."""
-        return await self._issuer.of_app(app_id, after, limit)
+        return await self._tokens.list_push_tokens(app_id, after, limit)
 
     async def revoke_push_token(self, app_id: str, token_id: UUID, owner: PublisherCaller) -> None:
         """Revoke a push token of the app, on all nodes.
@@ -74,9 +77,9 @@ class PushTokenService:
         Raises:
             NotFound: the app has no such token, or it is revoked already.
         """
-        if not await self._issuer.revoke(app_id, token_id, owner.actor):
+        if not await self._tokens.revoke_push_token(app_id, token_id, owner.actor):
             raise NotFound("The app has no such token.")
-        self._api_tokens.revoked()
+        self._token_cache.drop_revoked()
 
 
 def _in_utc(moment: datetime | None) -> datetime | None:

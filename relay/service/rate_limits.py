@@ -6,7 +6,7 @@ import asyncio
 
 from relay.core.errors import TooManyRequests
 from relay.core.rate_limit import RateLimit
-from relay.store.accounts.auth import ApiToken
+from relay.store.accounts.api_tokens import ApiToken
 
 
 class Rates:

@@ -18,8 +18,8 @@ from relay.service.publishers import PublisherService
 from relay.service.push_tokens import PushTokenService
 from relay.service.test_devices import TestDeviceService
 from relay.service.webhooks import WebhookService
-from relay.store.accounts.auth import ApiTokens
 from relay.store.accounts.credentials import Credentials
+from relay.store.accounts.token_cache import TokenCache
 from relay.store.database import Database
 from relay.store.webhooks.webhooks import WebhookRepository
 
@@ -40,7 +40,7 @@ class Services:
 def build_services(
     database: Database,
     keys: KeyRing,
-    api_tokens: ApiTokens,
+    token_cache: TokenCache,
     receivers: Receivers,
     clock: Clock,
     random: Random,
@@ -58,7 +58,7 @@ def build_services(
     return Services(
         publishers=PublisherService(database, clock, random),
         credentials=CredentialService(Credentials(database, keys.credentials), clock, on_due),
-        push_tokens=PushTokenService(database, api_tokens, clock, random),
+        push_tokens=PushTokenService(database, token_cache, clock, random),
         test_devices=TestDeviceService(database, UdidDigests(keys.udid), clock, random),
         webhooks=WebhookService(webhooks, receivers, clock, random, allow_private=allow_private_webhooks),
         customers=CustomerService(database, Identifiers(keys.identifiers), digests),

@@ -10,7 +10,7 @@ from relay.core.errors import RelayError, Unavailable
 from relay.core.idempotency import IdempotencyKey
 from relay.core.push.request import Accepted, Acceptor, PushRequest
 from relay.service.validation import SendCheck
-from relay.store.accounts.auth import ApiToken
+from relay.store.accounts.api_tokens import PushToken
 from relay.store.push.idempotency_keys import IdempotencyKeyRepository
 from relay.telemetry.logs import get_logger
 
@@ -26,7 +26,7 @@ class Submitter:
         self._keys = keys
 
     async def submit(
-        self, body: Any, token: ApiToken, key: IdempotencyKey | None, *, sent_by: UUID | None = None
+        self, body: Any, token: PushToken, key: IdempotencyKey | None, *, sent_by: UUID | None = None
     ) -> Accepted:
         """Check `body` (decoded JSON) and store the push. Returns once it is durable.
 
@@ -50,7 +50,7 @@ class Submitter:
         return accepted
 
     async def stored_answer_or_raise(
-        self, refused: RelayError | None, app_id: str | None, key: IdempotencyKey | None
+        self, refused: RelayError | None, app_id: str, key: IdempotencyKey | None
     ) -> Accepted:
         """Return the answer stored with `key`, for a push that was not stored now.
 
@@ -61,7 +61,7 @@ class Submitter:
             Unavailable: no answer is stored with `key`, and `refused` is None.
         """
         stored = None
-        if key is not None and app_id is not None:
+        if key is not None:
             stored = await self._keys.find_stored_answer(app_id, key)
         if stored is None:
             gone = "The time of this Idempotency-Key ended just now; nothing was stored."

@@ -16,7 +16,7 @@ from relay.core.push.destinations import EVERYONE, DestinationCheck, check_desti
 from relay.core.push.headers import check_headers, check_token_kind
 from relay.core.push.request import Lifetimes, PushRequest, SendBody
 from relay.core.schema import convert
-from relay.store.accounts.auth import ApiToken
+from relay.store.accounts.api_tokens import PushToken
 
 
 class SendCheck:
@@ -36,7 +36,7 @@ class SendCheck:
         self._clock = clock
         self._random = random
 
-    async def check(self, value: Any, token: ApiToken) -> PushRequest:
+    async def check(self, value: Any, token: PushToken) -> PushRequest:
         """The push that this JSON value asks for. Others get their turn while many destinations are looked at.
 
         Raises Forbidden for another app than the token's, and for everybody without the right to that, and Invalid.
@@ -47,11 +47,11 @@ class SendCheck:
             await asyncio.sleep(0)
         raise AssertionError("the last step is the push")
 
-    def check_at_once(self, value: Any, token: ApiToken) -> PushRequest | None:
+    def check_at_once(self, value: Any, token: PushToken) -> PushRequest | None:
         """The same in one go; None if there are too many destinations for that."""
         return next(self._steps(value, token))
 
-    def _steps(self, value: Any, token: ApiToken) -> Iterator[PushRequest | None]:
+    def _steps(self, value: Any, token: PushToken) -> Iterator[PushRequest | None]:
         """None while there is more to look at, and in the end the push."""
         body = convert(value, SendBody)
         if body.app_id != token.app_id:

@@ -32,7 +32,7 @@ from relay.http import requests as http
 from relay.keys import KeyRing
 from relay.service.services import build_services
 from relay.store.accounts.api_tokens import create_operator_token
-from relay.store.accounts.auth import ApiTokens
+from relay.store.accounts.token_cache import TokenCache
 from relay.store.database import Database
 from tests.leaks import LEAKS
 
@@ -61,10 +61,10 @@ def application(
     *,
     allow_private: bool = False,
 ) -> web.Application:
-    tokens = ApiTokens(database, clock)
+    tokens = TokenCache(database, clock)
     install_tokens, udids = InstallTokens(installation_keys), UdidDigests(KEYS[0])
     app = web.Application(middlewares=[http.problems], client_max_size=4 * 1024 * 1024)
-    app[http.API_TOKENS] = tokens
+    app[http.TOKEN_CACHE] = tokens
     app[http.INSTALL_TOKENS] = install_tokens
     receivers = HttpReceivers(allow_private=allow_private, timeout=60)
 

@@ -7,9 +7,9 @@ from typing import Any
 from uuid import uuid4
 
 from relay.core.accounts import Environment
+from relay.core.api_tokens import make_token
 from relay.core.errors import Conflict
 from relay.core.install_tokens import InstallClaims, InstallTokens
-from relay.store.accounts.auth import make_token
 from relay.store.accounts.credentials import Credentials, NewCredential
 from relay.store.database import Database
 from relay.store.operations.audit import COMMAND_LINE, AuditLog

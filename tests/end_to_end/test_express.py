@@ -12,7 +12,7 @@ import pytest
 
 from relay.api.send_fast_path import LARGEST
 from relay.client import PushSender
-from relay.http.requests import API_TOKENS
+from relay.http.requests import TOKEN_CACHE
 from relay.node.main import Relay
 from relay.settings import Settings
 
@@ -47,9 +47,9 @@ async def ask(relay: Relay, said: bytes) -> RawAnswer:
 
 async def remember(relay: Relay, app: App) -> None:
     """For two seconds from now the token is one that the relay need not look up."""
-    tokens = relay.application[API_TOKENS]
-    tokens.forget()
-    await tokens.find(app.push_token)
+    tokens = relay.application[TOKEN_CACHE]
+    tokens.clear()
+    await tokens.authenticate_token(app.push_token)
 
 
 async def test_answers_are_the_same_on_both_ways(relay: Relay, store: Store) -> None:

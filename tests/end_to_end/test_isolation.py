@@ -21,8 +21,8 @@ import yaml
 from multidict import CIMultiDict
 
 from relay.api.spec import spec_file
+from relay.core.api_tokens import digest_of_token, make_token
 from relay.node.main import Relay
-from relay.store.accounts.auth import digest, make_token
 from relay.store.database import Database
 
 from .store import ALERT, PATIENCE, App, Copy, Store
@@ -305,7 +305,7 @@ async def strangers(store: Store, database: Database, ada: Tenant) -> list[Calle
             await connection.execute(
                 f"INSERT INTO api_token (digest, token_id, kind, publisher_id, app_id, created_at, {how}_at)"
                 " VALUES ($1, $2, $3, $4, $5, now(), now() - interval '1 minute')",
-                digest(token),
+                digest_of_token(token),
                 uuid4(),
                 kind,
                 UUID(publisher.publisher_id) if kind != "operator" else None,

@@ -12,16 +12,18 @@ from uuid import uuid4
 
 import pytest
 
+from relay.core.accounts import TokenKind
+from relay.core.api_tokens import kind_of_token, make_token
 from relay.core.errors import Unavailable
 from relay.core.install_tokens import InstallClaims, InstallTokens
-from relay.store.accounts.api_tokens import TokenIssuer
-from relay.store.accounts.auth import KINDS, ApiTokens, NewToken, kind_of, make_token
+from relay.store.accounts.api_tokens import ApiTokenRepository, NewToken
+from relay.store.accounts.token_cache import TokenCache
 from relay.store.database import Connection, Database
 from relay.store.operations.audit import COMMAND_LINE
 from tests.api.front import Clock
 from tests.eventually import eventually
 
-OPERATOR = NewToken(kind="operator")
+OPERATOR = NewToken(kind=TokenKind.OPERATOR)
 
 
 class _HeldUp(Database):
@@ -42,27 +44,29 @@ class _HeldUp(Database):
 
 async def test_what_was_read_before_a_revocation_is_not_remembered(database: Database) -> None:
     clock = Clock()
-    issued = await TokenIssuer(database, clock, secrets.token_bytes).issue(OPERATOR, COMMAND_LINE)
+    issued = await ApiTokenRepository(database, clock, secrets.token_bytes).issue_token(
+        OPERATOR, COMMAND_LINE
+    )
     slow = _HeldUp(database)
-    tokens = ApiTokens(slow, clock)
-    looking = asyncio.create_task(tokens.find(issued.text))
+    tokens = TokenCache(slow, clock)
+    looking = asyncio.create_task(tokens.authenticate_token(issued.text))
     await slow.read.wait()
     async with database.connection() as connection:
         await connection.execute("UPDATE api_token SET revoked_at = now()")
-    tokens.forget()
+    tokens.clear()
     slow.go_on.set()
     await looking
-    assert await tokens.find(issued.text) is None
+    assert await tokens.authenticate_token(issued.text) is None
 
 
 async def test_last_uses_are_locked_in_the_order_of_their_ids(database: Database) -> None:
     clock = Clock()
-    issuer = TokenIssuer(database, clock, secrets.token_bytes)
-    issued = [await issuer.issue(OPERATOR, COMMAND_LINE) for _ in range(10)]
+    issuer = ApiTokenRepository(database, clock, secrets.token_bytes)
+    issued = [await issuer.issue_token(OPERATOR, COMMAND_LINE) for _ in range(10)]
     first, *others = sorted(one.token_id for one in issued)
-    tokens = ApiTokens(database, clock)
+    tokens = TokenCache(database, clock)
     for one in sorted(issued, key=lambda one: one.token_id, reverse=True):
-        await tokens.find(one.text)
+        await tokens.authenticate_token(one.text)
     async with database.transaction() as holder:
         # The row that is to be locked first comes last in the table, and last among the parameters.
         await holder.execute("UPDATE api_token SET label = 'moved' WHERE token_id = $1", first)
@@ -80,9 +84,11 @@ async def test_last_uses_are_locked_in_the_order_of_their_ids(database: Database
 
 async def test_last_uses_that_could_not_be_written_are_written_the_next_time(database: Database) -> None:
     clock = Clock()
-    issued = await TokenIssuer(database, clock, secrets.token_bytes).issue(OPERATOR, COMMAND_LINE)
-    tokens = ApiTokens(database, clock)
-    await tokens.find(issued.text)
+    issued = await ApiTokenRepository(database, clock, secrets.token_bytes).issue_token(
+        OPERATOR, COMMAND_LINE
+    )
+    tokens = TokenCache(database, clock)
+    await tokens.authenticate_token(issued.text)
     async with database.connection() as connection:
         await connection.execute("ALTER TABLE api_token RENAME TO elsewhere")
         with pytest.raises(Unavailable):
@@ -95,10 +101,12 @@ async def test_last_uses_that_could_not_be_written_are_written_the_next_time(dat
 async def test_no_token_is_kept_in_memory(database: Database) -> None:
     """Nor compared with what a caller sends: tokens are found by their digests."""
     clock = Clock()
-    issued = await TokenIssuer(database, clock, secrets.token_bytes).issue(OPERATOR, COMMAND_LINE)
-    tokens = ApiTokens(database, clock)
+    issued = await ApiTokenRepository(database, clock, secrets.token_bytes).issue_token(
+        OPERATOR, COMMAND_LINE
+    )
+    tokens = TokenCache(database, clock)
     for _ in range(2):
-        assert await tokens.find(issued.text) is not None
+        assert await tokens.authenticate_token(issued.text) is not None
     assert issued.text not in str(vars(tokens))
     assert str(issued.token_id) in str(vars(tokens)), "it was remembered"
 
@@ -107,10 +115,10 @@ def test_what_a_scanner_looks_for_is_what_we_make() -> None:
     """The expression of docs/design.md: it finds each kind of token in a text, and only our checksum passes."""
     design = (Path(__file__).parents[2] / "docs" / "design.md").read_text(encoding="utf-8")
     [expression] = re.findall(r"^    (\\b\(\?:push.*)$", design, re.MULTILINE)
-    tokens = [make_token(kind, secrets.token_bytes(32)) for kind in KINDS for _ in range(50)]
+    tokens = [make_token(kind, secrets.token_bytes(32)) for kind in TokenKind for _ in range(50)]
     claims = InstallClaims("chess", uuid4(), 7)
     tokens.append(InstallTokens(("a key of at least thirty-two characters",)).sign(claims))
     text = "".join(f'"token": "{token}", ' for token in tokens) + " push_token manage_apps operator_"
     assert [found[0] for found in re.finditer(expression, text)] == tokens
     changed = tokens[0][:-1] + ("A" if tokens[0][-1] != "A" else "B")
-    assert (kind_of(tokens[0]), kind_of(changed)) == ("push", None)
+    assert (kind_of_token(tokens[0]), kind_of_token(changed)) == ("push", None)

@@ -11,7 +11,9 @@ from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 import pytest
 
 from relay.core.identifiers import Identifiers
-from relay.store.accounts.registry import App, Publisher, PublisherRepository
+from relay.store.accounts.api_tokens import IssuedToken
+from relay.store.accounts.apps import App, AppRepository
+from relay.store.accounts.publishers import Publisher, PublisherRepository
 from relay.store.database import Database
 from relay.store.installations.device_tokens import DeviceTokens
 from relay.store.installations.enrolments import Enrolment, EnrolmentRefused, Enrolments
@@ -25,11 +27,13 @@ IDENTIFIERS = Identifiers(("a key of at least thirty-two characters",))
 
 @pytest.fixture
 async def enrolments(database: Database) -> Enrolments:
-    registry = PublisherRepository(database)
     publisher = Publisher(uuid4(), "Ada", NOW)
-    await registry.add_publisher(publisher, "manage_x", uuid4(), OPERATOR)
+    await PublisherRepository(database).create_publisher(
+        publisher, IssuedToken(uuid4(), "manage_x", NOW), OPERATOR
+    )
+    apps = AppRepository(database)
     for app_id in ("chess", "poker"):
-        assert await registry.add_app(App(app_id, publisher.publisher_id, app_id, NOW), OPERATOR)
+        assert await apps.create_app(App(app_id, publisher.publisher_id, app_id, NOW), OPERATOR)
     return Enrolments(database, IDENTIFIERS, secrets.token_bytes)
 
 

@@ -22,10 +22,11 @@ from relay.console.publisher.app_lookup import OwnApps
 from relay.console.publisher.pushes import PushView, push_path, view_of
 from relay.console.publisher.timelines import WIDTH
 from relay.console.renderer import Pages
-from relay.console.sessions import Visitor, publisher_page, read_form
+from relay.console.sessions import PublisherVisitor, publisher_page, read_form
 from relay.core.clock import Random
 from relay.core.errors import Invalid, RelayError
 from relay.core.idempotency import IdempotencyDigests
+from relay.core.ids import AppId
 from relay.core.push import payload as payloads
 from relay.core.push.content import draft_content
 from relay.core.push.push_types import PUSH_TYPES
@@ -34,8 +35,8 @@ from relay.service.rate_limits import Rates
 from relay.service.reach import MAX_COUNTED_TARGETS, count_reach
 from relay.service.submission import Submitter
 from relay.service.validation import SendCheck
-from relay.store.accounts.auth import ApiToken
-from relay.store.accounts.registry import App
+from relay.store.accounts.api_tokens import PushToken
+from relay.store.accounts.apps import App
 from relay.store.accounts.test_devices import TestDeviceInApp, TestDevices
 from relay.store.database import Database
 
@@ -90,7 +91,7 @@ class Look:
 class _ComposerState:
     """A page of the composer that is being made: whose, for which app, and what lies on it."""
 
-    visitor: Visitor
+    visitor: PublisherVisitor
     app: App
     draft: Draft
     key: str
@@ -103,9 +104,16 @@ class _ComposerState:
     """The push that has gone to the test devices from this page."""
 
     @property
-    def token(self) -> ApiToken:
+    def token(self) -> PushToken:
         """What the publisher sends with: its own token, with the rights of a push token that may do everything."""
-        return replace(self.visitor.token, app_id=self.app.app_id, broadcast=True)
+        return PushToken(
+            self.visitor.token.token_id,
+            self.visitor.publisher_id,
+            AppId(self.app.app_id),
+            test_only=False,
+            broadcast=True,
+            expires_at=self.visitor.token.expires_at,
+        )
 
     def note(self, error: RelayError) -> None:
         """Something was refused: what stands on the page stays there."""
@@ -130,14 +138,14 @@ class ComposerPages:
         yield publisher_page("POST", "apps/{app_id}/compose/", self.act)
         yield publisher_page("POST", "apps/{app_id}/compose/preview/", self.preview)
 
-    async def begin(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    async def begin(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """An empty form."""
         desk = _ComposerState(visitor, await self._own_apps.of(request, visitor), Draft(), self._new_key())
         if "to" in request.query:  # from the page of a customer
             desk.draft = Draft(texts={"recipients": request.query["to"]})
         return await self._page(request, desk, replace(self._drawn(desk), remarks=()))
 
-    async def preview(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    async def preview(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """The picture, and what is to be said at the fields: parts of the page, for htmx."""
         desk, _ = await self._desk(request, visitor)
         try:
@@ -147,7 +155,7 @@ class ComposerPages:
             look = replace(self._drawn(desk), remarks=remarks_of(error.faults, is_error=True))
         return self._pages.render(request, "composer_preview.html", 200, **_context(desk, look, is_part=True))
 
-    async def act(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    async def act(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """What one of the form's buttons asks for: `do` is its value."""
         desk, wanted = await self._desk(request, visitor)
         if wanted in ("as_payload", "as_notification"):
@@ -273,7 +281,7 @@ class ComposerPages:
             response.headers["Retry-After"] = desk.headers["Retry-After"]
         return response
 
-    async def _desk(self, request: web.Request, visitor: Visitor) -> tuple[_ComposerState, str]:
+    async def _desk(self, request: web.Request, visitor: PublisherVisitor) -> tuple[_ComposerState, str]:
         """The form that was posted, and which button was pressed."""
         app = await self._own_apps.of(request, visitor)
         form = await read_form(request)

@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from relay.console.renderer import Pages, context_of
-from relay.console.sessions import Visitor, form_as, operator_page, read_form
+from relay.console.sessions import OperatorVisitor, form_as, operator_page, read_form
 from relay.core.accounts import CredentialState
 from relay.core.clock import Clock
 from relay.core.delivery.reasons import BAD_CREDENTIAL
@@ -56,7 +56,7 @@ class CredentialPages:
         yield operator_page("POST", f"{one}resume/", self.resume)
         yield operator_page("POST", f"{one}suspend/", self.suspend)
 
-    async def list(self, request: web.Request, _: Visitor) -> web.StreamResponse:
+    async def list(self, request: web.Request, _: OperatorVisitor) -> web.StreamResponse:
         """All credentials: those that are suspended first."""
         return await self._list(request)
 
@@ -77,7 +77,7 @@ class CredentialPages:
         }
         return self._pages.render(request, "credentials.html", status, section="credentials", **context)
 
-    async def put(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    async def put(self, request: web.Request, visitor: OperatorVisitor) -> web.StreamResponse:
         """Store a credential, or replace the one of the same team, environment and bundle: it is active then."""
         form = await read_form(request)
         try:
@@ -88,7 +88,7 @@ class CredentialPages:
         done = "replaced" if stored.version > 1 else "stored"
         return self._pages.redirect(request, "credentials/", f"The credential of {stored.team_id} is {done}.")
 
-    async def resume(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    async def resume(self, request: web.Request, visitor: OperatorVisitor) -> web.StreamResponse:
         """Make it active, and due what waited for it."""
         credential_id = number_in_path(request.match_info["credential_id"])
         await self._credentials.resume_credential(credential_id, visitor.actor)
@@ -96,7 +96,7 @@ class CredentialPages:
             request, "credentials/", f"Credential {credential_id} is active, and what waited for it is due."
         )
 
-    async def suspend(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    async def suspend(self, request: web.Request, visitor: OperatorVisitor) -> web.StreamResponse:
         """Let what needs it wait."""
         credential_id = number_in_path(request.match_info["credential_id"])
         await self._credentials.suspend_credential(credential_id, visitor.actor)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from relay.console.sessions import Visitor
+from relay.console.sessions import PublisherVisitor
 from relay.core.errors import NotFound
 from relay.core.schema import app_id_in_path
-from relay.store.accounts.registry import App, PublisherRepository
+from relay.store.accounts.apps import App, AppRepository
 from relay.store.database import Database
 
 
@@ -15,12 +15,12 @@ class OwnApps:
     """The apps that pages are about."""
 
     def __init__(self, database: Database) -> None:
-        self._registry = PublisherRepository(database)
+        self._apps = AppRepository(database)
 
-    async def of(self, request: web.Request, visitor: Visitor) -> App:
+    async def of(self, request: web.Request, visitor: PublisherVisitor) -> App:
         """The app of the path. Raises NotFound for another publisher's."""
         app_id = app_id_in_path(request.match_info["app_id"])
-        app = await self._registry.app(visitor.publisher_id, app_id)
+        app = await self._apps.find_app(visitor.publisher_id, app_id)
         if app is None:
             raise NotFound("There is no such app.")
         return app

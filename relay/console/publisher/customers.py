@@ -11,7 +11,7 @@ from aiohttp import web
 
 from relay.console.publisher.app_lookup import OwnApps, path_of
 from relay.console.renderer import Pages, faults_of, next_page, refuse
-from relay.console.sessions import Visitor, form_as, publisher_page, read_form
+from relay.console.sessions import PublisherVisitor, form_as, publisher_page, read_form
 from relay.core import email_aliases
 from relay.core.errors import Conflict, Invalid, NotFound, RelayError
 from relay.core.identifiers import parse
@@ -19,7 +19,7 @@ from relay.core.schema import uuid_in_path
 from relay.http.pagination import page_request
 from relay.service.aliases import AliasBody, AliasService
 from relay.service.customers import CustomerService
-from relay.store.accounts.registry import App
+from relay.store.accounts.apps import App
 from relay.store.database import Database
 from relay.store.installations.aliases import MOST, AliasActor
 from relay.store.installations.customers import Customer
@@ -52,7 +52,7 @@ class CustomerPages:
 
     # --- customers ---
 
-    async def list_customers(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    async def list_customers(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """The customers who have a copy of the app, in the order of their identifiers, which says nothing."""
         app = await self._own_apps.of(request, visitor)
         after = page_request(request, lambda text: self._customers.verify_customer(app.app_id, text)).after
@@ -60,7 +60,7 @@ class CustomerPages:
         customers, more = next_page(request, found, _CUSTOMERS, lambda customer: customer.customer)
         return self._list(request, app, customers, more=more, is_start=after is None)
 
-    async def search(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    async def search(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """By c_ or d_: to that customer's page. By address: to it, or the list of all that have it."""
         app = await self._own_apps.of(request, visitor)
         form = await read_form(request)
@@ -117,7 +117,7 @@ class CustomerPages:
             faults=faults_of(refused) if refused else {},
         )
 
-    async def show(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    async def show(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """A customer, its devices with their copies, and its addresses."""
         return await self._show(request, await self._own_apps.of(request, visitor))
 
@@ -142,7 +142,7 @@ class CustomerPages:
 
     # --- their addresses ---
 
-    async def attach(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    async def attach(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """Give the customer an address."""
         app = await self._own_apps.of(request, visitor)
         customer = self._customer_in_path(request, app)
@@ -155,7 +155,7 @@ class CustomerPages:
         said = "The address was added." if attached.created else "The customer has that address already."
         return self._pages.redirect(request, path_of(app, f"customers/{customer}/"), said)
 
-    async def remove(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    async def remove(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """Take an address from the customer."""
         app = await self._own_apps.of(request, visitor)
         customer = self._customer_in_path(request, app)
@@ -169,5 +169,5 @@ class CustomerPages:
         return self._customers.verify_customer(app.app_id, request.match_info["customer_id"])
 
 
-def _changer(visitor: Visitor) -> AliasActor:
+def _changer(visitor: PublisherVisitor) -> AliasActor:
     return AliasActor(visitor.actor, visitor.publisher_id)

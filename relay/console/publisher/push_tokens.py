@@ -8,13 +8,13 @@ from aiohttp import web
 
 from relay.console.publisher.app_lookup import OwnApps, path_of
 from relay.console.renderer import Pages, faults_of, next_page
-from relay.console.sessions import Visitor, form_as, publisher_page, read_form
+from relay.console.sessions import PublisherVisitor, form_as, publisher_page, read_form
 from relay.core.clock import Clock
 from relay.core.errors import Conflict, Invalid, RelayError
 from relay.core.schema import uuid_in_path
 from relay.http.pagination import page_request
 from relay.service.push_tokens import PushTokenBody, PushTokenService
-from relay.store.accounts.registry import App
+from relay.store.accounts.apps import App
 from relay.store.database import Database
 
 _LIST = "apps/{app_id}/tokens/"
@@ -38,11 +38,11 @@ class TokenPages:
         yield publisher_page("POST", _LIST, self.create)
         yield publisher_page("POST", f"{_LIST}{{token_id}}/revoke/", self.revoke)
 
-    async def list_tokens(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    async def list_tokens(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """The tokens that are not revoked, oldest first, and the form for another one."""
         return await self._list(request, await self._own_apps.of(request, visitor))
 
-    async def create(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    async def create(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """Make a token and show it, this once: it is in no redirect, no cookie and no database."""
         app = await self._own_apps.of(request, visitor)
         form = await read_form(request)
@@ -58,7 +58,7 @@ class TokenPages:
             request, "token_made.html", 201, section="tokens", shown_app=app, new=new, text=issued.text
         )
 
-    async def revoke(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    async def revoke(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """Refuse a token from now on."""
         app = await self._own_apps.of(request, visitor)
         token_id = uuid_in_path(request.match_info["token_id"])

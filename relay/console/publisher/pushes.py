@@ -14,13 +14,13 @@ from aiohttp import web
 from relay.console.publisher.app_lookup import OwnApps
 from relay.console.publisher.timelines import WIDTH, Reason, Segment, TimeLine, bar, reasons, time_lines
 from relay.console.renderer import Pages
-from relay.console.sessions import Visitor, publisher_page
+from relay.console.sessions import PublisherVisitor, publisher_page
 from relay.core.clock import Clock
 from relay.core.delivery.outcomes import PushState
 from relay.core.errors import NotFound
 from relay.core.schema import uuid_in_path
 from relay.service.report import report_push, report_traces
-from relay.store.accounts.registry import App
+from relay.store.accounts.apps import App
 from relay.store.database import Database
 from relay.store.push.cancellation import CancellationRepository
 from relay.store.push.reports import PushReportRepository
@@ -80,19 +80,19 @@ class PushPages:
         yield publisher_page("GET", "apps/{app_id}/pushes/{push_id}/state/", self.state)
         yield publisher_page("POST", "apps/{app_id}/pushes/{push_id}/cancel/", self.cancel)
 
-    async def show(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    async def show(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """All of it."""
         app, push = await self._find(request, visitor)
         return self._pages.render(request, "push.html", 200, **_context(app, push, is_part=False))
 
-    async def state(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    async def state(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """What changes while it is sent, for htmx. 204 if nothing has changed since `seen`."""
         app, push = await self._find(request, visitor)
         if request.query.get("seen") == push.version:
             return web.Response(status=204)
         return self._pages.render(request, "push_state.html", 200, **_context(app, push, is_part=True))
 
-    async def cancel(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    async def cancel(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """Begin nothing more of it."""
         app, push = await self._find(request, visitor)
         push_id = push.facts["push_id"]
@@ -105,7 +105,7 @@ class PushPages:
             request, path, "Nothing more of it is begun. What was under way ends as it ends."
         )
 
-    async def _find(self, request: web.Request, visitor: Visitor) -> tuple[App, PushView]:
+    async def _find(self, request: web.Request, visitor: PublisherVisitor) -> tuple[App, PushView]:
         app = await self._own_apps.of(request, visitor)
         push = await view_of(self._database, app.app_id, uuid_in_path(request.match_info["push_id"]))
         if push is None:

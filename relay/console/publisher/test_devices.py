@@ -9,13 +9,13 @@ from aiohttp import web
 
 from relay.console.publisher.app_lookup import OwnApps, path_of
 from relay.console.renderer import Pages, faults_of, next_page
-from relay.console.sessions import Visitor, form_as, publisher_page, read_form
+from relay.console.sessions import PublisherVisitor, form_as, publisher_page, read_form
 from relay.core.delivery.outcomes import FailureDomain
 from relay.core.errors import Conflict, Invalid, RelayError
 from relay.core.schema import uuid_in_path
 from relay.http.pagination import page_request
 from relay.service.test_devices import TestDeviceBody, TestDeviceChange, TestDeviceService
-from relay.store.accounts.registry import App
+from relay.store.accounts.apps import App
 from relay.store.database import Database
 
 _LIST = "apps/{app_id}/test-devices/"
@@ -69,11 +69,11 @@ class TestDevicePages:
         yield publisher_page("POST", f"{_LIST}{{test_device_id}}/", self.change)
         yield publisher_page("POST", f"{_LIST}{{test_device_id}}/remove/", self.remove)
 
-    async def list_devices(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    async def list_devices(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """The listed devices, oldest first, and the form for another one."""
         return await self._list(request, visitor, await self._own_apps.of(request, visitor))
 
-    async def add(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    async def add(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """List a device."""
         app = await self._own_apps.of(request, visitor)
         form = await read_form(request)
@@ -85,7 +85,7 @@ class TestDevicePages:
         said = f"{device.label} is a test device now."
         return self._pages.redirect(request, path_of(app, "test-devices/"), said)
 
-    async def change(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    async def change(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """Give a device another label or failure domain."""
         app = await self._own_apps.of(request, visitor)
         test_device_id = uuid_in_path(request.match_info["test_device_id"])
@@ -98,7 +98,7 @@ class TestDevicePages:
         said = f"{device.label}: {DOMAINS[device.failure_domain].name.lower()}."
         return self._pages.redirect(request, path_of(app, "test-devices/"), said)
 
-    async def remove(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    async def remove(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """Take a device off the list."""
         app = await self._own_apps.of(request, visitor)
         test_device_id = uuid_in_path(request.match_info["test_device_id"])
@@ -108,7 +108,7 @@ class TestDevicePages:
     async def _list(
         self,
         request: web.Request,
-        visitor: Visitor,
+        visitor: PublisherVisitor,
         app: App,
         form: Mapping[str, str] = _NOTHING,
         refused: RelayError | None = None,

@@ -9,12 +9,12 @@ from aiohttp import web
 
 from relay.console.publisher.app_lookup import OwnApps, path_of
 from relay.console.renderer import Pages, faults_of
-from relay.console.sessions import Visitor, publisher_page, read_form
+from relay.console.sessions import PublisherVisitor, publisher_page, read_form
 from relay.core.errors import Conflict, Invalid, RelayError, TooManyRequests
 from relay.core.schema import convert, uuid_in_path
 from relay.core.webhooks.messages import EventType
 from relay.service.webhooks import WebhookBody, WebhookService, WebhookTest
-from relay.store.accounts.registry import App
+from relay.store.accounts.apps import App
 from relay.store.database import Database
 from relay.store.webhooks.webhooks import MOST
 
@@ -41,11 +41,11 @@ class WebhookPages:
         yield publisher_page("POST", f"{_LIST}{{webhook_id}}/test/", self.test)
         yield publisher_page("POST", f"{_LIST}{{webhook_id}}/remove/", self.remove)
 
-    async def list_webhooks(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    async def list_webhooks(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """The app's webhooks and how they are doing, and the form for another one."""
         return await self._list(request, await self._own_apps.of(request, visitor))
 
-    async def create(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    async def create(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """Make a webhook and show its secret, this once."""
         app = await self._own_apps.of(request, visitor)
         form = await read_form(request)
@@ -59,7 +59,7 @@ class WebhookPages:
             request, "webhook_made.html", 201, section="webhooks", shown_app=app, new=new
         )
 
-    async def test(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    async def test(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """Send a test message, and say what became of it."""
         app = await self._own_apps.of(request, visitor)
         webhook_id = uuid_in_path(request.match_info["webhook_id"])
@@ -70,7 +70,7 @@ class WebhookPages:
         kind: Literal["good", "bad"] = "good" if tested.attempt.delivered else "bad"
         return self._pages.redirect(request, path_of(app, "webhooks/"), _said(tested), kind)
 
-    async def remove(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    async def remove(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """Remove a webhook with what waits for it."""
         app = await self._own_apps.of(request, visitor)
         webhook_id = uuid_in_path(request.match_info["webhook_id"])

@@ -1,50 +1,108 @@
-"""API tokens as their owners manage them: made, listed, recognised, revoked. Who is calling is auth.py's."""
+"""API tokens: the types of callers, and the repository that issues, lists and revokes tokens."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import ClassVar
 from uuid import UUID
 
+import asyncpg
+
+from relay.core.accounts import TokenKind
+from relay.core.api_tokens import RANDOM_BYTES, digest_of_token, make_token
 from relay.core.clock import Clock, Random
-from relay.core.ids import new_id
-from relay.store.accounts.auth import NewToken, digest, insert_token, make_token, token_detail
-from relay.store.database import Database
+from relay.core.ids import AppId, PublisherId, TokenId, new_id
+from relay.store import sql
+from relay.store.database import Connection, Database
 from relay.store.operations import audit
 from relay.store.operations.audit import COMMAND_LINE, Actor, AuditAction, Entry
 
-TOKEN_BYTES = 32
+_SQL = sql.load(__package__, "api_tokens.sql")
 _NIL = UUID(int=0)
-
-_OF_APP = """
-SELECT token_id, label, test_only, broadcast, created_at, expires_at, last_used_at FROM api_token
-WHERE app_id = $1 AND kind = 'push' AND revoked_at IS NULL AND token_id > $2 ORDER BY token_id LIMIT $3
-"""
-_OF_DIGEST = """
-SELECT token_id, kind, publisher_id, app_id, label, test_only, broadcast, created_at, expires_at, revoked_at,
-       last_used_at
-FROM api_token WHERE digest = $1
-"""
-_EVERYTHING = """
-SELECT token_id, kind, publisher_id, app_id, label, test_only, broadcast, created_at, expires_at, revoked_at,
-       last_used_at
-FROM api_token
-WHERE token_id > $1 AND ($3::text IS NULL OR kind = $3) AND ($4::uuid IS NULL OR publisher_id = $4)
-  AND ($5::text IS NULL OR app_id = $5) AND ($6 OR revoked_at IS NULL)
-  AND ($7::timestamptz IS NULL OR greatest(created_at, last_used_at) < $7)
-ORDER BY token_id LIMIT $2
-"""
-_REVOKE = "UPDATE api_token SET revoked_at = $2 WHERE token_id = $1 AND revoked_at IS NULL"
-_REVOKED = " RETURNING kind, publisher_id, app_id, label"
-_REVOKE_ANY = _REVOKE + _REVOKED
-_REVOKE_OF_APP = f"{_REVOKE} AND app_id = $3 AND kind = 'push' {_REVOKED}"
 
 
 @dataclass(frozen=True, slots=True)
-class TokenDescription:
-    """What is told of a push token: all but the token."""
+class PushToken:
+    """A caller that sends pushes for one app. `broadcast`: it may push to all customers of the app at once."""
 
-    token_id: UUID
+    kind: ClassVar[TokenKind] = TokenKind.PUSH
+
+    token_id: TokenId
+    publisher_id: PublisherId
+    app_id: AppId
+    test_only: bool
+    broadcast: bool
+    expires_at: datetime | None
+
+    @property
+    def actor(self) -> Actor:
+        """Return the caller as the audit log names it."""
+        return Actor("publisher", self.token_id)
+
+
+@dataclass(frozen=True, slots=True)
+class ManageToken:
+    """A caller that manages the things of one publisher."""
+
+    kind: ClassVar[TokenKind] = TokenKind.MANAGE
+
+    token_id: TokenId
+    publisher_id: PublisherId
+    expires_at: datetime | None
+
+    @property
+    def actor(self) -> Actor:
+        """Return the caller as the audit log names it."""
+        return Actor("publisher", self.token_id)
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorToken:
+    """A caller that manages the store."""
+
+    kind: ClassVar[TokenKind] = TokenKind.OPERATOR
+
+    token_id: TokenId
+    expires_at: datetime | None
+
+    @property
+    def actor(self) -> Actor:
+        """Return the caller as the audit log names it."""
+        return Actor("operator", self.token_id)
+
+
+ApiToken = PushToken | ManageToken | OperatorToken
+"""The rights of a caller that has authenticated with an API token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewToken:
+    """The rights and the label of a token to be issued."""
+
+    kind: TokenKind
+    publisher_id: UUID | None = None
+    app_id: str | None = None
+    label: str = ""
+    test_only: bool = False
+    broadcast: bool = False
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class IssuedToken:
+    """A new token with its text, which is shown once and stored nowhere."""
+
+    token_id: TokenId
+    text: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PushTokenDescription:
+    """A push token as its publisher sees it: without its text."""
+
+    token_id: TokenId
     label: str
     test_only: bool
     broadcast: bool
@@ -54,13 +112,13 @@ class TokenDescription:
 
 
 @dataclass(frozen=True, slots=True)
-class RecognisedToken:
-    """What the operator is told of a token of any kind: all but the token."""
+class TokenDescription:
+    """A token of any kind, revoked and expired ones included, as the operator sees it: without its text."""
 
-    token_id: UUID
-    kind: str
-    publisher_id: UUID | None
-    app_id: str | None
+    token_id: TokenId
+    kind: TokenKind
+    publisher_id: PublisherId | None
+    app_id: AppId | None
     label: str
     test_only: bool
     broadcast: bool
@@ -72,56 +130,54 @@ class RecognisedToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenFilter:
-    """Which tokens are listed: all that are not revoked, or fewer. `unused_since`: made before, and not used since."""
+    """The tokens to list. A field that is None does not narrow the list.
 
-    kind: str | None = None
+    `revoked`: revoked tokens are listed too. `unused_since`: only tokens that were created and last used before.
+    """
+
+    kind: TokenKind | None = None
     publisher_id: UUID | None = None
     app_id: str | None = None
     revoked: bool = False
     unused_since: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class IssuedToken:
-    """A new token with its text, which is shown once and kept nowhere."""
-
-    token_id: UUID
-    text: str
-    created_at: datetime
-
-
-class TokenIssuer:
-    """Makes tokens, lists those of an app, revokes them."""
+class ApiTokenRepository:
+    """The stored API tokens of all kinds."""
 
     def __init__(self, database: Database, clock: Clock, random: Random) -> None:
         self._database = database
         self._clock = clock
         self._random = random
 
-    def make(self, kind: str) -> IssuedToken:
-        """A token of that kind that is not stored yet."""
+    def generate_token(self, kind: TokenKind) -> IssuedToken:
+        """Return a token of `kind` that is not stored yet."""
         now = self._clock.now()
-        text = make_token(kind, self._random(TOKEN_BYTES))
-        return IssuedToken(new_id(now, self._random), text, now)
+        text = make_token(kind, self._random(RANDOM_BYTES))
+        return IssuedToken(TokenId(new_id(now, self._random)), text, now)
 
-    async def issue(self, new: NewToken, actor: Actor) -> IssuedToken:
-        """Make and store a token."""
-        issued = self.make(new.kind)
+    async def issue_token(self, new: NewToken, actor: Actor) -> IssuedToken:
+        """Store a new token and return it with its text."""
+        issued = self.generate_token(new.kind)
         async with self._database.transaction() as connection:
-            await insert_token(connection, new, issued.text, issued.token_id, issued.created_at, actor)
+            await insert_token(connection, new, issued, actor)
         return issued
 
-    async def of_app(self, app_id: str, after: UUID | None, limit: int) -> list[TokenDescription]:
-        """Up to `limit` push tokens of an app that follow `after` and are not revoked, oldest first."""
+    async def list_push_tokens(
+        self, app_id: str, after: UUID | None, limit: int
+    ) -> list[PushTokenDescription]:
+        """Return up to `limit` push tokens of an app that follow `after` and are not revoked, oldest first."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_OF_APP, app_id, after or _NIL, limit)
-            return [TokenDescription(**row) for row in rows]
+            rows = await connection.fetch(_SQL["list_push_tokens"], app_id, after or _NIL, limit)
+        return [PushTokenDescription(**row) for row in rows]
 
-    async def everything(self, wanted: TokenFilter, after: UUID | None, limit: int) -> list[RecognisedToken]:
-        """Up to `limit` tokens of all kinds that follow `after`, oldest first. For the operator."""
+    async def list_tokens(
+        self, wanted: TokenFilter, after: UUID | None, limit: int
+    ) -> list[TokenDescription]:
+        """Return up to `limit` tokens of all kinds that follow `after` and pass the filter, oldest first."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                _EVERYTHING,
+                _SQL["list_tokens"],
                 after or _NIL,
                 limit,
                 wanted.kind,
@@ -130,36 +186,83 @@ class TokenIssuer:
                 wanted.revoked,
                 wanted.unused_since,
             )
-        return [RecognisedToken(**row) for row in rows]
+        return [_describe(row) for row in rows]
 
-    async def revoke(self, app_id: str, token_id: UUID, actor: Actor) -> bool:
-        """Revoke a push token of that app. False if there is none, or none any more."""
-        return await self._revoke(actor, token_id, _REVOKE_OF_APP, app_id)
+    async def find_token(self, text: str) -> TokenDescription | None:
+        """Return the token with that text, also if it is revoked or expired; None if this relay did not issue it."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(_SQL["find_by_digest"], digest_of_token(text))
+        return _describe(row) if row else None
 
-    async def revoke_any(self, token_id: UUID, actor: Actor) -> bool:
-        """Revoke a token of any kind. False if there is none, or none any more."""
-        return await self._revoke(actor, token_id, _REVOKE_ANY)
+    async def revoke_push_token(self, app_id: str, token_id: UUID, actor: Actor) -> bool:
+        """Revoke a push token of an app. Returns False if the app has no such token, or it was revoked before."""
+        return await self._revoke(actor, token_id, "revoke_push_token", app_id)
 
-    async def _revoke(self, actor: Actor, token_id: UUID, sql: str, *app_id: str) -> bool:
+    async def revoke_token(self, token_id: UUID, actor: Actor) -> bool:
+        """Revoke a token of any kind. Returns False if there is no such token, or it was revoked before."""
+        return await self._revoke(actor, token_id, "revoke")
+
+    async def _revoke(self, actor: Actor, token_id: UUID, statement: str, *app_id: str) -> bool:
         now = self._clock.now()
         async with self._database.transaction() as connection:
-            row = await connection.fetchrow(sql, token_id, now, *app_id)
-            if row is not None:
-                detail = token_detail(row["label"], row["app_id"])
-                revoked = AuditAction(f"{row['kind']}_token.revoked")
-                entry = Entry(revoked, str(token_id), row["publisher_id"], detail)
-                await audit.write(connection, actor, now, entry)
-        return row is not None
-
-    async def recognise(self, text: str) -> RecognisedToken | None:
-        """The token with that text, revoked and expired ones too. None if it is not in this database."""
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow(_OF_DIGEST, digest(text))
-        return RecognisedToken(**row) if row else None
+            row = await connection.fetchrow(_SQL[statement], token_id, now, *app_id)
+            if row is None:
+                return False
+            action = AuditAction(f"{row['kind']}_token.revoked")
+            detail = _audit_detail(row["label"], row["app_id"])
+            await audit.write(
+                connection, actor, now, Entry(action, str(token_id), row["publisher_id"], detail)
+            )
+        return True
 
 
 async def create_operator_token(database: Database, clock: Clock, random: Random, label: str = "") -> str:
-    """A new operator_ token, stored: the first one, which no API can give."""
-    issuer = TokenIssuer(database, clock, random)
-    issued = await issuer.issue(NewToken(kind="operator", label=label), COMMAND_LINE)
+    """Store a new operator_ token and return its text. The first one of a relay cannot come from its API."""
+    tokens = ApiTokenRepository(database, clock, random)
+    issued = await tokens.issue_token(NewToken(kind=TokenKind.OPERATOR, label=label), COMMAND_LINE)
     return issued.text
+
+
+async def insert_token(connection: Connection, new: NewToken, issued: IssuedToken, actor: Actor) -> None:
+    """Store the digest and the rights of a token, and its audit entry, in the caller's transaction."""
+    await connection.execute(
+        _SQL["insert"],
+        digest_of_token(issued.text),
+        issued.token_id,
+        new.kind,
+        new.publisher_id,
+        new.app_id,
+        new.label,
+        new.test_only,
+        new.broadcast,
+        issued.created_at,
+        new.expires_at,
+    )
+    action = AuditAction(f"{new.kind}_token.created")
+    detail = _audit_detail(new.label, new.app_id)
+    entry = Entry(action, str(issued.token_id), new.publisher_id, detail)
+    await audit.write(connection, actor, issued.created_at, entry)
+
+
+def api_token_of(row: asyncpg.Record) -> ApiToken:
+    """Return the caller that a row of `api_token` describes."""
+    if row["kind"] == TokenKind.OPERATOR:
+        return OperatorToken(row["token_id"], row["expires_at"])
+    if row["kind"] == TokenKind.MANAGE:
+        return ManageToken(row["token_id"], row["publisher_id"], row["expires_at"])
+    return PushToken(
+        row["token_id"],
+        row["publisher_id"],
+        row["app_id"],
+        row["test_only"],
+        row["broadcast"],
+        row["expires_at"],
+    )
+
+
+def _describe(row: asyncpg.Record) -> TokenDescription:
+    return TokenDescription(**{**row, "kind": TokenKind(row["kind"])})
+
+
+def _audit_detail(label: str, app_id: str | None) -> dict[str, str]:
+    return {"label": label} | ({"app_id": app_id} if app_id else {})
