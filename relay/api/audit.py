@@ -13,14 +13,14 @@ from relay.http.pagination import page_answer, page_request
 from relay.http.requests import authenticate, route
 from relay.store.accounts.api_tokens import ManageToken, OperatorToken
 from relay.store.database import Database
-from relay.store.operations.audit import AuditLog, LoggedEntry
+from relay.store.operations.audit import AuditRepository, LoggedEntry
 
 
 class AuditApi:
     """Reads the audit log."""
 
     def __init__(self, database: Database) -> None:
-        self._log = AuditLog(database)
+        self._log = AuditRepository(database)
 
     def routes(self) -> Iterable[web.RouteDef]:
         """The routes of this API."""
@@ -31,9 +31,9 @@ class AuditApi:
         token = await authenticate(request, ManageToken, OperatorToken)
         page = page_request(request, number_in_path)
         if isinstance(token, OperatorToken):
-            entries = await self._log.everything(page.after, page.one_more)
+            entries = await self._log.list_entries(page.after, page.one_more)
         else:
-            entries = await self._log.of_publisher(token.publisher_id, page.after, page.one_more)
+            entries = await self._log.list_entries_of_publisher(token.publisher_id, page.after, page.one_more)
         return page_answer(page, entries, lambda entry: entry.audit_id, _show)
 
 

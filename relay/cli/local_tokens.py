@@ -19,9 +19,9 @@ from relay.store.accounts.api_tokens import (
     create_operator_token,
 )
 from relay.store.accounts.credentials import Credentials
-from relay.store.accounts.key_rotation import Rotation, rotate_keys
 from relay.store.database import Database
 from relay.store.installations.installations import Installations
+from relay.store.key_rotation import Rotation, rotate_keys
 from relay.store.migrations import SchemaMigrator
 from relay.store.operations.audit import COMMAND_LINE
 from relay.store.webhooks.webhooks import WebhookRepository

@@ -25,11 +25,10 @@ if TYPE_CHECKING:
     from relay.cli.status import Status
     from relay.cli.vacuum import Swept
     from relay.settings import Settings
-    from relay.store.accounts.key_rotation import Rotation
     from relay.store.database import Database
     from relay.store.installations.retiring import ActiveCopy
-    from relay.store.operations.app_queue import AppQueue
-    from relay.store.operations.queue_state import QueueState
+    from relay.store.key_rotation import Rotation
+    from relay.store.operations.queue_state import AppQueue, QueueState
 
 local_app = typer.Typer(no_args_is_help=True)
 token_commands.add_to(local_app)
@@ -110,10 +109,10 @@ def queue(
         _show_app_queue(app_id, last, config_file, as_json)
         return
     from relay.cli.status import print_queue
-    from relay.store.operations.queue_state import queue_state
+    from relay.store.operations.queue_state import QueueStateRepository
 
     async def work(_: Settings, database: Database) -> QueueState:
-        return await queue_state(database, await database.now())
+        return await QueueStateRepository(database).read_queue_state(await database.now())
 
     found = with_database(config_file, work)
     if as_json:

@@ -14,11 +14,10 @@ from relay.keys import key_ring
 from relay.settings import Settings
 from relay.store.accounts.credentials import CredentialDescription, Credentials
 from relay.store.database import Database
-from relay.store.operations.app_queue import AppQueue, app_queue
-from relay.store.operations.inventory import Partition, TableSize, database_size, partitions, tables
-from relay.store.operations.minute_counts import MinuteCount, MinuteCounts
-from relay.store.operations.nodes import Nodes, NodeState
-from relay.store.operations.queue_state import QueueState, queue_state
+from relay.store.operations.inventory import InventoryRepository, Partition, TableSize
+from relay.store.operations.minute_counts import MinuteCount, MinuteCountRepository
+from relay.store.operations.nodes import NodeRepository, NodeState
+from relay.store.operations.queue_state import AppQueue, QueueState, QueueStateRepository
 
 _SHORT, _LONG = timedelta(minutes=5), timedelta(hours=1)
 _LARGEST = 10
@@ -79,19 +78,19 @@ class Status:
 async def read_status(settings: Settings, database: Database) -> Status:
     """Ask the database: a few statements of bounded cost. Raises Unavailable, SettingsError."""
     now = await database.now()
-    counts = MinuteCounts(database)
+    counts = MinuteCountRepository(database)
     minute = now.replace(second=0, microsecond=0) + timedelta(minutes=1)
-    hour = await counts.between(minute - _LONG, minute, 60)
+    hour = await counts.sum_counts(minute - _LONG, minute, 60)
     return Status(
         at=now,
-        nodes=await Nodes(database).listed(now),
-        queue=await queue_state(database, now),
+        nodes=await NodeRepository(database).list_nodes(now),
+        queue=await QueueStateRepository(database).read_queue_state(now),
         rates=rates(hour, minute - _SHORT),
         failures=failures(hour),
         suspended=[one async for one in _suspended(settings, database)],
-        partitions=days(await partitions(database)),
-        database_bytes=await database_size(database),
-        tables=(await tables(database))[:_LARGEST],
+        partitions=days(await InventoryRepository(database).list_partitions()),
+        database_bytes=await InventoryRepository(database).measure_database_size(),
+        tables=(await InventoryRepository(database).list_table_sizes())[:_LARGEST],
     )
 
 
@@ -245,7 +244,7 @@ def print_queue(queue: QueueState) -> None:
 async def read_app_queue(database: Database, app_id: str, limit: int) -> tuple[datetime, AppQueue | None]:
     """What waits of one app, and when that was. Raises Unavailable."""
     now = await database.now()
-    return now, await app_queue(database, app_id, now, limit)
+    return now, await QueueStateRepository(database).read_app_queue(app_id, now, limit)
 
 
 def print_app_queue(queue: AppQueue, now: datetime) -> None:

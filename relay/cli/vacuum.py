@@ -12,11 +12,11 @@ from relay.core.idempotency import KEPT
 from relay.keys import key_ring
 from relay.settings import Settings
 from relay.store.database import Database
-from relay.store.operations.audit import AuditLog
+from relay.store.operations.audit import AuditRepository
 from relay.store.operations.inventory import Partition
-from relay.store.operations.minute_counts import MinuteCounts
-from relay.store.operations.nodes import LISTED, Nodes
-from relay.store.operations.retention import Ends, past, past_partitions
+from relay.store.operations.minute_counts import MinuteCountRepository
+from relay.store.operations.nodes import LISTED_FOR, NodeRepository
+from relay.store.operations.retention import RetentionCutoffs, RetentionRepository
 from relay.store.partitions import PartitionKeeper
 from relay.store.push.idempotency_keys import IdempotencyKeyRepository
 from relay.store.webhooks.webhook_queue import WebhookQueue
@@ -52,13 +52,13 @@ class Vacuum:
         self._settings = settings
         self._now = now.astimezone(UTC)
         retention = self._now - timedelta(days=settings.retention_days)
-        self._ends = Ends(
+        self._ends = RetentionCutoffs(
             pushes=retention.date(),
             audit=self._now - timedelta(days=settings.audit_days),
             idempotency_keys=self._now - KEPT,
             webhook_events=self._now - timedelta(seconds=settings.webhooks.keep),
             minute_counts=retention,
-            nodes=self._now - LISTED,
+            nodes=self._now - LISTED_FOR,
         )
         self._kinds: Sequence[_Kind] = ()
         self._partitions: Sequence[Partition] = ()
@@ -66,12 +66,14 @@ class Vacuum:
     async def look(self) -> Swept:
         """What is to go. Raises Unavailable, and SettingsError without the keys."""
         database, ends = self._database, self._ends
-        counted = await past(database, ends)
+        counted = await RetentionRepository(database).count_expired_rows(ends)
         keys = key_ring(self._settings.keys, make=False).credentials
         messages = WebhookQueue(database, keys, uuid4())  # of no node: it leases nothing
         most = self._settings.webhooks.waiting
         self._kinds = (
-            _Kind("audit", counted.audit, lambda: AuditLog(database).drop_before(ends.audit)),
+            _Kind(
+                "audit", counted.audit, lambda: AuditRepository(database).delete_entries_before(ends.audit)
+            ),
             _Kind(
                 "idempotency_key",
                 counted.idempotency_keys,
@@ -81,11 +83,11 @@ class Vacuum:
             _Kind(
                 "minute_count",
                 counted.minute_counts,
-                lambda: MinuteCounts(database).drop_before(ends.minute_counts),
+                lambda: MinuteCountRepository(database).delete_counts_before(ends.minute_counts),
             ),
-            _Kind("node", counted.nodes, lambda: Nodes(database).forget_before(ends.nodes)),
+            _Kind("node", counted.nodes, lambda: NodeRepository(database).delete_nodes_before(ends.nodes)),
         )
-        self._partitions = await past_partitions(database, ends)
+        self._partitions = await RetentionRepository(database).list_expired_partitions(ends)
         return _swept(self._partitions, {kind.table: kind.past for kind in self._kinds}, [])
 
     async def sweep(self, advance: Callable[[int], None]) -> Swept:
@@ -99,7 +101,10 @@ class Vacuum:
         if self._partitions:
             days = timedelta(days=self._settings.retention_days)
             await PartitionKeeper(self._database).keep_partitions(self._now, days)
-            left = [one.name for one in await past_partitions(self._database, self._ends)]
+            left = [
+                one.name
+                for one in await RetentionRepository(self._database).list_expired_partitions(self._ends)
+            ]
         gone = [one for one in self._partitions if one.name not in left]
         advance(len(gone))
         return _swept(gone, rows, left)

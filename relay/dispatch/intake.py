@@ -23,7 +23,7 @@ from relay.dispatch import push_log as following
 from relay.dispatch.backlog import Backlog
 from relay.store.database import Connection, Database
 from relay.store.operations import audit
-from relay.store.operations.audit import Actor, AuditAction, Entry
+from relay.store.operations.audit import Actor, ActorKind, AuditAction, AuditEntry
 from relay.store.push.acceptance import AcceptanceRepository
 from relay.store.push.batches import BatchRepository
 from relay.store.push.records import MAX_SMALL_BATCH_SIZE, DispatchContext, Lease
@@ -349,8 +349,12 @@ async def _log_sent(
     for request, own in zip(requests, stored, strict=True):
         if request.sent_by is not None and own is not None:
             detail = {"app_id": request.app_id, "everyone": str(request.everyone).lower()}
-            entry = Entry(AuditAction.PUSH_SENT_FROM_CONSOLE, str(request.push_id), request.sent_by, detail)
-            await audit.write(connection, Actor("publisher", request.token_id), request.accepted_at, entry)
+            entry = AuditEntry(
+                AuditAction.PUSH_SENT_FROM_CONSOLE, str(request.push_id), request.sent_by, detail
+            )
+            await audit.write_entries(
+                connection, Actor(ActorKind.PUBLISHER, request.token_id), request.accepted_at, entry
+            )
 
 
 def _accepted(request: PushRequest, made: Route) -> Accepted:

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from relay.core.clock import Clock
 from relay.core.errors import RelayError, describe
 from relay.store.database import Database
-from relay.store.operations.minute_counts import MinuteCounts
-from relay.store.operations.nodes import Nodes, NodeState
+from relay.store.operations.minute_counts import MinuteCountRepository
+from relay.store.operations.nodes import NodeRepository, NodeState
 from relay.telemetry import metrics
 from relay.telemetry.counts import Tally
 from relay.telemetry.logs import get_logger
@@ -49,8 +49,8 @@ class Heartbeat:
         self._clock = clock
         self._usage = usage
         self._tally = tally
-        self._nodes = Nodes(database)
-        self._minutes = MinuteCounts(database)
+        self._nodes = NodeRepository(database)
+        self._minutes = MinuteCountRepository(database)
         self._unwritten: dict[datetime, Counter[tuple[str, str]]] = {}
         self._beating = asyncio.Lock()
         self._closed = False
@@ -73,7 +73,9 @@ class Heartbeat:
         usage = self.measure()
         async with self._beating:  # a beat that is under way would bring back what `aclose` takes away
             if not self._closed:
-                await self._nodes.beat(replace(self._node, seen_at=self._clock.now(), **usage._asdict()))
+                await self._nodes.record_heartbeat(
+                    replace(self._node, seen_at=self._clock.now(), **usage._asdict())
+                )
 
     def measure(self) -> Usage:
         """Bring the gauges of this process up to date."""
@@ -95,7 +97,7 @@ class Heartbeat:
         while self._unwritten:  # each is taken away first: `aclose` may write at the same time
             minute, counts = self._unwritten.popitem()
             try:
-                await self._minutes.add(minute, counts)
+                await self._minutes.add_counts(minute, counts)
             except BaseException:
                 self._unwritten.setdefault(minute, Counter()).update(counts)
                 raise
@@ -106,4 +108,4 @@ class Heartbeat:
             self._closed = True
         with contextlib.suppress(RelayError):
             await self.write_counts()
-            await self._nodes.remove(self._node.node_id)
+            await self._nodes.remove_node(self._node.node_id)

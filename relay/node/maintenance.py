@@ -13,9 +13,9 @@ from relay.settings import Settings
 from relay.store.accounts.console_sessions import ConsoleSessionRepository
 from relay.store.database import Database
 from relay.store.migrations import SchemaMigrator
-from relay.store.operations.audit import AuditLog
-from relay.store.operations.minute_counts import MinuteCounts
-from relay.store.operations.nodes import LISTED, Nodes
+from relay.store.operations.audit import AuditRepository
+from relay.store.operations.minute_counts import MinuteCountRepository
+from relay.store.operations.nodes import LISTED_FOR, NodeRepository
 from relay.store.partitions import PartitionKeeper
 from relay.store.push.idempotency_keys import IdempotencyKeyRepository
 from relay.telemetry.logs import get_logger
@@ -75,7 +75,7 @@ class Maintenance:
 
     async def _keep_audit(self) -> None:
         retention = timedelta(days=self._settings.audit_days)
-        await AuditLog(self._database).drop_before(await self._sure_now() - retention)
+        await AuditRepository(self._database).delete_entries_before(await self._sure_now() - retention)
 
     async def _keep_idempotency_keys(self) -> None:
         await IdempotencyKeyRepository(self._database).drop_keys_before(await self._sure_now() - KEPT)
@@ -86,10 +86,10 @@ class Maintenance:
 
     async def _keep_minute_counts(self) -> None:
         retention = timedelta(days=self._settings.retention_days)
-        await MinuteCounts(self._database).drop_before(self._clock.now() - retention)
+        await MinuteCountRepository(self._database).delete_counts_before(self._clock.now() - retention)
 
     async def _forget_nodes(self) -> None:
-        await Nodes(self._database).forget_before(await self._database.now() - LISTED)
+        await NodeRepository(self._database).delete_nodes_before(await self._database.now() - LISTED_FOR)
 
     async def _keep_sessions(self) -> None:
         await ConsoleSessionRepository(self._database).delete_idle_sessions(self._clock.now())

@@ -18,6 +18,7 @@ from relay.apns.pool import Endpoint
 from relay.apns.sender import ApnsSender
 from relay.core.accounts import Environment
 from relay.core.clock import Clock
+from relay.core.ids import NodeId
 from relay.dispatch.backlog import Backlog
 from relay.dispatch.broadcasts import Broadcaster
 from relay.dispatch.channel_creation import ChannelCreator
@@ -241,7 +242,9 @@ def _build_dispatchers(
 
 def _describe_node(context: NodeContext, roles: Roles) -> NodeState:
     now = context.clock.now()
-    return NodeState(context.node_id, socket.gethostname(), os.getpid(), VERSION, roles.names, now, now)
+    return NodeState(
+        NodeId(context.node_id), socket.gethostname(), os.getpid(), VERSION, roles.names, now, now
+    )
 
 
 def _endpoint(hosts: ApnsSettings | ChannelsSettings, environment: Environment) -> Endpoint:

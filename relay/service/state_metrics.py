@@ -15,15 +15,15 @@ from relay.core.clock import Clock
 from relay.core.errors import RelayError
 from relay.store.accounts import credentials
 from relay.store.database import Database
-from relay.store.operations.nodes import Nodes, NodeState
-from relay.store.operations.queue_state import QueueState, queue_state
+from relay.store.operations.nodes import NodeRepository, NodeState
+from relay.store.operations.queue_state import BatchState, QueueState, QueueStateRepository
 from relay.telemetry.build import VERSION
 
 _AGE = 5.0
 """Seconds for which an answer of the database is good, whoever asks."""
 _PATIENCE = 5.0
 """Seconds for its answer: Prometheus gives up after ten."""
-_QUEUE_STATES = ("due", "leased", "later", "held")
+_QUEUE_STATES = tuple(BatchState)
 _SIZES = {False: "small", True: "bulk"}
 
 
@@ -65,11 +65,11 @@ class StateMetrics(Collector):
         try:
             async with asyncio.timeout(_PATIENCE):
                 now = await self._database.now()
-                nodes = await Nodes(self._database).listed(now)
+                nodes = await NodeRepository(self._database).list_nodes(now)
                 silent = sum(one.is_silent(now) for one in nodes)
                 return _Known(
                     database_up=True,
-                    queue=await queue_state(self._database, self._clock.now()),
+                    queue=await QueueStateRepository(self._database).read_queue_state(self._clock.now()),
                     credentials=await credentials.count_by_state(self._database),
                     running=len(nodes) - silent,
                     silent=silent,

@@ -12,9 +12,9 @@ from relay.core.accounts import Environment
 from relay.core.ids import push_id, push_id_floor
 from relay.store.accounts.credentials import Credentials, NewCredential
 from relay.store.database import Database
-from relay.store.operations.audit import COMMAND_LINE, AuditLog
-from relay.store.operations.minute_counts import MinuteCount, MinuteCounts
-from relay.store.operations.nodes import Nodes, NodeState
+from relay.store.operations.audit import COMMAND_LINE, AuditRepository
+from relay.store.operations.minute_counts import MinuteCount, MinuteCountRepository
+from relay.store.operations.nodes import NodeRepository, NodeState
 from tests.api import pems
 from tests.api.front import KEYS, TEAM, Front
 from tests.cli.conftest import Command
@@ -49,10 +49,10 @@ async def test_status_and_queue(command: Command, front: Front) -> None:
     app_id = await front.app(app_id="chess")
     now = await database.now()
     node = NodeState(uuid4(), "node-of-the-test", 7, "0.2.0", ("api", "dispatch"), now, now, in_flight=12)
-    await Nodes(database).beat(node)
-    counts = MinuteCounts(database)
-    await counts.add(now, {("delivered", ""): 600, ("failed", "TopicDisallowed"): 3})
-    await counts.add(now - timedelta(minutes=30), {("delivered", ""): 400})
+    await NodeRepository(database).record_heartbeat(node)
+    counts = MinuteCountRepository(database)
+    await counts.add_counts(now, {("delivered", ""): 600, ("failed", "TopicDisallowed"): 3})
+    await counts.add_counts(now - timedelta(minutes=30), {("delivered", ""): 400})
     key = NewCredential(
         team_id=TEAM,
         environment=Environment.PRODUCTION,
@@ -146,7 +146,7 @@ async def test_retiring_a_device_a_customer_and_all(command: Command, front: Fro
     both = await as_json(command, "retire", "--app", app_id, anna, str(uuid), "--yes")
     assert (both["found"], both["retired"]) == (2, 2)
     assert [await holds(name) for name in copies] == [False, False, False, True]
-    entries = await AuditLog(front.database).everything(None, 2)
+    entries = await AuditRepository(front.database).list_entries(None, 2)
     assert [(one.action, one.actor) for one in entries] == [("installation.retired", "operator")] * 2
 
     for wrong in ([], [anna, "--all"], ["anna@example.com"], ["--all", "--json"]):
@@ -162,8 +162,8 @@ async def test_retiring_a_device_a_customer_and_all(command: Command, front: Fro
 async def test_vacuum(command: Command, database: Database) -> None:
     now = await database.now()
     long_ago = now - timedelta(days=400)
-    await MinuteCounts(database).add(long_ago, {("delivered", ""): 1})
-    await MinuteCounts(database).add(now, {("delivered", ""): 1})
+    await MinuteCountRepository(database).add_counts(long_ago, {("delivered", ""): 1})
+    await MinuteCountRepository(database).add_counts(now, {("delivered", ""): 1})
     day = (now - timedelta(days=40)).replace(hour=0, minute=0, second=0, microsecond=0)
     low, high = push_id_floor(day), push_id_floor(day + timedelta(days=1))
     async with database.connection() as connection:
@@ -184,7 +184,7 @@ async def test_vacuum(command: Command, database: Database) -> None:
     assert swept["swept"]["left"] == []
     again = await command("vacuum")
     assert (again.exit_code, "nothing past its time" in again.stdout) == (0, True), again.output
-    kept = await MinuteCounts(database).between(long_ago, now + timedelta(minutes=1), 60)
+    kept = await MinuteCountRepository(database).sum_counts(long_ago, now + timedelta(minutes=1), 60)
     assert [one.count for one in kept] == [1]
 
 

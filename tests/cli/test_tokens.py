@@ -12,7 +12,7 @@ from relay.core.errors import Conflict
 from relay.core.install_tokens import InstallClaims, InstallTokens
 from relay.store.accounts.credentials import Credentials, NewCredential
 from relay.store.database import Database
-from relay.store.operations.audit import COMMAND_LINE, AuditLog
+from relay.store.operations.audit import COMMAND_LINE, AuditRepository
 from tests.api import pems
 from tests.api.front import KEYS, Front
 from tests.cli.conftest import Command
@@ -73,7 +73,7 @@ async def test_a_found_token_is_recognised_and_revoked(command: Command, front: 
         assert "It was revoked before" in again.output
         assert token not in revoked.output + again.output
 
-    entries = await AuditLog(front.database).everything(None, 3)
+    entries = await AuditRepository(front.database).list_entries(None, 3)
     assert [(one.action, one.actor, one.token_id) for one in entries] == [
         (f"{kind}_token.revoked", "operator", None) for kind in ("operator", "manage", "push")
     ]
@@ -87,7 +87,7 @@ async def test_an_expired_token(command: Command, front: Front) -> None:
 
 
 async def test_what_is_no_token_of_ours(command: Command, front: Front) -> None:
-    before = await AuditLog(front.database).everything(None, 100)
+    before = await AuditRepository(front.database).list_entries(None, 100)
     stranger = make_token("push", secrets.token_bytes(32))
     forged = InstallTokens(("a key of somebody else, long enough",)).sign(InstallClaims("chess", uuid4(), 1))
     for text, why in (
@@ -101,7 +101,7 @@ async def test_what_is_no_token_of_ours(command: Command, front: Front) -> None:
         said = await command("token-check", "--revoke", text=text)
         assert (said.exit_code, why in said.output) == (1, True), said.output
         assert not text or text not in said.output
-    assert await AuditLog(front.database).everything(None, 100) == before
+    assert await AuditRepository(front.database).list_entries(None, 100) == before
     assert (await command("token-check", stranger)).exit_code == 2, "never as an argument"
 
 

@@ -20,7 +20,7 @@ from relay.dispatch.webhook_receivers import HttpReceivers
 from relay.dispatch.webhooks import WebhookDispatcher
 from relay.settings import WebhooksSettings
 from relay.store.database import Database
-from relay.store.operations.audit import COMMAND_LINE, AuditLog
+from relay.store.operations.audit import COMMAND_LINE, AuditRepository
 from relay.store.webhooks.webhook_queue import Round, WebhookQueue
 from relay.store.webhooks.webhooks import NewWebhook, WebhookDescription, WebhookRepository
 from tests.receiver import PATIENCE, Receiver
@@ -259,7 +259,7 @@ async def test_after_days_a_webhook_is_disabled_and_shown(outbox: Outbox) -> Non
         await outbox.tell(webhook, 1)
         await asyncio.sleep(1.5)
         assert outbox.receiver.requests["dead"] == asked
-    entries = await AuditLog(outbox.database).of_publisher(outbox.publisher_id, None, 10)
+    entries = await AuditRepository(outbox.database).list_entries_of_publisher(outbox.publisher_id, None, 10)
     assert (entries[0].action, entries[0].actor, entries[0].subject) == (
         "webhook.disabled",
         "relay",

@@ -23,8 +23,8 @@ from relay.node.main import Relay
 from relay.settings import DatabaseSettings, MetricsSettings, Settings
 from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database
-from relay.store.operations.minute_counts import MinuteCounts
-from relay.store.operations.nodes import Nodes
+from relay.store.operations.minute_counts import MinuteCountRepository
+from relay.store.operations.nodes import NodeRepository
 from tests.leaks import LEAKS
 from tests.telemetry.test_dashboards import OF_PROMETHEUS, known
 
@@ -162,13 +162,13 @@ async def test_what_happened_is_added_to_the_minutes(relay: Relay, store: Store)
     copy = await store.copy(app, "anna", "a")
     await store.push(app, {copy.customer: []})
     now = await relay.database.now()
-    minutes = MinuteCounts(relay.database)
+    minutes = MinuteCountRepository(relay.database)
     deadline = time.monotonic() + PATIENCE
     hour = timedelta(hours=1)
     while True:
         counts = {
             (one.outcome, one.reason): one.count
-            for one in await minutes.between(now - hour, now + hour, 7200)
+            for one in await minutes.sum_counts(now - hour, now + hour, 7200)
         }
         if counts.get(("delivered", ""), 0) >= 1:
             break
@@ -180,7 +180,7 @@ async def test_what_happened_is_added_to_the_minutes(relay: Relay, store: Store)
 
 async def test_a_node_says_that_it_lives(relay: Relay) -> None:
     deadline = time.monotonic() + PATIENCE
-    while not (listed := await Nodes(relay.database).listed(await relay.database.now())):
+    while not (listed := await NodeRepository(relay.database).list_nodes(await relay.database.now())):
         assert time.monotonic() < deadline, "it never said so"
         await asyncio.sleep(0.1)
     (node,) = listed

@@ -10,8 +10,8 @@ import pytest
 from relay.core.errors import Unavailable
 from relay.node.heartbeat import Heartbeat, Usage
 from relay.store.database import Database
-from relay.store.operations.minute_counts import MinuteCounts
-from relay.store.operations.nodes import Nodes, NodeState
+from relay.store.operations.minute_counts import MinuteCountRepository
+from relay.store.operations.nodes import NodeRepository, NodeState
 from relay.telemetry.counts import Tally
 from tests.api.front import Clock
 from tests.end_to_end.network import network_to
@@ -32,9 +32,9 @@ async def test_a_node_that_ends_in_order_writes_its_last_counts_and_is_gone(data
     tally.add("delivered", "", 3)
     await own.aclose()
     await own.beat()  # one that was about to come
-    listed = await Nodes(database).listed(await database.now())
+    listed = await NodeRepository(database).list_nodes(await database.now())
     assert [(one.node_id, one.in_flight, one.connections, one.streams) for one in listed] == [(left, 5, 2, 3)]
-    written = await MinuteCounts(database).between(clock.now(), clock.now() + MINUTE, 60)
+    written = await MinuteCountRepository(database).sum_counts(clock.now(), clock.now() + MINUTE, 60)
     assert [(one.outcome, one.count) for one in written] == [("delivered", 3)]
 
 
@@ -55,7 +55,9 @@ async def test_what_cannot_be_written_is_added_to_its_minute_later(
         await own.write_counts()
         await own.write_counts()  # nothing is added twice
         await far.close()
-    written = await MinuteCounts(database).between(clock.now() - 3 * MINUTE, clock.now() + MINUTE, 60)
+    written = await MinuteCountRepository(database).sum_counts(
+        clock.now() - 3 * MINUTE, clock.now() + MINUTE, 60
+    )
     assert [(clock.now() - one.at, one.count) for one in written] == [
         (3 * MINUTE, 1),
         (2 * MINUTE, 1),

@@ -13,7 +13,7 @@ from relay.node.maintenance import Maintenance
 from relay.settings import Settings
 from relay.store.database import Database
 from relay.store.operations import audit
-from relay.store.operations.audit import COMMAND_LINE, AuditAction, Entry
+from relay.store.operations.audit import COMMAND_LINE, AuditAction, AuditEntry
 
 
 class Clock:
@@ -56,7 +56,7 @@ async def test_a_node_whose_clock_is_ahead_drops_nothing_for_that(
                 now - timedelta(hours=hours),
             )
         for days in (1, 366):
-            entry = Entry(AuditAction.PUSH_CANCELLED, "a push")
-            await audit.write(connection, COMMAND_LINE, now - timedelta(days=days), entry)
+            entry = AuditEntry(AuditAction.PUSH_CANCELLED, "a push")
+            await audit.write_entries(connection, COMMAND_LINE, now - timedelta(days=days), entry)
     assert await kept(database, Clock(days=-3)) == (3, 2)
     assert await kept(database, Clock(days=800)) == (2, 1)

@@ -9,7 +9,7 @@ from relay.core.accounts import Environment
 from relay.store.accounts.credentials import Credentials, NewCredential
 from relay.store.database import Database
 from relay.store.operations import audit
-from relay.store.operations.audit import COMMAND_LINE, RELAY, Actor, AuditAction, AuditLog, Entry
+from relay.store.operations.audit import COMMAND_LINE, RELAY, Actor, AuditAction, AuditEntry, AuditRepository
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PEM = NewCredential(
@@ -28,7 +28,7 @@ async def test_a_suspension_is_the_relays_own(database: Database) -> None:
     later = NOW + timedelta(minutes=1)
     for version in (2, 1, 1):  # another version's, the first, and late news of the same
         await credentials.suspend(made.credential_id, "InvalidProviderToken", later, version=version)
-    [entry, _] = await AuditLog(database).everything(None, 10)
+    [entry, _] = await AuditRepository(database).list_entries(None, 10)
     assert (entry.actor, entry.token_id, entry.publisher_id) == (*RELAY, None)
     assert (entry.action, entry.subject, entry.at) == (
         "credential.suspended",
@@ -43,13 +43,13 @@ async def test_old_entries_go(database: Database) -> None:
     async with database.transaction() as connection:
         for day in (3, 1, 5, 2, 4):
             at = NOW + timedelta(days=day)
-            await audit.write(connection, actor, at, Entry(AuditAction.APP_CREATED, str(day)))
-    log = AuditLog(database)
+            await audit.write_entries(connection, actor, at, AuditEntry(AuditAction.APP_CREATED, str(day)))
+    log = AuditRepository(database)
 
     async def kept() -> list[str]:
-        return sorted(entry.subject for entry in await log.everything(None, 10))
+        return sorted(entry.subject for entry in await log.list_entries(None, 10))
 
-    await log.drop_before(NOW + timedelta(days=3))
+    await log.delete_entries_before(NOW + timedelta(days=3))
     assert await kept() == ["3", "4", "5"]
-    await log.drop_before(NOW + timedelta(days=9), at_most=1)
+    await log.delete_entries_before(NOW + timedelta(days=9), at_most=1)
     assert await kept() == ["4", "5"], "the oldest first, some at a time"

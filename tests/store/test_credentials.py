@@ -12,9 +12,9 @@ import pytest
 from relay.core.accounts import Environment
 from relay.core.errors import Conflict
 from relay.store.accounts.credentials import CredentialDescription, Credentials, NewCredential
-from relay.store.accounts.key_rotation import Rotation, rotate_keys
 from relay.store.database import Database
-from relay.store.operations.audit import Actor, AuditLog
+from relay.store.key_rotation import Rotation, rotate_keys
+from relay.store.operations.audit import Actor, AuditRepository
 from tests.eventually import eventually
 
 OLD, NEW = "an old key of thirty-two characters..", "a new key of thirty-two characters.."
@@ -101,7 +101,7 @@ async def test_after_a_rotation_the_old_key_can_go(database: Database) -> None:
     assert all(one is before[one.credential_id] for one in await running.load()), "nothing is read anew"
     assert len(await old.load()) == 0
     assert await rotate_keys(database, [running], LATER, OPERATOR) == [Rotation(stored=3, anew=0)]
-    entries = await AuditLog(database).everything(None, 10)
+    entries = await AuditRepository(database).list_entries(None, 10)
     assert sorted(entry.subject for entry in entries if entry.action == "credential.reencrypted") == sorted(
         str(one.credential_id) for one in before.values() if one.secret != "known"
     )

@@ -5,28 +5,28 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from relay.store.database import Database
-from relay.store.operations.minute_counts import MinuteCount, MinuteCounts
+from relay.store.operations.minute_counts import MinuteCount, MinuteCountRepository
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DELIVERED, FAILED = ("delivered", ""), ("failed", "BadTopic")
 
 
 async def test_nodes_add_to_one_minute(database: Database) -> None:
-    minutes = MinuteCounts(database)
-    await minutes.add(NOON + timedelta(seconds=1), {DELIVERED: 3})
-    await minutes.add(NOON + timedelta(seconds=59), {FAILED: 1, DELIVERED: 4})
-    await minutes.add(NOON, {})
-    assert await minutes.between(NOON, NOON + timedelta(minutes=1), 60) == [
+    minutes = MinuteCountRepository(database)
+    await minutes.add_counts(NOON + timedelta(seconds=1), {DELIVERED: 3})
+    await minutes.add_counts(NOON + timedelta(seconds=59), {FAILED: 1, DELIVERED: 4})
+    await minutes.add_counts(NOON, {})
+    assert await minutes.sum_counts(NOON, NOON + timedelta(minutes=1), 60) == [
         MinuteCount(NOON, "delivered", "", 7),
         MinuteCount(NOON, "failed", "BadTopic", 1),
     ]
 
 
 async def test_minutes_are_summed_to_steps(database: Database) -> None:
-    minutes = MinuteCounts(database)
+    minutes = MinuteCountRepository(database)
     for number in range(-1, 13):
-        await minutes.add(NOON + timedelta(minutes=number), {DELIVERED: 1})
-    found = await minutes.between(NOON, NOON + timedelta(minutes=12), 300)
+        await minutes.add_counts(NOON + timedelta(minutes=number), {DELIVERED: 1})
+    found = await minutes.sum_counts(NOON, NOON + timedelta(minutes=12), 300)
     assert [(one.at - NOON, one.count) for one in found] == [
         (timedelta(minutes=0), 5),
         (timedelta(minutes=5), 5),
@@ -35,11 +35,11 @@ async def test_minutes_are_summed_to_steps(database: Database) -> None:
 
 
 async def test_old_minutes_are_dropped_the_oldest_first(database: Database) -> None:
-    minutes = MinuteCounts(database)
+    minutes = MinuteCountRepository(database)
     for number in range(5):
-        await minutes.add(NOON + timedelta(minutes=number), {DELIVERED: 1})
-    assert await minutes.drop_before(NOON + timedelta(minutes=3), at_most=2) == 2
-    left = await minutes.between(NOON, NOON + timedelta(hours=1), 60)
+        await minutes.add_counts(NOON + timedelta(minutes=number), {DELIVERED: 1})
+    assert await minutes.delete_counts_before(NOON + timedelta(minutes=3), at_most=2) == 2
+    left = await minutes.sum_counts(NOON, NOON + timedelta(hours=1), 60)
     assert [one.at.minute for one in left] == [2, 3, 4]
-    assert await minutes.drop_before(NOON + timedelta(minutes=3)) == 1
-    assert await minutes.drop_before(NOON + timedelta(minutes=3)) == 0
+    assert await minutes.delete_counts_before(NOON + timedelta(minutes=3)) == 1
+    assert await minutes.delete_counts_before(NOON + timedelta(minutes=3)) == 0

@@ -7,16 +7,16 @@ from datetime import timedelta
 from uuid import uuid4
 
 from relay.store.database import Database
-from relay.store.operations.nodes import LISTED, SILENT, Nodes, NodeState
+from relay.store.operations.nodes import LISTED_FOR, SILENT_AFTER, NodeRepository, NodeState
 
 
 async def test_a_node_is_listed_as_it_was_at_its_last_beat(database: Database) -> None:
-    nodes = Nodes(database)
+    nodes = NodeRepository(database)
     now = await database.now()
     node = NodeState(uuid4(), "host", 7, "1.0", ("api", "dispatch"), now, now)
-    await nodes.beat(node)
-    await nodes.beat(replace(node, in_flight=5, connections=2, streams=3))
-    (listed,) = await nodes.listed(await database.now())
+    await nodes.record_heartbeat(node)
+    await nodes.record_heartbeat(replace(node, in_flight=5, connections=2, streams=3))
+    (listed,) = await nodes.list_nodes(await database.now())
     assert replace(listed, seen_at=now, clock_ahead=0.0) == replace(
         node, in_flight=5, connections=2, streams=3
     )
@@ -26,23 +26,27 @@ async def test_a_node_is_listed_as_it_was_at_its_last_beat(database: Database) -
 async def test_a_clock_that_is_ahead_is_seen(database: Database) -> None:
     now = await database.now()
     day = timedelta(days=1)
-    await Nodes(database).beat(NodeState(uuid4(), "host", 7, "1.0", ("api",), now, now + day))
-    (listed,) = await Nodes(database).listed(await database.now())
+    await NodeRepository(database).record_heartbeat(
+        NodeState(uuid4(), "host", 7, "1.0", ("api",), now, now + day)
+    )
+    (listed,) = await NodeRepository(database).list_nodes(await database.now())
     assert day.total_seconds() - 3600 < listed.clock_ahead <= day.total_seconds()
-    assert not listed.is_silent(await database.now() + SILENT / 2), "`seen_at` is by the database's clock"
+    assert not listed.is_silent(await database.now() + SILENT_AFTER / 2), (
+        "`seen_at` is by the database's clock"
+    )
 
 
 async def test_a_node_that_died_is_missing_for_an_hour_and_one_that_ended_is_not(database: Database) -> None:
-    nodes = Nodes(database)
+    nodes = NodeRepository(database)
     now = await database.now()
     dead, ended = (NodeState(uuid4(), "host", number, "1.0", ("api",), now, now) for number in (1, 2))
-    await nodes.beat(dead)
-    await nodes.beat(ended)
-    await nodes.remove(ended.node_id)
-    seen = (await nodes.listed(await database.now()))[0].seen_at
-    (listed,) = await nodes.listed(seen + SILENT * 2)
+    await nodes.record_heartbeat(dead)
+    await nodes.record_heartbeat(ended)
+    await nodes.remove_node(ended.node_id)
+    seen = (await nodes.list_nodes(await database.now()))[0].seen_at
+    (listed,) = await nodes.list_nodes(seen + SILENT_AFTER * 2)
     assert listed.node_id == dead.node_id
-    assert listed.is_silent(seen + SILENT * 2)
-    assert await nodes.listed(seen + LISTED * 2) == []
-    assert await nodes.forget_before(seen) == 0
-    assert await nodes.forget_before(seen + LISTED * 2) == 1
+    assert listed.is_silent(seen + SILENT_AFTER * 2)
+    assert await nodes.list_nodes(seen + LISTED_FOR * 2) == []
+    assert await nodes.delete_nodes_before(seen) == 0
+    assert await nodes.delete_nodes_before(seen + LISTED_FOR * 2) == 1

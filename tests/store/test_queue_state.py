@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from relay.store.database import Database
-from relay.store.operations.queue_state import AppDepth, Depth, HeldDepth, queue_state
+from relay.store.operations.queue_state import AppDepth, HeldDepth, QueueStateRepository, StateDepth
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -30,7 +30,7 @@ async def put(database: Database, app_id: str, due: int, size: int = 1, **column
 
 
 async def test_an_empty_queue(database: Database) -> None:
-    state = await queue_state(database, NOW)
+    state = await QueueStateRepository(database).read_queue_state(NOW)
     assert (state.batches, state.installations, state.oldest_due_seconds) == (0, 0, 0)
     assert (state.by_state, state.by_app, state.by_credential, state.at_least) == ([], [], [], False)
 
@@ -43,17 +43,17 @@ async def test_batches_are_counted_by_what_they_wait_for(database: Database) -> 
     await put(database, "b", 300, 5)
     await put(database, "b", -600, 150, held_by=7)
     await put(database, "b", 600, held_by=0)
-    state = await queue_state(database, NOW)
+    state = await QueueStateRepository(database).read_queue_state(NOW)
     assert (state.batches, state.installations) == (7, 1 + 2000 + 3 + 2 + 5 + 150 + 1)
     assert (state.due_batches, state.held_batches, state.leased) == (3, 2, 1)
     assert state.oldest_due_seconds == 90
     assert sorted(state.by_state) == [
-        Depth("due", False, 2, 3),
-        Depth("due", True, 1, 2000),
-        Depth("held", False, 1, 1),
-        Depth("held", True, 1, 150),
-        Depth("later", False, 1, 5),
-        Depth("leased", False, 1, 3),
+        StateDepth("due", False, 2, 3),
+        StateDepth("due", True, 1, 2000),
+        StateDepth("held", False, 1, 1),
+        StateDepth("held", True, 1, 150),
+        StateDepth("later", False, 1, 5),
+        StateDepth("leased", False, 1, 3),
     ]
     assert state.by_app == [AppDepth("a", 4, 2006, 90), AppDepth("b", 3, 156, 0)]
     assert sorted(state.by_credential) == [HeldDepth(0, 1), HeldDepth(7, 1)]
@@ -63,7 +63,7 @@ async def test_batches_are_counted_by_what_they_wait_for(database: Database) -> 
 async def test_targets_are_counted_without_being_read(database: Database, size: int) -> None:
     """Their number follows from the size in which PostgreSQL keeps them: in the row, or beside it."""
     await put(database, "a", 0, size)
-    assert (await queue_state(database, NOW)).installations == size
+    assert (await QueueStateRepository(database).read_queue_state(NOW)).installations == size
 
 
 async def test_the_apps_with_the_most_batches_are_named(database: Database) -> None:
@@ -74,7 +74,7 @@ async def test_the_apps_with_the_most_batches_are_named(database: Database) -> N
             "FROM generate_series(1, 30) app, generate_series(1, app)",
             NOW,
         )
-    state = await queue_state(database, NOW)
+    state = await QueueStateRepository(database).read_queue_state(NOW)
     assert state.batches == 465
     assert [(one.app_id, one.batches) for one in state.by_app] == [
         (f"app{number}", number) for number in range(30, 10, -1)
@@ -90,5 +90,5 @@ async def test_what_else_waits(database: Database) -> None:
             uuid4(),
             NOW,
         )
-    state = await queue_state(database, NOW)
+    state = await QueueStateRepository(database).read_queue_state(NOW)
     assert (state.broadcasts, state.channel_pushes, state.webhook_events) == (1, 0, 3)

@@ -19,9 +19,9 @@ from relay.node.database import open_database
 from relay.settings import Settings
 from relay.store.accounts.credentials import Credentials
 from relay.store.database import Database
-from relay.store.operations.inspection import inspect_schema, inspect_server
-from relay.store.operations.inventory import database_size, partitions
-from relay.store.operations.nodes import Nodes
+from relay.store.operations.inspection import InspectionRepository
+from relay.store.operations.inventory import InventoryRepository
+from relay.store.operations.nodes import NodeRepository
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +57,22 @@ async def _database(
     wish: Wish, database: Database, keys: KeyRing | None, clock: Clock
 ) -> AsyncIterator[Finding]:
     settings = wish.settings
-    server = await inspect_server(database)
+    server = await InspectionRepository(database).inspect_server()
     yield await storage.check_answer(database, server)
-    schema = await inspect_schema(database)
+    schema = await InspectionRepository(database).inspect_schema()
     yield storage.check_schema(schema)
     yield storage.check_clock(await _ahead(database, clock), settings)
     yield storage.check_connections(server, settings, wish.processes)
-    yield storage.check_disk(server, settings, await database_size(database))
+    yield storage.check_disk(server, settings, await InventoryRepository(database).measure_database_size())
     if schema.applied == 0:
         return
     now = await database.now()
-    for finding in storage.check_partitions(await partitions(database), now, settings.retention_days):
+    for finding in storage.check_partitions(
+        await InventoryRepository(database).list_partitions(), now, settings.retention_days
+    ):
         yield finding
     if "0011_operating.sql" not in schema.pending:
-        for node in await Nodes(database).listed(now):
+        for node in await NodeRepository(database).list_nodes(now):
             if node.is_silent(now):
                 silent = (now - node.seen_at).total_seconds()
                 text = f"{node.host} (process {node.process_id}) did not end in order; heard of {silent:.0f} s ago"

@@ -11,7 +11,7 @@ from pathlib import Path
 from relay.cli.doctor.findings import Finding, bad, good, warning
 from relay.settings import Settings
 from relay.store.database import Database
-from relay.store.operations.inspection import Schema, Server
+from relay.store.operations.inspection import SchemaState, ServerState
 from relay.store.operations.inventory import Partition
 from relay.store.partitions import PARTITIONED_TABLES
 
@@ -25,7 +25,7 @@ _DAYS_AHEAD = 3
 _GIB = 2**30
 
 
-async def check_answer(database: Database, server: Server) -> Finding:
+async def check_answer(database: Database, server: ServerState) -> Finding:
     """Which version answers how fast, and whether it can be written."""
     started = time.perf_counter()
     await database.now()
@@ -51,7 +51,7 @@ async def check_answer(database: Database, server: Server) -> Finding:
     return good("database", text, **seen)
 
 
-def check_schema(schema: Schema) -> Finding:
+def check_schema(schema: SchemaState) -> Finding:
     """Whether it has the tables of this version."""
     seen = {"applied": schema.applied, "pending": schema.pending, "unknown": schema.unknown}
     if schema.unknown:
@@ -75,7 +75,7 @@ def check_clock(ahead: float, settings: Settings) -> Finding:
     return good("clock", text, **seen)
 
 
-def check_connections(server: Server, settings: Settings, processes: int) -> Finding:
+def check_connections(server: ServerState, settings: Settings, processes: int) -> Finding:
     """Whether the server takes the connections of so many processes with these settings."""
     most = processes * (settings.database.connections + _BESIDE_POOL)
     room = server.max_connections - server.reserved
@@ -126,7 +126,7 @@ def check_partitions(
         yield warning("partitions", f"about {astray:,} rows are in no day's partition", **seen)
 
 
-def check_disk(server: Server, settings: Settings, size: int) -> Finding:
+def check_disk(server: ServerState, settings: Settings, size: int) -> Finding:
     """How much the database has, and what is free where its disk is one of this machine's."""
     text = f"the database has {size / _GIB:.1f} GiB"
     where = server.data_directory or (None if settings.database.url else settings.database.embedded)

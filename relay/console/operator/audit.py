@@ -12,7 +12,7 @@ from relay.console.sessions import Visitor, operator_page
 from relay.core.errors import NotFound
 from relay.core.schema import number_in_path, uuid_in_path
 from relay.store.database import Database
-from relay.store.operations.audit import AuditAction, AuditFilter, AuditLog
+from relay.store.operations.audit import AuditAction, AuditFilter, AuditRepository
 
 _PER_PAGE = 50
 _ACTORS = ("operator", "publisher", "relay")
@@ -23,7 +23,7 @@ class AuditPages:
 
     def __init__(self, pages: Pages, database: Database) -> None:
         self._pages = pages
-        self._log = AuditLog(database)
+        self._log = AuditRepository(database)
 
     def routes(self) -> Iterable[web.RouteDef]:
         """The route and its handler."""
@@ -46,7 +46,7 @@ class AuditPages:
             publisher_id=publisher_id,
         )
         cursor = query.get("cursor")
-        page = await self._log.search(wanted, number_in_path(cursor) if cursor else None, _PER_PAGE)
+        page = await self._log.search_entries(wanted, number_in_path(cursor) if cursor else None, _PER_PAGE)
         more = str(request.rel_url.update_query(cursor=str(page.older)).query_string) if page.older else ""
         return self._pages.render(
             request,

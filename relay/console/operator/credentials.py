@@ -17,7 +17,7 @@ from relay.core.schema import number_in_path
 from relay.service.credentials import CredentialBody, CredentialService
 from relay.store.accounts.credentials import BY_OPERATOR, NO_CREDENTIAL, CredentialDescription
 from relay.store.database import Database
-from relay.store.operations.queue_state import queue_state
+from relay.store.operations.queue_state import QueueStateRepository
 
 _MOST = 500
 """Credentials on the page: one a team, nearly always."""
@@ -64,7 +64,8 @@ class CredentialPages:
         now = self._clock.now()
         found = await self._credentials.list_credentials(None, _MOST)
         held = {
-            one.credential_id: one.batches for one in (await queue_state(self._database, now)).by_credential
+            one.credential_id: one.batches
+            for one in (await QueueStateRepository(self._database).read_queue_state(now)).by_credential
         }
         context = {
             "credentials": sorted(found, key=_by_trouble),

@@ -14,9 +14,9 @@ from relay.console.sessions import Visitor, operator_page
 from relay.core.clock import Clock
 from relay.core.delivery.outcomes import Outcome
 from relay.store.database import Database
-from relay.store.operations.minute_counts import MinuteCount, MinuteCounts
-from relay.store.operations.nodes import Nodes
-from relay.store.operations.queue_state import queue_state
+from relay.store.operations.minute_counts import MinuteCount, MinuteCountRepository
+from relay.store.operations.nodes import NodeRepository
+from relay.store.operations.queue_state import QueueStateRepository
 
 _LATE = 30.0
 """Seconds after which what is due and not sent is a sign of trouble."""
@@ -54,8 +54,8 @@ class RunningPages:
     def __init__(self, pages: Pages, database: Database, clock: Clock) -> None:
         self._pages = pages
         self._database = database
-        self._nodes = Nodes(database)
-        self._counts = MinuteCounts(database)
+        self._nodes = NodeRepository(database)
+        self._counts = MinuteCountRepository(database)
         self._clock = clock
 
     def routes(self) -> Iterable[web.RouteDef]:
@@ -67,14 +67,14 @@ class RunningPages:
     async def nodes(self, request: web.Request, _: Visitor) -> web.StreamResponse:
         """The processes that were seen in the last hour."""
         now = await self._database.now()  # what they were seen by
-        nodes = await self._nodes.listed(now)
+        nodes = await self._nodes.list_nodes(now)
         return self._pages.render(
             request, "nodes.html", section="nodes", nodes=nodes, now=now, clock_limit=_CLOCK
         )
 
     async def queue(self, request: web.Request, _: Visitor) -> web.StreamResponse:
         """What waits, of whom, and for what."""
-        state = await queue_state(self._database, self._clock.now())
+        state = await QueueStateRepository(self._database).read_queue_state(self._clock.now())
         return self._pages.render(request, "queue.html", section="queue", queue=state, late=_LATE)
 
     async def rates(self, request: web.Request, _: Visitor) -> web.StreamResponse:
@@ -84,7 +84,7 @@ class RunningPages:
         until = self._clock.now()
         since = _floor(until - shown.length, shown.step) + shown.step
         seconds = int(shown.step.total_seconds())
-        counts = await self._counts.between(since, until + timedelta(minutes=1), seconds)
+        counts = await self._counts.sum_counts(since, until + timedelta(minutes=1), seconds)
 
         def chart(series: dict[str, dict[datetime, int]]) -> Chart:
             return stacked(series, since, until, shown.step)

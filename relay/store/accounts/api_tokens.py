@@ -16,7 +16,7 @@ from relay.core.ids import AppId, PublisherId, TokenId, new_id
 from relay.store import sql
 from relay.store.database import Connection, Database
 from relay.store.operations import audit
-from relay.store.operations.audit import COMMAND_LINE, Actor, AuditAction, Entry
+from relay.store.operations.audit import COMMAND_LINE, Actor, ActorKind, AuditAction, AuditEntry
 
 _SQL = sql.load(__package__, "api_tokens.sql")
 _NIL = UUID(int=0)
@@ -38,7 +38,7 @@ class PushToken:
     @property
     def actor(self) -> Actor:
         """Return the caller as the audit log names it."""
-        return Actor("publisher", self.token_id)
+        return Actor(ActorKind.PUBLISHER, self.token_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class ManageToken:
     @property
     def actor(self) -> Actor:
         """Return the caller as the audit log names it."""
-        return Actor("publisher", self.token_id)
+        return Actor(ActorKind.PUBLISHER, self.token_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class OperatorToken:
     @property
     def actor(self) -> Actor:
         """Return the caller as the audit log names it."""
-        return Actor("operator", self.token_id)
+        return Actor(ActorKind.OPERATOR, self.token_id)
 
 
 ApiToken = PushToken | ManageToken | OperatorToken
@@ -210,8 +210,8 @@ class ApiTokenRepository:
                 return False
             action = AuditAction(f"{row['kind']}_token.revoked")
             detail = _audit_detail(row["label"], row["app_id"])
-            await audit.write(
-                connection, actor, now, Entry(action, str(token_id), row["publisher_id"], detail)
+            await audit.write_entries(
+                connection, actor, now, AuditEntry(action, str(token_id), row["publisher_id"], detail)
             )
         return True
 
@@ -240,8 +240,8 @@ async def insert_token(connection: Connection, new: NewToken, issued: IssuedToke
     )
     action = AuditAction(f"{new.kind}_token.created")
     detail = _audit_detail(new.label, new.app_id)
-    entry = Entry(action, str(issued.token_id), new.publisher_id, detail)
-    await audit.write(connection, actor, issued.created_at, entry)
+    entry = AuditEntry(action, str(issued.token_id), new.publisher_id, detail)
+    await audit.write_entries(connection, actor, issued.created_at, entry)
 
 
 def api_token_of(row: asyncpg.Record) -> ApiToken:

@@ -11,7 +11,7 @@ from relay.core.ids import AppId, PublisherId
 from relay.store import sql
 from relay.store.database import Database
 from relay.store.operations import audit
-from relay.store.operations.audit import Actor, AuditAction, Entry
+from relay.store.operations.audit import Actor, AuditAction, AuditEntry
 
 _SQL = sql.load(__package__, "apps.sql")
 
@@ -44,8 +44,8 @@ class AppRepository:
             )
             if str(status) != "INSERT 0 1":
                 return False
-            entry = Entry(AuditAction.APP_CREATED, app.app_id, app.publisher_id, {"name": app.name})
-            await audit.write(connection, actor, app.created_at, entry)
+            entry = AuditEntry(AuditAction.APP_CREATED, app.app_id, app.publisher_id, {"name": app.name})
+            await audit.write_entries(connection, actor, app.created_at, entry)
             return True
 
     async def list_apps(self, after: str, limit: int, publisher_id: UUID | None = None) -> list[App]:
@@ -84,7 +84,7 @@ class AppRepository:
                 return app
             await connection.execute(_SQL["change"], app_id, attach_aliases)
             detail = {"installations_attach_aliases": str(attach_aliases).lower()}
-            await audit.write(
-                connection, actor, now, Entry(AuditAction.APP_CHANGED, app_id, publisher_id, detail)
+            await audit.write_entries(
+                connection, actor, now, AuditEntry(AuditAction.APP_CHANGED, app_id, publisher_id, detail)
             )
             return replace(app, installations_attach_aliases=attach_aliases)

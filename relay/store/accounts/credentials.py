@@ -15,11 +15,11 @@ import asyncpg
 
 from relay.core.accounts import CredentialKind, CredentialState, Environment
 from relay.core.delivery.sending import Credential
-from relay.store.accounts.key_rotation import Rotation, sealed_anew
 from relay.store.database import Connection, Database
 from relay.store.encryption import SecretCipher, UndecryptableSecret
+from relay.store.key_rotation import Rotation, reencrypt_old_secrets
 from relay.store.operations import audit
-from relay.store.operations.audit import RELAY, Actor, AuditAction, Entry
+from relay.store.operations.audit import RELAY, Actor, AuditAction, AuditEntry
 from relay.telemetry.logs import get_logger
 
 _log = get_logger(__name__)
@@ -203,7 +203,7 @@ class Credentials:
                 now,
             )
             assert row is not None  # an upsert returns its row
-            await audit.write(connection, actor, now, _entry(AuditAction.CREDENTIAL_PUT, row))
+            await audit.write_entries(connection, actor, now, _entry(AuditAction.CREDENTIAL_PUT, row))
             team = await connection.fetchval(_RELEASE_TEAM, new.team_id, new.environment.value)
         await self._release([*team, NO_CREDENTIAL], now)
         return CredentialDescription(**row)
@@ -232,7 +232,7 @@ class Credentials:
             row = await connection.fetchrow(_SUSPEND, credential_id, reason, now, version, sent_at)
             if row is not None:
                 entry = _entry(AuditAction.CREDENTIAL_SUSPENDED, row, reason=reason)
-                await audit.write(connection, actor, now, entry)
+                await audit.write_entries(connection, actor, now, entry)
             return row is not None
 
     async def exists(self, credential_id: int) -> bool:
@@ -248,7 +248,7 @@ class Credentials:
         async with self._database.transaction() as connection:
             row = await connection.fetchrow(_RESUME, credential_id, now)
             if row is not None:
-                await audit.write(connection, actor, now, _entry(AuditAction.CREDENTIAL_RESUMED, row))
+                await audit.write_entries(connection, actor, now, _entry(AuditAction.CREDENTIAL_RESUMED, row))
         await self._release([credential_id], now)
         return await self.exists(credential_id)
 
@@ -257,7 +257,7 @@ class Credentials:
         async with self._database.transaction() as connection:
             row = await connection.fetchrow(_REMOVE, credential_id)
             if row is not None:
-                await audit.write(connection, actor, now, _entry(AuditAction.CREDENTIAL_REMOVED, row))
+                await audit.write_entries(connection, actor, now, _entry(AuditAction.CREDENTIAL_REMOVED, row))
         await self._release([credential_id], now)
         return row is not None
 
@@ -277,11 +277,11 @@ class Credentials:
         """
         rows = await connection.fetch(_LOCK)
         names = [f"credential {row['credential_id']}" for row in rows]
-        anew = sealed_anew(self._cipher, [row["secret"] for row in rows], names)
+        anew = reencrypt_old_secrets(self._cipher, [row["secret"] for row in rows], names)
         ids = [rows[index]["credential_id"] for index in anew]
         await connection.execute(_REENCRYPT, ids, list(anew.values()))
         entries = [_entry(AuditAction.CREDENTIAL_REENCRYPTED, rows[index]) for index in anew]
-        await audit.write(connection, actor, now, *entries)
+        await audit.write_entries(connection, actor, now, *entries)
         return Rotation(len(rows), len(anew))
 
 
@@ -291,7 +291,7 @@ async def count_by_state(database: Database) -> dict[str, int]:
         return {row[0]: row[1] for row in await connection.fetch(_BY_STATE)}
 
 
-def _entry(action: AuditAction, row: asyncpg.Record, **more: str) -> Entry:
+def _entry(action: AuditAction, row: asyncpg.Record, **more: str) -> AuditEntry:
     """The audit entry of a credential: in the operator's log alone, because its team may serve many publishers."""
     shown = {name: row[name] for name in ("team_id", "environment", "bundle_id", "kind", "key_id", "version")}
-    return Entry(action, str(row["credential_id"]), detail=shown | more)
+    return AuditEntry(action, str(row["credential_id"]), detail=shown | more)

@@ -12,7 +12,7 @@ from relay.store import sql
 from relay.store.accounts.api_tokens import IssuedToken, NewToken, insert_token
 from relay.store.database import Database
 from relay.store.operations import audit
-from relay.store.operations.audit import Actor, AuditAction, Entry
+from relay.store.operations.audit import Actor, AuditAction, AuditEntry
 
 _SQL = sql.load(__package__, "publishers.sql")
 _NIL = UUID(int=0)
@@ -36,11 +36,11 @@ class PublisherRepository:
     async def create_publisher(self, publisher: Publisher, manage_token: IssuedToken, actor: Actor) -> None:
         """Store a publisher together with its first manage_ token."""
         publisher_id, detail = publisher.publisher_id, {"name": publisher.name}
-        entry = Entry(AuditAction.PUBLISHER_CREATED, str(publisher_id), publisher_id, detail)
+        entry = AuditEntry(AuditAction.PUBLISHER_CREATED, str(publisher_id), publisher_id, detail)
         token = NewToken(kind=TokenKind.MANAGE, publisher_id=publisher_id)
         async with self._database.transaction() as connection:
             await connection.execute(_SQL["insert"], publisher_id, publisher.name, publisher.created_at)
-            await audit.write(connection, actor, publisher.created_at, entry)
+            await audit.write_entries(connection, actor, publisher.created_at, entry)
             await insert_token(connection, token, manage_token, actor)
 
     async def list_publishers(self, after: UUID | None, limit: int) -> list[Publisher]:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from relay.store.database import Connection, Database
 from relay.store.operations import audit
-from relay.store.operations.audit import Actor, AuditAction, Entry
+from relay.store.operations.audit import Actor, AuditAction, AuditEntry
 
 _NIL = UUID(int=0)
 _COLUMNS = "test_device_id, label, failure_domain, created_at"
@@ -169,5 +169,5 @@ async def _log(
     now: datetime,
 ) -> None:
     detail = {"label": device.label, "failure_domain": device.failure_domain}
-    entry = Entry(action, str(device.test_device_id), publisher_id, detail)
-    await audit.write(connection, actor, now, entry)
+    entry = AuditEntry(action, str(device.test_device_id), publisher_id, detail)
+    await audit.write_entries(connection, actor, now, entry)

@@ -14,7 +14,7 @@ from relay.core.channels import ChannelPush, ChannelTopic
 from relay.core.errors import Unavailable
 from relay.store.database import Connection, Database
 from relay.store.operations import audit
-from relay.store.operations.audit import Actor, AuditAction, Entry
+from relay.store.operations.audit import Actor, AuditAction, AuditEntry
 
 MOST_CHANNELS = 10_000
 """Channels of an app: as many as Apple allows each bundle identifier in an environment."""
@@ -137,7 +137,7 @@ class ChannelRepository:
             if str(status) != "INSERT 0 1":
                 return False
             entry = _entry(AuditAction.CHANNEL_CREATED, channel.app_id, channel.channel_id, publisher_id)
-            await audit.write(connection, actor, channel.created_at, entry)
+            await audit.write_entries(connection, actor, channel.created_at, entry)
         return True
 
     async def page(self, app_ids: Sequence[str], after: UUID | None, limit: int) -> list[Channel]:
@@ -160,7 +160,7 @@ class ChannelRepository:
                 return False
             await connection.execute(_DELETE, app_id, channel_id, now)
             entry = _entry(AuditAction.CHANNEL_DELETED, app_id, channel_id, publisher_id)
-            await audit.write(connection, actor, now, entry)
+            await audit.write_entries(connection, actor, now, entry)
         return True
 
     async def app_ids(self, publisher_id: UUID | None) -> list[str]:
@@ -243,5 +243,5 @@ async def _counts(connection: Connection, app_id: str, push_id: UUID) -> list[tu
     return [tuple(row) for row in await connection.fetch(_COUNTS, app_id, push_id)]
 
 
-def _entry(action: AuditAction, app_id: str, channel_id: UUID, publisher_id: UUID | None) -> Entry:
-    return Entry(action, str(channel_id), publisher_id, {"app_id": app_id})
+def _entry(action: AuditAction, app_id: str, channel_id: UUID, publisher_id: UUID | None) -> AuditEntry:
+    return AuditEntry(action, str(channel_id), publisher_id, {"app_id": app_id})

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from relay.store.database import Connection, Database
 from relay.store.operations import audit
-from relay.store.operations.audit import Actor, AuditAction, Entry
+from relay.store.operations.audit import Actor, AuditAction, AuditEntry
 
 MOST = 20
 """Aliases that a customer may have, and customers that may have the same one: a request names 50,000 addresses."""
@@ -116,5 +116,5 @@ async def _log(
     now: datetime,
 ) -> None:
     if by is not None:
-        entry = Entry(action, str(alias_id), by.publisher_id, {"app_id": app_id})
-        await audit.write(connection, by.actor, now, entry)
+        entry = AuditEntry(action, str(alias_id), by.publisher_id, {"app_id": app_id})
+        await audit.write_entries(connection, by.actor, now, entry)

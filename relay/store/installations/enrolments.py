@@ -25,7 +25,7 @@ from relay.core.identifiers import RANDOM_BYTES, Identifiers
 from relay.store import sql
 from relay.store.database import Connection, Database, TransactionConflict
 from relay.store.operations import audit
-from relay.store.operations.audit import Actor, AuditAction, Entry
+from relay.store.operations.audit import Actor, AuditAction, AuditEntry
 
 MOST = 1000
 """Copies one call may enrol."""
@@ -143,7 +143,9 @@ class Enrolments:
             for enrolment, row in zip(enrolments, existing, strict=True)
         ]
         former = [row["app_id"] for row in retired]
-        await audit.write(connection, actor, now, *_entries(enrolled, [enrolled[i] for i in changed], former))
+        await audit.write_entries(
+            connection, actor, now, *_entries(enrolled, [enrolled[i] for i in changed], former)
+        )
         return enrolled
 
     async def _mint(self, connection: Connection, new: Sequence[tuple[str, _Place]]) -> None:
@@ -172,7 +174,7 @@ class Enrolments:
 
 def _entries(
     enrolled: Sequence[Enrolled], changed: Sequence[Enrolled], retired: Sequence[str]
-) -> list[Entry]:
+) -> list[AuditEntry]:
     """An entry for each app that anything changed in, with the numbers of its copies. `retired` are app_ids."""
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for one in enrolled:
@@ -184,7 +186,8 @@ def _entries(
     for app_id in retired:
         counts[app_id]["retired"] += 1
     return [
-        Entry(AuditAction.INSTALLATIONS_ENROLLED, app_id, detail=counts[app_id]) for app_id in sorted(counts)
+        AuditEntry(AuditAction.INSTALLATIONS_ENROLLED, app_id, detail=counts[app_id])
+        for app_id in sorted(counts)
     ]
 
 

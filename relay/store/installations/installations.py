@@ -11,7 +11,7 @@ from relay.store import sql
 from relay.store.database import Connection, Database
 from relay.store.installations.enrolments import retire_tokens
 from relay.store.operations import audit
-from relay.store.operations.audit import Actor, AuditAction, Entry
+from relay.store.operations.audit import Actor, AuditAction, AuditEntry
 
 _RETIRE = sql.load(__package__, "enrolments.sql")["retire"]
 _FIND = """
@@ -79,8 +79,8 @@ async def retire_copies(
     await retire_tokens(connection, [(app_id, row["installation_id"], "removed") for row in retired], now)
     detail = {"app_id": app_id}
     entries = [
-        Entry(AuditAction.INSTALLATION_RETIRED, str(row["installation_uuid"]), detail=detail)
+        AuditEntry(AuditAction.INSTALLATION_RETIRED, str(row["installation_uuid"]), detail=detail)
         for row in retired
     ]
-    await audit.write(connection, actor, now, *entries)
+    await audit.write_entries(connection, actor, now, *entries)
     return len(retired)

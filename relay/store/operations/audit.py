@@ -1,7 +1,8 @@
-"""The audit log: who did what, of all that operators and publishers change.
+"""The audit log: each change that an operator, a publisher or the relay makes.
 
-An entry is written in the transaction of its action, so there is never one without the other; what changed nothing
-writes none. It holds ids, names and labels: never a token, a key, a UDID, a payload or a store's customer reference.
+An entry is written in the transaction of its action, so neither is ever there without the other. An action that changes
+nothing writes no entry. An entry holds ids, names and labels: never a token, a key, a UDID, a payload or a store's
+customer reference.
 """
 
 from __future__ import annotations
@@ -16,43 +17,17 @@ from uuid import UUID
 
 import asyncpg
 
+from relay.store import sql
 from relay.store.database import Connection, Database
 
-_LAST = 2**63 - 1
-_LOOKED_THROUGH = 20_000
-"""So many entries at most one search reads."""
-
-_WRITE = """
-INSERT INTO audit (at, actor, token_id, action, subject, publisher_id, detail)
-SELECT $1, $2, $3, action, subject, publisher_id, detail
-FROM unnest($4::text[], $5::text[], $6::uuid[], $7::jsonb[]) AS e (action, subject, publisher_id, detail)
-"""
-_COLUMNS = "audit_id, at, actor, token_id, publisher_id, action, subject, detail"
-_ALL = f"SELECT {_COLUMNS} FROM audit WHERE audit_id < $1 ORDER BY audit_id DESC LIMIT $2"  # noqa: S608 - ours
-_OF_PUBLISHER = f"""
-SELECT {_COLUMNS} FROM audit WHERE publisher_id = $3 AND audit_id < $1 ORDER BY audit_id DESC LIMIT $2
-"""  # noqa: S608 - the columns are ours
-# Only so many entries are looked through: what is rare would else be searched for in all of the log.
-_SEARCH = f"""
-WITH looked AS MATERIALIZED (
-    SELECT {_COLUMNS} FROM audit WHERE audit_id < $1 ORDER BY audit_id DESC LIMIT $2
-), found AS (
-    SELECT * FROM looked
-    WHERE ($4::text IS NULL OR action = $4) AND ($5::text IS NULL OR actor = $5) AND ($6::text IS NULL OR subject = $6)
-      AND ($7::uuid IS NULL OR publisher_id = $7)
-    ORDER BY audit_id DESC LIMIT $3
-)
-SELECT searched_to, f.*
-FROM (SELECT CASE WHEN count(*) = $2 THEN min(audit_id) END AS searched_to FROM looked) s LEFT JOIN found f ON true
-ORDER BY audit_id DESC
-"""  # noqa: S608 - the columns are ours
-_DROP = """
-DELETE FROM audit WHERE audit_id = ANY (ARRAY(SELECT audit_id FROM audit WHERE at < $1 ORDER BY at LIMIT $2))
-"""
+_AFTER_LAST_ID = 2**63 - 1
+_MAX_SEARCHED_ENTRIES = 20_000
+"""Entries that one search reads at most."""
+_SQL = sql.load(__package__, "audit.sql")
 
 
 class AuditAction(StrEnum):
-    """Everything that is logged. The API description lists the same."""
+    """The actions that are logged. The API description lists them too."""
 
     PUBLISHER_CREATED = "publisher.created"
     APP_CREATED = "app.created"
@@ -86,21 +61,32 @@ class AuditAction(StrEnum):
     WEBHOOK_REENCRYPTED = "webhook.reencrypted"
 
 
-class Actor(NamedTuple):
-    """Who acts: operator, publisher or relay, and with which API token."""
+class ActorKind(StrEnum):
+    """The kinds of actors in the log."""
 
-    kind: str
+    OPERATOR = "operator"
+    PUBLISHER = "publisher"
+    RELAY = "relay"
+
+
+class Actor(NamedTuple):
+    """The author of a change, and the API token that it used; None if it needs none."""
+
+    kind: ActorKind
     token_id: UUID | None
 
 
-COMMAND_LINE = Actor("operator", None)
-"""Who has the relay's settings and its database needs no token."""
-RELAY = Actor("relay", None)
-"""The relay by itself, because of what Apple answered, or a webhook's receiver."""
+COMMAND_LINE = Actor(ActorKind.OPERATOR, None)
+"""An operator with the settings and the database of the relay, who needs no token."""
+RELAY = Actor(ActorKind.RELAY, None)
+"""The relay itself, after an answer from Apple or from the receiver of a webhook."""
 
 
-class Entry(NamedTuple):
-    """An action on the thing with the id `subject`. `publisher_id`: whose log it belongs to, beside the operator's."""
+class AuditEntry(NamedTuple):
+    """An action on the thing with the id `subject`.
+
+    The operator's log has all entries; the log of the publisher `publisher_id` has this one too.
+    """
 
     action: AuditAction
     subject: str
@@ -124,7 +110,7 @@ class LoggedEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditFilter:
-    """Which entries are wanted: those that are like all that is not None."""
+    """The entries to search for: those that equal every field that is not None."""
 
     action: str | None = None
     actor: str | None = None
@@ -133,17 +119,17 @@ class AuditFilter:
 
 
 class AuditPage(NamedTuple):
-    """Entries that were found, newest first, and where to go on (`before`); None where the log ends."""
+    """Entries that a search found, newest first. `older` is the `before` of the next page, None where the log ends."""
 
     entries: list[LoggedEntry]
     older: int | None
 
 
-async def write(connection: Connection, actor: Actor, now: datetime, *entries: Entry) -> None:
-    """Write entries of one actor, in the transaction that `connection` is in."""
+async def write_entries(connection: Connection, actor: Actor, now: datetime, *entries: AuditEntry) -> None:
+    """Write entries of one actor in the caller's transaction."""
     if entries:
         await connection.execute(
-            _WRITE,
+            _SQL["write"],
             now,
             *actor,
             [entry.action for entry in entries],
@@ -153,57 +139,61 @@ async def write(connection: Connection, actor: Actor, now: datetime, *entries: E
         )
 
 
-class AuditLog:
-    """Reads the log, newest entry first, and lets go of what is old."""
+class AuditRepository:
+    """The log to read, newest entry first, and the deletion of old entries."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def everything(self, before: int | None, limit: int) -> list[LoggedEntry]:
-        """Up to `limit` entries older than the one with the id `before`; None: the newest."""
+    async def list_entries(self, before: int | None, limit: int) -> list[LoggedEntry]:
+        """Return up to `limit` entries with ids below `before`, or the newest if it is None."""
         async with self._database.connection() as connection:
-            return _read(await connection.fetch(_ALL, before or _LAST, limit))
+            rows = await connection.fetch(_SQL["list"], before or _AFTER_LAST_ID, limit)
+        return _logged_entries(rows)
 
-    async def of_publisher(self, publisher_id: UUID, before: int | None, limit: int) -> list[LoggedEntry]:
-        """The same of one publisher's log."""
+    async def list_entries_of_publisher(
+        self, publisher_id: UUID, before: int | None, limit: int
+    ) -> list[LoggedEntry]:
+        """Return up to `limit` entries of a publisher's log with ids below `before`, or the newest if it is None."""
         async with self._database.connection() as connection:
-            return _read(await connection.fetch(_OF_PUBLISHER, before or _LAST, limit, publisher_id))
+            rows = await connection.fetch(
+                _SQL["list_of_publisher"], before or _AFTER_LAST_ID, limit, publisher_id
+            )
+        return _logged_entries(rows)
 
-    async def search(self, wanted: AuditFilter, before: int | None, limit: int) -> AuditPage:
-        """Up to `limit` entries older than the one with the id `before`; None: the newest.
+    async def search_entries(self, wanted: AuditFilter, before: int | None, limit: int) -> AuditPage:
+        """Return up to `limit` matching entries with ids below `before`, or the newest if it is None.
 
-        Looks through 20,000 entries at most, so there may be fewer, or none, though older ones would be found.
+        Reads 20,000 entries at most, so a page may be short or empty although older entries match.
         """
         filters = wanted.action, wanted.actor, wanted.subject, wanted.publisher_id
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_SEARCH, before or _LAST, _LOOKED_THROUGH, limit + 1, *filters)
-        found = [row for row in rows if row["audit_id"] is not None]
-        if len(found) > limit:
-            return AuditPage(_read(found[:limit]), found[limit - 1]["audit_id"])
-        return AuditPage(_read(found), rows[0]["searched_to"])
+            rows = await connection.fetch(
+                _SQL["search"], before or _AFTER_LAST_ID, _MAX_SEARCHED_ENTRIES, limit + 1, *filters
+            )
+        matching = [row for row in rows if row["audit_id"] is not None]
+        if len(matching) > limit:
+            return AuditPage(_logged_entries(matching[:limit]), matching[limit - 1]["audit_id"])
+        return AuditPage(_logged_entries(matching), rows[0]["searched_to"])
 
-    async def drop_before(self, moment: datetime, at_most: int = 10_000) -> int:
-        """Drop what is older, the oldest first, up to `at_most` entries: the rest has its turn in the next round.
-
-        Returns how many went.
-        """
+    async def delete_entries_before(self, moment: datetime, at_most: int = 10_000) -> int:
+        """Delete up to `at_most` entries older than `moment`, the oldest first. Returns their number."""
         async with self._database.connection() as connection:
-            done = await connection.execute(_DROP, moment, at_most)
-        return int(done.rpartition(" ")[2])
+            status = await connection.execute(_SQL["delete_before"], moment, at_most)
+        return int(status.rpartition(" ")[2])
 
 
-def _read(rows: Sequence[asyncpg.Record]) -> list[LoggedEntry]:
-    return [_entry(row) for row in rows]
-
-
-def _entry(row: asyncpg.Record) -> LoggedEntry:
-    return LoggedEntry(
-        row["audit_id"],
-        row["at"],
-        row["actor"],
-        row["token_id"],
-        row["publisher_id"],
-        row["action"],
-        row["subject"],
-        json.loads(row["detail"]),
-    )
+def _logged_entries(rows: Sequence[asyncpg.Record]) -> list[LoggedEntry]:
+    return [
+        LoggedEntry(
+            row["audit_id"],
+            row["at"],
+            row["actor"],
+            row["token_id"],
+            row["publisher_id"],
+            row["action"],
+            row["subject"],
+            json.loads(row["detail"]),
+        )
+        for row in rows
+    ]

@@ -1,4 +1,4 @@
-"""SQL of the nodes that run: each writes how it is doing every few seconds."""
+"""Nodes: the running processes of the relay, each of which stores its state every few seconds."""
 
 from __future__ import annotations
 
@@ -6,38 +6,27 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from relay.core.ids import NodeId
+from relay.store import sql
 from relay.store.database import Database
 
-SILENT = timedelta(seconds=20)
-"""Whoever was not seen for so long has died, or has no database: a beat is due every five seconds."""
-LISTED = timedelta(hours=1)
-"""For so long a node that has died is shown: whoever looks should see that it is missing."""
-
-# Both clocks are read at the same moment, but for the way there: milliseconds.
-_BEAT = """
-INSERT INTO node (node_id, host, process_id, version, roles, started_at, seen_at, in_flight, connections, streams,
-                  clock_ahead)
-VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp(), $7, $8, $9,
-        extract(epoch FROM $10::timestamptz - clock_timestamp()))
-ON CONFLICT (node_id) DO UPDATE SET
-    seen_at = excluded.seen_at, in_flight = excluded.in_flight, connections = excluded.connections,
-    streams = excluded.streams, clock_ahead = excluded.clock_ahead
-"""
-_LISTED = """
-SELECT node_id, host, process_id, version, roles, started_at, seen_at, in_flight, connections, streams, clock_ahead
-FROM node WHERE seen_at > $1 ORDER BY host, started_at, node_id
-"""
+SILENT_AFTER = timedelta(seconds=20)
+"""Time since the last heartbeat after which a node counts as dead or cut off. A heartbeat is due every 5 seconds."""
+LISTED_FOR = timedelta(hours=1)
+"""Time since the last heartbeat for which a dead node is listed, so that operators see that it is missing."""
+_SQL = sql.load(__package__, "nodes.sql")
 
 
 @dataclass(frozen=True, slots=True)
 class NodeState:
-    """A process of the relay. `roles`: "api", "dispatch" or both.
+    """The state of a node. `roles`: "api", "dispatch" or both.
 
-    `in_flight`: pushes whose outcome is not written yet; `connections` and `streams`: those to Apple. `seen_at` is by
-    the database's clock, and `clock_ahead` the seconds by which the node's is ahead of it: both as they are read back.
+    `in_flight`: pushes whose outcome is not stored yet; `connections` and `streams`: those to Apple. In a state that is
+    read back, `seen_at` is by the database's clock, and `clock_ahead` is the seconds by which the node's clock is ahead
+    of it.
     """
 
-    node_id: UUID
+    node_id: NodeId
     host: str
     process_id: int
     version: str
@@ -50,21 +39,21 @@ class NodeState:
     clock_ahead: float = 0.0
 
     def is_silent(self, now: datetime) -> bool:
-        """Whether it was not heard of for so long that it has probably died."""
-        return now - self.seen_at > SILENT
+        """Return whether the last heartbeat is so long ago that the node has probably died."""
+        return now - self.seen_at > SILENT_AFTER
 
 
-class Nodes:
-    """The nodes that run, as far as they say so."""
+class NodeRepository:
+    """The stored states of nodes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def beat(self, node: NodeState) -> None:
-        """Write how a node is doing; `seen_at` is the time by its own clock. Raises Unavailable."""
+    async def record_heartbeat(self, node: NodeState) -> None:
+        """Store the state of a node; its `seen_at` is the time by the node's own clock. Raises Unavailable."""
         async with self._database.connection() as connection:
             await connection.execute(
-                _BEAT,
+                _SQL["record_heartbeat"],
                 node.node_id,
                 node.host,
                 node.process_id,
@@ -77,19 +66,19 @@ class Nodes:
                 node.seen_at,
             )
 
-    async def listed(self, now: datetime) -> list[NodeState]:
-        """Those that were seen in the last hour, by host and age; see `NodeState.is_silent`."""
+    async def list_nodes(self, now: datetime) -> list[NodeState]:
+        """Return the nodes that were seen within `LISTED_FOR` before `now`, by host and age, silent ones included."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_LISTED, now - LISTED)
+            rows = await connection.fetch(_SQL["list"], now - LISTED_FOR)
         return [NodeState(**{**row, "roles": tuple(row["roles"])}) for row in rows]
 
-    async def remove(self, node_id: UUID) -> None:
-        """The node has ended in order."""
+    async def remove_node(self, node_id: UUID) -> None:
+        """Delete a node that has shut down in order."""
         async with self._database.connection() as connection:
-            await connection.execute("DELETE FROM node WHERE node_id = $1", node_id)
+            await connection.execute(_SQL["delete"], node_id)
 
-    async def forget_before(self, moment: datetime) -> int:
-        """Forget nodes that were not seen since `moment`. Returns how many."""
+    async def delete_nodes_before(self, moment: datetime) -> int:
+        """Delete the nodes that were last seen before `moment`. Returns their number."""
         async with self._database.connection() as connection:
-            done = await connection.execute("DELETE FROM node WHERE seen_at < $1", moment)
-        return int(done.rpartition(" ")[2])
+            status = await connection.execute(_SQL["delete_before"], moment)
+        return int(status.rpartition(" ")[2])

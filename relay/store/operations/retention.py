@@ -1,25 +1,23 @@
-"""SQL of what is past its time, counted before it goes. What drops it is with each table's own statements."""
+"""Rows and partitions past their retention, counted before they are deleted.
+
+The repository of each table deletes its rows.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from relay.store import sql
 from relay.store.database import Database
-from relay.store.operations.inventory import Partition, partitions
+from relay.store.operations.inventory import InventoryRepository, Partition
 
-_PAST = """
-SELECT (SELECT count(*) FROM audit WHERE at < $1) AS audit,
-       (SELECT count(*) FROM idempotency_key WHERE created_at < $2) AS idempotency_keys,
-       (SELECT count(*) FROM webhook_event WHERE created_at < $3) AS webhook_events,
-       (SELECT count(*) FROM minute_count WHERE minute < $4) AS minute_counts,
-       (SELECT count(*) FROM node WHERE seen_at < $5) AS nodes
-"""
+_SQL = sql.load(__package__, "retention.sql")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ends:
-    """What is older than these moments is past its time; of pushes, what is of an earlier day than `pushes`."""
+class RetentionCutoffs:
+    """The moments before which rows are past their retention. For pushes, the partitions of days before `pushes`."""
 
     pushes: date
     audit: datetime
@@ -30,8 +28,8 @@ class Ends:
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
-    """How many rows of each are past their time."""
+class ExpiredRows:
+    """The number of rows past their retention, by table."""
 
     audit: int
     idempotency_keys: int
@@ -40,16 +38,31 @@ class Past:
     nodes: int
 
 
-async def past(database: Database, ends: Ends) -> Past:
-    """Count rows that are past their time. Raises Unavailable."""
-    async with database.connection() as connection:
-        row = await connection.fetchrow(
-            _PAST, ends.audit, ends.idempotency_keys, ends.webhook_events, ends.minute_counts, ends.nodes
-        )
-    assert row is not None  # it counts
-    return Past(**row)
+class RetentionRepository:
+    """The rows and partitions that may be deleted."""
 
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._inventory = InventoryRepository(database)
 
-async def past_partitions(database: Database, ends: Ends) -> list[Partition]:
-    """The partitions of days that are past their time. Raises Unavailable."""
-    return [one for one in await partitions(database) if one.day is not None and one.day < ends.pushes]
+    async def count_expired_rows(self, cutoffs: RetentionCutoffs) -> ExpiredRows:
+        """Return how many rows are past their retention. Raises Unavailable."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                _SQL["count_expired"],
+                cutoffs.audit,
+                cutoffs.idempotency_keys,
+                cutoffs.webhook_events,
+                cutoffs.minute_counts,
+                cutoffs.nodes,
+            )
+        assert row is not None  # a SELECT without FROM returns one row
+        return ExpiredRows(**row)
+
+    async def list_expired_partitions(self, cutoffs: RetentionCutoffs) -> list[Partition]:
+        """Return the partitions of days before `cutoffs.pushes`. Raises Unavailable."""
+        return [
+            partition
+            for partition in await self._inventory.list_partitions()
+            if partition.day is not None and partition.day < cutoffs.pushes
+        ]

@@ -18,7 +18,7 @@ from relay.core.delivery.outcomes import Outcome
 from relay.store import sql
 from relay.store.database import Database
 from relay.store.operations import audit
-from relay.store.operations.audit import Actor, AuditAction, Entry
+from relay.store.operations.audit import Actor, AuditAction, AuditEntry
 from relay.store.webhooks.outbox import OutboxRepository
 from relay.telemetry import counts
 
@@ -46,8 +46,8 @@ class CancellationRepository:
         async with self._database.transaction() as connection:
             was_growing = await connection.fetchval(_SQL["stop_cutting"], app_id, push_id) or False
             if await connection.fetchval(_SQL["mark_cancelled"], app_id, push_id, now, was_growing):
-                entry = Entry(AuditAction.PUSH_CANCELLED, str(push_id), publisher_id, {"app_id": app_id})
-                await audit.write(connection, actor, now, entry)
+                entry = AuditEntry(AuditAction.PUSH_CANCELLED, str(push_id), publisher_id, {"app_id": app_id})
+                await audit.write_entries(connection, actor, now, entry)
             if was_growing:
                 await self._outbox.store_completed_messages(connection, [(app_id, push_id)], now)
         touched = 1

@@ -158,7 +158,7 @@ class WebhookQueue:
                     webhook.app_id,
                     webhook.url,
                 )
-                await audit.write(connection, RELAY, now, disabled)
+                await audit.write_entries(connection, RELAY, now, disabled)
         return bool(owned)
 
     async def hand_back(self, webhook: LeasedWebhook | None = None) -> None:

@@ -14,11 +14,11 @@ from uuid import UUID
 import asyncpg
 
 from relay.core.webhooks.messages import Attempt
-from relay.store.accounts.key_rotation import Rotation, sealed_anew
 from relay.store.database import Connection, Database
 from relay.store.encryption import SecretCipher
+from relay.store.key_rotation import Rotation, reencrypt_old_secrets
 from relay.store.operations import audit
-from relay.store.operations.audit import Actor, AuditAction, Entry
+from relay.store.operations.audit import Actor, AuditAction, AuditEntry
 
 MOST = 10
 """Webhooks of one app: each of them gets every message."""
@@ -140,7 +140,7 @@ class WebhookRepository:
             if str(status) != "INSERT 0 1":
                 return False
             created = entry(AuditAction.WEBHOOK_CREATED, new.webhook_id, publisher_id, new.app_id, new.url)
-            await audit.write(connection, actor, now, created)
+            await audit.write_entries(connection, actor, now, created)
             return True
 
     async def page(self, app_id: str, after: UUID | None, limit: int) -> list[WebhookDescription]:
@@ -165,7 +165,7 @@ class WebhookRepository:
                 return False
             await connection.execute(_REMOVE_EVENTS, app_id, webhook_id)
             removed = entry(AuditAction.WEBHOOK_REMOVED, webhook_id, publisher_id, app_id, url)
-            await audit.write(connection, actor, now, removed)
+            await audit.write_entries(connection, actor, now, removed)
             return True
 
     async def tested(
@@ -184,7 +184,7 @@ class WebhookRepository:
             )
             if row is not None and row["enabled"]:
                 enabled = entry(AuditAction.WEBHOOK_ENABLED, webhook_id, publisher_id, app_id, row["url"])
-                await audit.write(connection, actor, now, enabled)
+                await audit.write_entries(connection, actor, now, enabled)
 
     async def rotate_key(self, connection: Connection, now: datetime, actor: Actor) -> Rotation:
         """Encrypt anew, with the newest key, every secret that another one encrypted. The secrets stay the same.
@@ -193,22 +193,22 @@ class WebhookRepository:
         """
         rows = await connection.fetch(_LOCK)
         names = [f"webhook {row['webhook_id']}" for row in rows]
-        anew = sealed_anew(self._cipher, [row["secret"] for row in rows], names)
+        anew = reencrypt_old_secrets(self._cipher, [row["secret"] for row in rows], names)
         changed = [rows[index] for index in anew]
         keys = [row["app_id"] for row in changed], [row["webhook_id"] for row in changed]
         await connection.execute(_REENCRYPT, *keys, list(anew.values()))
-        await audit.write(connection, actor, now, *map(_reencrypted, changed))
+        await audit.write_entries(connection, actor, now, *map(_reencrypted, changed))
         return Rotation(len(rows), len(anew))
 
 
-def entry(action: AuditAction, webhook_id: UUID, publisher_id: UUID, app_id: str, url: str) -> Entry:
+def entry(action: AuditAction, webhook_id: UUID, publisher_id: UUID, app_id: str, url: str) -> AuditEntry:
     """The audit entry of a webhook. It names the host alone: a path may be what the receiver knows us by."""
-    return Entry(
+    return AuditEntry(
         action, str(webhook_id), publisher_id, {"app_id": app_id, "host": urlsplit(url).hostname or ""}
     )
 
 
-def _reencrypted(row: asyncpg.Record) -> Entry:
+def _reencrypted(row: asyncpg.Record) -> AuditEntry:
     return entry(
         AuditAction.WEBHOOK_REENCRYPTED, row["webhook_id"], row["publisher_id"], row["app_id"], row["url"]
     )

@@ -11,8 +11,8 @@ from playwright.async_api import Page, expect
 
 from relay.node.main import Relay
 from relay.store.accounts.credentials import Credentials
-from relay.store.operations.minute_counts import MinuteCounts
-from relay.store.operations.nodes import Nodes, NodeState
+from relay.store.operations.minute_counts import MinuteCountRepository
+from relay.store.operations.nodes import NodeRepository, NodeState
 from tests.console.conftest import PATIENCE, Client, look, sign_in
 from tests.end_to_end.store import Store
 
@@ -53,9 +53,9 @@ async def test_every_page_in_a_browser(page: Page, store: Store, relay: Relay) -
     await suspend(relay)
     assert (await store.send(app, {copy.customer: []}))[0] == 202
     now = datetime.now(UTC)
-    counts = MinuteCounts(relay.database)
+    counts = MinuteCountRepository(relay.database)
     for minute in range(50):
-        await counts.add(
+        await counts.add_counts(
             now - timedelta(minutes=minute),
             {
                 ("accepted", ""): 200 + 7 * minute,
@@ -65,7 +65,7 @@ async def test_every_page_in_a_browser(page: Page, store: Store, relay: Relay) -
                 ("retried", "TooManyRequests"): minute % 9,
             },
         )
-    await Nodes(relay.database).beat(
+    await NodeRepository(relay.database).record_heartbeat(
         NodeState(uuid.uuid4(), "relay-1", 4711, "0.1.0", ("api",), now, now, 3, 2, 1)
     )
     await sign_in(page, store.operator_token)

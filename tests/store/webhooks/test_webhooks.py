@@ -10,10 +10,10 @@ import pytest
 from relay.core.accounts import Environment
 from relay.core.errors import Conflict
 from relay.store.accounts.credentials import Credentials, NewCredential
-from relay.store.accounts.key_rotation import Rotation, rotate_keys
 from relay.store.database import Database
 from relay.store.encryption import UndecryptableSecret
-from relay.store.operations.audit import COMMAND_LINE, AuditLog
+from relay.store.key_rotation import Rotation, rotate_keys
+from relay.store.operations.audit import COMMAND_LINE, AuditRepository
 from relay.store.webhooks.webhooks import NewWebhook, WebhookRepository
 
 OLD, NEW = "an old key of thirty-two characters..", "a new key of thirty-two characters.."
@@ -74,7 +74,7 @@ async def test_one_rotation_is_of_webhooks_and_credentials(database: Database, a
     assert await rotate_keys(database, stores, NOW, COMMAND_LINE) == [Rotation(1, 1), Rotation(1, 1)]
     assert await secret_of(WebhookRepository(database, (NEW,))) == "the secret"
     assert await rotate_keys(database, stores, NOW, COMMAND_LINE) == [Rotation(1, 0), Rotation(1, 0)]
-    entries = await AuditLog(database).of_publisher(PUBLISHER, None, 10)
+    entries = await AuditRepository(database).list_entries_of_publisher(PUBLISHER, None, 10)
     assert [(entry.action, entry.subject) for entry in entries] == [
         ("webhook.reencrypted", str(WEBHOOK)),
         ("webhook.created", str(WEBHOOK)),
