@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import asyncpg
 import msgspec
 from aiohttp import web
 
@@ -27,7 +26,9 @@ from relay.http.pagination import page_answer, page_request
 from relay.http.requests import answer, authenticate, read_json, route
 from relay.service.rate_limits import Rates
 from relay.store.accounts.api_tokens import ManageToken, PushToken
-from relay.store.channels.channels import MOST_CHANNELS, Channel, ChannelRepository
+from relay.store.channels.channel_pushes import ChannelPushRepository
+from relay.store.channels.channels import MAX_CHANNELS_PER_APP, ChannelRepository
+from relay.store.channels.records import Channel, ChannelPushReport
 from relay.store.database import Database
 from relay.telemetry import counts
 
@@ -55,6 +56,7 @@ class ChannelsApi:
         random: Random,
     ) -> None:
         self._channels = ChannelRepository(database)
+        self._pushes = ChannelPushRepository(database)
         self._lifetimes = lifetimes
         self._rates = rates
         self._most_waiting = most_waiting
@@ -79,8 +81,8 @@ class ChannelsApi:
             raise NotFound("There is no such app.")
         now = self._clock.now()
         channel = Channel(body.app_id, new_id(now, self._random), body.message_storage, now)
-        if not await self._channels.add(channel, token.publisher_id, token.actor):
-            detail = f"The app has {MOST_CHANNELS} channels. Delete those of events that are over."
+        if not await self._channels.create_channel(channel, token.publisher_id, token.actor):
+            detail = f"The app has {MAX_CHANNELS_PER_APP} channels. Delete those of events that are over."
             raise Conflict(faults=[Fault("too_many", "/app_id", detail)])
         return answer(_show(channel), 201)
 
@@ -88,7 +90,7 @@ class ChannelsApi:
         """A page of channels, oldest first."""
         token = await authenticate(request, PushToken, ManageToken)
         page = page_request(request, uuid_in_path)
-        channels = await self._channels.page(await self._app_ids(token), page.after, page.one_more)
+        channels = await self._channels.list_channels(await self._app_ids(token), page.after, page.one_more)
         return page_answer(page, channels, lambda channel: channel.channel_id, _show)
 
     async def show(self, request: web.Request) -> web.Response:
@@ -100,7 +102,7 @@ class ChannelsApi:
         token = await authenticate(request, PushToken, ManageToken)
         channel = await self._found(token, request)
         now = self._clock.now()
-        if not await self._channels.delete(
+        if not await self._channels.delete_channel(
             channel.app_id, channel.channel_id, token.publisher_id, now, token.actor
         ):
             raise NotFound(_NOT_FOUND)
@@ -127,7 +129,9 @@ class ChannelsApi:
             checked.headers,
             checked.payload,
         )
-        targets = await self._channels.push(channel.app_id, channel.channel_id, push, self._most_waiting)
+        targets = await self._pushes.store_channel_push(
+            channel.app_id, channel.channel_id, push, self._most_waiting
+        )
         if targets is None:
             raise NotFound(_NOT_FOUND)
         counts.accepted(1, "channel")
@@ -153,20 +157,20 @@ class ChannelsApi:
         token = await authenticate(request, PushToken, ManageToken)
         app_ids = await self._app_ids(token)
         channel_id, push_id = (uuid_in_path(request.match_info[name]) for name in ("channel_id", "push_id"))
-        found = await self._channels.read(app_ids, channel_id, push_id)
-        if found is None:
+        report = await self._pushes.find_channel_push(app_ids, channel_id, push_id)
+        if report is None:
             raise NotFound("There is no such push.")
-        return answer(_show_push(*found))
+        return answer(_show_push(report))
 
     async def _app_ids(self, token: PushToken | ManageToken) -> list[str]:
         """The apps whose channels the caller may see."""
         if isinstance(token, PushToken):
             return [token.app_id]
-        return await self._channels.app_ids(token.publisher_id)
+        return await self._channels.list_app_ids(token.publisher_id)
 
     async def _found(self, token: PushToken | ManageToken, request: web.Request) -> Channel:
         channel_id = uuid_in_path(request.match_info["channel_id"])
-        channel = await self._channels.find(await self._app_ids(token), channel_id)
+        channel = await self._channels.find_channel(await self._app_ids(token), channel_id)
         if channel is None:
             raise NotFound(_NOT_FOUND)
         return channel
@@ -205,24 +209,25 @@ def _show(channel: Channel) -> dict[str, Any]:
     }
 
 
-def _show_push(push: asyncpg.Record, ended: list[tuple[str, str, int]]) -> dict[str, Any]:
+def _show_push(report: ChannelPushReport) -> dict[str, Any]:
+    push = report.push
     counts = Counter[str](dict.fromkeys(_OUTCOMES, 0))
     reasons: Counter[str] = Counter()
-    for outcome, reason, count in ended:
+    for outcome, reason, count in report.outcomes:
         counts[outcome] += count
         if outcome != Outcome.DELIVERED:
             reasons[reason] += count
-    pending = push["targets"] - counts.total()
+    pending = push.targets - counts.total()
     return {
-        "push_id": push["push_id"],
-        "channel_id": push["channel_id"],
-        "app_id": push["app_id"],
+        "push_id": push.push_id,
+        "channel_id": push.channel_id,
+        "app_id": push.app_id,
         "state": PushState.DONE if not pending else PushState.SENDING if counts.total() else PushState.QUEUED,
-        "created_at": push["created_at"],
-        "expires_at": push["expires_at"],
-        "priority": push["priority"],
-        "expiration": push["expiration"],
-        "targets": push["targets"],
+        "created_at": push.created_at,
+        "expires_at": push.expires_at,
+        "priority": push.priority,
+        "expiration": push.expiration,
+        "targets": push.targets,
         "counts": {**counts, "pending": pending},
         "reasons": dict(reasons),
     }

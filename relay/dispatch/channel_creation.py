@@ -10,7 +10,7 @@ from relay.core.clock import Clock
 from relay.core.delivery.reasons import ReasonAction, decide
 from relay.core.errors import Conflict, RelayError, Unavailable
 from relay.dispatch.credential_cache import CredentialCache
-from relay.store.channels.channels import ChannelRepository
+from relay.store.channels.apple_channels import AppleChannelRepository
 from relay.store.database import Database
 
 _NO_CREDENTIAL_PAUSE = 60
@@ -30,7 +30,7 @@ class ChannelCreator:
     def __init__(
         self, database: Database, book: CredentialCache, provider: ChannelProvider, clock: Clock
     ) -> None:
-        self._channels = ChannelRepository(database)
+        self._channels = AppleChannelRepository(database)
         self._book = book
         self._provider = provider
         self._clock = clock
@@ -41,7 +41,7 @@ class ChannelCreator:
 
         Raises Unavailable, and Conflict if Apple refuses to make one.
         """
-        found = await self._channels.of_copy(app_id, channel_id, topic)
+        found = await self._channels.find_channel_for_installation(app_id, channel_id, topic)
         if found is None or found.apns_channel_id is not None:
             return found and found.apns_channel_id
         key = app_id, channel_id, topic
@@ -78,7 +78,7 @@ class ChannelCreator:
                 )
             raise Unavailable("Apple makes no channel now.", retry_after=_PAUSE)
         try:
-            return await self._channels.keep(
+            return await self._channels.store_apple_channel(
                 app_id, channel_id, topic, created.apns_channel_id, self._clock.now()
             )
         except RelayError:

@@ -23,8 +23,9 @@ from relay.dispatch import push_log as following
 from relay.dispatch.credential_cache import CredentialCache
 from relay.dispatch.work_loop import WorkLoop
 from relay.settings import DispatchSettings
-from relay.store.channels import channel_queue
-from relay.store.channels.channel_queue import AppleChannel, Delivery, Settled
+from relay.store.channels.apple_channels import AppleChannelRepository
+from relay.store.channels.channel_pushes import ChannelPushRepository
+from relay.store.channels.records import AppleChannel, ChannelDelivery, SettledChannelDelivery
 from relay.store.database import Database
 from relay.telemetry.logs import get_logger
 from relay.telemetry.metrics import CHANNEL_DELIVERIES
@@ -62,6 +63,8 @@ class ChannelDispatcher:
         lease: float,
     ) -> None:
         self._database = database
+        self._pushes = ChannelPushRepository(database)
+        self._apple_channels = AppleChannelRepository(database)
         self._book = book
         self._provider = provider
         self._clock = clock
@@ -90,8 +93,7 @@ class ChannelDispatcher:
                 await self._turns.stop()
                 if self._tasks:
                     await asyncio.wait(self._tasks)
-                async with self._database.connection() as connection:
-                    await channel_queue.release(connection, self._owner, self._clock.now())
+                await self._pushes.release_deliveries(self._owner, self._clock.now())
         except (RelayError, TimeoutError):
             _log.warning("pushes to channels come back when their lease ends")
         for task in self._tasks:
@@ -103,12 +105,9 @@ class ChannelDispatcher:
         room = _MOST - self._under_way.total()
         if room <= 0 or self._turns.stopping:
             return False
-        async with self._database.connection() as connection:
-            lease_end = now + self._lease
-            claimed = await channel_queue.claim(
-                connection, self._owner, now, lease_end, min(room, _MOST_OF_ONE)
-            )
-            removals = await channel_queue.claim_removals(connection, now, lease_end, _MOST_REMOVALS)
+        lease_end = now + self._lease
+        claimed = await self._pushes.lease_deliveries(self._owner, now, lease_end, min(room, _MOST_OF_ONE))
+        removals = await self._apple_channels.lease_removals(now, lease_end, _MOST_REMOVALS)
         if claimed or removals:
             await self._book.read()
             await self._begin(claimed, now)
@@ -130,22 +129,24 @@ class ChannelDispatcher:
 
     # --- pushes ---
 
-    async def _begin(self, claimed: Sequence[Delivery], now: datetime) -> None:
+    async def _begin(self, claimed: Sequence[ChannelDelivery], now: datetime) -> None:
         """Send what can be sent, by credential; settle the rest."""
-        legs: dict[int, tuple[Credential, list[Delivery]]] = {}
-        waiting: list[Settled] = []
+        legs: dict[int, tuple[Credential, list[ChannelDelivery]]] = {}
+        waiting: list[SettledChannelDelivery] = []
         for delivery in claimed:
             topic = delivery.channel.topic
             credential = self._book.find(topic)
             if delivery.expires_at <= now:
-                waiting.append(Settled(delivery, delivery.attempt, None, Outcome.EXPIRED, 0, "Expired"))
+                waiting.append(
+                    SettledChannelDelivery(delivery, delivery.attempt, None, Outcome.EXPIRED, 0, "Expired")
+                )
             elif credential is None:
                 reason = "CredentialSuspended" if self._book.is_suspended(topic) else "NoCredential"
                 waiting.append(
                     self._again(delivery, ReasonAction.RETRY, Answer(Fate.NOT_SENT, 0, reason), now)
                 )
             elif self._under_way[credential.credential_id] >= _MOST_OF_ONE:
-                waiting.append(Settled(delivery, delivery.attempt, now + _PAUSE, None, 0, ""))
+                waiting.append(SettledChannelDelivery(delivery, delivery.attempt, now + _PAUSE, None, 0, ""))
             else:
                 self._under_way[credential.credential_id] += 1
                 legs.setdefault(credential.credential_id, (credential, []))[1].append(delivery)
@@ -154,7 +155,7 @@ class ChannelDispatcher:
         if waiting:
             await self._settle(waiting)
 
-    async def _send(self, credential: Credential, deliveries: Sequence[Delivery]) -> None:
+    async def _send(self, credential: Credential, deliveries: Sequence[ChannelDelivery]) -> None:
         sent_at = self._clock.now()
         try:
             answers = await asyncio.gather(*(self._push(credential, one) for one in deliveries))
@@ -170,7 +171,7 @@ class ChannelDispatcher:
         if refused is not None:
             await self._book.suspend(credential, refused.reason, sent_at)
 
-    async def _push(self, credential: Credential, delivery: Delivery) -> Answer:
+    async def _push(self, credential: Credential, delivery: ChannelDelivery) -> Answer:
         channel = delivery.channel
         answer = await self._provider.broadcast(
             credential,
@@ -184,25 +185,31 @@ class ChannelDispatcher:
             following.channel_answered(delivery.push_id, credential.credential_id, delivery.attempt, answer)
         return answer
 
-    def _judge(self, delivery: Delivery, answer: Answer, now: datetime) -> Settled:
+    def _judge(self, delivery: ChannelDelivery, answer: Answer, now: datetime) -> SettledChannelDelivery:
         action = decide(answer)
         if action in _PASSING:
             return self._again(delivery, action, answer, now)
         outcome = Outcome.DELIVERED if action is ReasonAction.DELIVERED else Outcome.FAILED
-        return Settled(delivery, delivery.attempt, None, outcome, answer.status, answer.reason)
+        return SettledChannelDelivery(delivery, delivery.attempt, None, outcome, answer.status, answer.reason)
 
-    def _again(self, delivery: Delivery, action: ReasonAction, answer: Answer, now: datetime) -> Settled:
+    def _again(
+        self, delivery: ChannelDelivery, action: ReasonAction, answer: Answer, now: datetime
+    ) -> SettledChannelDelivery:
         due = next_attempt(action, delivery.attempt, now, delivery.expires_at, self._backoff, self._spread())
         if due is None:
-            return Settled(delivery, delivery.attempt, None, Outcome.EXPIRED, answer.status, answer.reason)
-        return Settled(delivery, delivery.attempt + 1, due, None, answer.status, answer.reason)
+            return SettledChannelDelivery(
+                delivery, delivery.attempt, None, Outcome.EXPIRED, answer.status, answer.reason
+            )
+        return SettledChannelDelivery(delivery, delivery.attempt + 1, due, None, answer.status, answer.reason)
 
-    async def _settle(self, settled: Sequence[Settled], *, lost: Sequence[AppleChannel] = ()) -> None:
+    async def _settle(
+        self, settled: Sequence[SettledChannelDelivery], *, lost: Sequence[AppleChannel] = ()
+    ) -> None:
         """Write what became of pushes. Channels that Apple lost go with it: the next copy that asks gets a new one."""
         async with self._database.transaction() as connection:
-            await channel_queue.settle(connection, self._owner, settled)
+            await self._pushes.settle_deliveries(connection, self._owner, settled)
             if lost:
-                await channel_queue.forget(connection, lost)
+                await self._apple_channels.forget_apple_channels(connection, lost)
         ended = Counter((one.outcome, metric_label(one.reason)) for one in settled if one.outcome is not None)
         for labels, count in ended.items():
             CHANNEL_DELIVERIES.labels(*labels).inc(count)
@@ -224,11 +231,10 @@ class ChannelDispatcher:
             attempt, wait = attempt + 1, self._backoff.wait(attempt, self._spread())
             if channel.attempt >= _GIVE_UP or await self._delete(credential, channel):
                 async with self._database.connection() as connection:
-                    await channel_queue.forget(connection, [channel])
+                    await self._apple_channels.forget_apple_channels(connection, [channel])
                 return
         due = self._clock.now() + timedelta(seconds=wait)
-        async with self._database.connection() as connection:
-            await channel_queue.postpone(connection, channel, due, attempt)
+        await self._apple_channels.postpone_removal(channel, due, attempt)
 
     async def _delete(self, credential: Credential, channel: AppleChannel) -> bool:
         """Whether there is nothing to delete at Apple any more. Most other refusals are the configuration's."""

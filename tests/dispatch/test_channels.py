@@ -16,7 +16,9 @@ from relay.dispatch.channels import ChannelDispatcher
 from relay.dispatch.credential_cache import CredentialCache
 from relay.settings import DispatchSettings
 from relay.store.accounts.credentials import Credentials, NewCredential
-from relay.store.channels.channels import Channel, ChannelRepository
+from relay.store.channels.apple_channels import AppleChannelRepository
+from relay.store.channels.channels import ChannelRepository
+from relay.store.channels.records import Channel
 from relay.store.database import Database
 from relay.store.operations.audit import COMMAND_LINE
 
@@ -84,9 +86,11 @@ async def tried(database: Database, apple: Apple) -> asyncpg.Record | None:
 
 async def to_be_deleted(database: Database, attempt: int = 0) -> None:
     channels, channel = ChannelRepository(database), Channel("app", uuid4(), True, NOW)
-    assert await channels.add(channel, None, COMMAND_LINE)
-    await channels.keep("app", channel.channel_id, TOPIC, "apple's", NOW)
-    await channels.delete("app", channel.channel_id, None, NOW, COMMAND_LINE)
+    assert await channels.create_channel(channel, None, COMMAND_LINE)
+    await AppleChannelRepository(database).store_apple_channel(
+        "app", channel.channel_id, TOPIC, "apple's", NOW
+    )
+    await channels.delete_channel("app", channel.channel_id, None, NOW, COMMAND_LINE)
     async with database.connection() as connection:
         await connection.execute("UPDATE apple_channel SET attempt = $1", attempt)
 

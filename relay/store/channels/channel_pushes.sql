@@ -1,4 +1,33 @@
--- Statements of channel_queue.py. The queue of channels is small: a row is a push to one of Apple's channels.
+-- Statements of channel_pushes.py.
+
+-- :count_waiting_deliveries
+-- Counts up to $2.
+SELECT count(*) FROM (SELECT FROM channel_delivery WHERE app_id = $1 AND due_at IS NOT NULL LIMIT $2) AS waiting
+
+-- :store_channel_push
+-- Stores a push with a delivery to each channel at Apple. Returns their number, or no row if the channel is gone.
+WITH pushed AS (
+    INSERT INTO channel_push (app_id, push_id, channel_id, token_id, created_at, expires_at, priority, expiration,
+                              payload, targets)
+    SELECT $1, $3, $2, $4, $5, $6, $7, $8, $9, (
+        SELECT count(*) FROM apple_channel WHERE app_id = $1 AND channel_id = $2 AND remove_at IS NULL
+    )
+    FROM channel WHERE app_id = $1 AND channel_id = $2 FOR SHARE
+    RETURNING targets
+), deliveries AS (
+    INSERT INTO channel_delivery (app_id, push_id, environment, bundle_id, apns_channel_id, team_id, due_at)
+    SELECT $1, $3, a.environment, a.bundle_id, a.apns_channel_id, a.team_id, $5
+    FROM pushed, apple_channel a WHERE a.app_id = $1 AND a.channel_id = $2 AND a.remove_at IS NULL
+)
+SELECT targets FROM pushed
+
+-- :find_channel_push
+SELECT app_id, channel_id, push_id, created_at, expires_at, priority, expiration, targets FROM channel_push
+WHERE app_id = ANY($1::text[]) AND channel_id = $2 AND push_id = $3
+
+-- :count_channel_outcomes
+SELECT outcome, reason, count(*) FROM channel_delivery
+WHERE app_id = $1 AND push_id = $2 AND outcome IS NOT NULL GROUP BY outcome, reason
 
 -- :lease_deliveries
 -- Fair between apps, which are found by jumping through the index, as in `lease_batches` of push/batches.sql.
@@ -29,7 +58,7 @@ SELECT c.app_id, p.channel_id, c.push_id, c.team_id, c.environment, c.bundle_id,
 FROM claimed c JOIN channel_push p ON p.app_id = c.app_id AND p.push_id = c.push_id
 
 -- :settle_deliveries
--- A delivery that was deleted meanwhile, or whose lease was lost, is not found and stays as it is.
+-- A delivery that was deleted meanwhile, or whose lease was lost, stays as it is.
 UPDATE channel_delivery d SET attempt = s.attempt, due_at = s.due_at, outcome = s.outcome, status = s.status,
     reason = s.reason, lease_owner = NULL
 FROM unnest($2::channel_outcome_row[]) s
@@ -38,24 +67,3 @@ WHERE d.app_id = s.app_id AND d.push_id = s.push_id AND d.environment = s.enviro
 
 -- :release_deliveries
 UPDATE channel_delivery SET due_at = $2, lease_owner = NULL WHERE lease_owner = $1 AND due_at IS NOT NULL
-
--- :lease_removals
--- Takes channels that are to be deleted at Apple. `remove_at` is the end of the lease as well.
-WITH due AS (
-    SELECT app_id, channel_id, environment, bundle_id, apns_channel_id FROM apple_channel
-    WHERE remove_at <= $1 ORDER BY remove_at LIMIT $3 FOR UPDATE SKIP LOCKED
-)
-UPDATE apple_channel a SET remove_at = $2 FROM due k
-WHERE a.app_id = k.app_id AND a.channel_id = k.channel_id AND a.environment = k.environment
-      AND a.bundle_id = k.bundle_id AND a.apns_channel_id = k.apns_channel_id
-RETURNING a.app_id, a.channel_id, a.team_id, a.environment, a.bundle_id, a.apns_channel_id, a.attempt
-
--- :postpone_removal
-UPDATE apple_channel a SET remove_at = r.remove_at, attempt = r.attempt FROM unnest($1::apple_channel_row[]) r
-WHERE a.app_id = r.app_id AND a.channel_id = r.channel_id AND a.environment = r.environment
-      AND a.bundle_id = r.bundle_id AND a.apns_channel_id = r.apns_channel_id
-
--- :forget_apple_channels
-DELETE FROM apple_channel a USING unnest($1::apple_channel_row[]) r
-WHERE a.app_id = r.app_id AND a.channel_id = r.channel_id AND a.environment = r.environment
-      AND a.bundle_id = r.bundle_id AND a.apns_channel_id = r.apns_channel_id
