@@ -1,7 +1,7 @@
-"""The two APIs of broadcast channels, over httpx: there are too few such requests to need a codec of our own.
+"""Apple's two APIs of broadcast channels, over httpx: such requests are too rare for the relay's own codec.
 
 Sources: Apple's "Sending channel management requests to APNs" and "Sending broadcast push notification requests to
-APNs". Management has a host of its own; pushes to channels go where all pushes go.
+APNs". Management has a host of its own; pushes to channels go to the host of all pushes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import httpx
@@ -21,41 +21,50 @@ from relay.apns.connection import Timing
 from relay.apns.errors import CannotSendError
 from relay.apns.pool import Endpoint, certificate_file
 from relay.apns.provider_token import ProviderToken
-from relay.apns.responses import BODY_MAX, json_reason
+from relay.apns.responses import MAX_BODY_BYTES, json_reason
 from relay.apns.sender import ApnsSender
 from relay.core.accounts import CredentialKind, Environment
 from relay.core.channels import Created
 from relay.core.delivery.sending import Answer, Credential, Fate, PushHeaders
 
-_PARALLEL: Final = 200
-"""Requests under way at once with one credential; its others wait."""
-_IDLE: Final = 600.0
-"""Seconds after which an idle connection is closed. Apple takes churn for an attack."""
+_MAX_PARALLEL_REQUESTS: Final = 200
+"""Concurrent requests of one credential; further requests wait."""
+_IDLE_SECONDS: Final = 600.0
+"""An idle connection stays open this long: Apple treats frequent connects as an attack."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelEndpoints:
-    """Where channels of an environment are managed, and where they are pushed to."""
+    """The hosts of an environment: for channel management, and for pushes to channels."""
 
     management: Endpoint
     pushes: Endpoint
 
 
-@dataclass(slots=True)
-class _Clients:
+@dataclass(frozen=True, slots=True)
+class _ChannelClients:
+    """The HTTP clients of one version of a credential."""
+
     version: int
     management: httpx.AsyncClient
     pushes: httpx.AsyncClient
-    room: asyncio.Semaphore
+    request_slots: asyncio.Semaphore
 
     async def aclose(self) -> None:
         await asyncio.gather(self.management.aclose(), self.pushes.aclose())
 
 
-class AppleChannels:
-    """Implements `relay.core.channels.ChannelProvider`. The JWTs are those of `sender`.
+class _ChannelRequest(NamedTuple):
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes | None
 
-    Each credential has connections of its own: Apple allows one team on each.
+
+class AppleChannels:
+    """Channels at Apple: an implementation of `relay.core.channels.ChannelProvider` with the JWTs of `sender`.
+
+    Each credential has its own connections, because Apple allows one team per connection.
     """
 
     def __init__(
@@ -69,12 +78,12 @@ class AppleChannels:
         self._sender = sender
         timing = timing or Timing()
         self._timeout = httpx.Timeout(timing.response, connect=timing.connect)
-        self._longest = timing.connect + timing.response
-        self._clients: dict[int, _Clients] = {}
+        self._deadline_seconds = timing.connect + timing.response
+        self._clients: dict[int, _ChannelClients] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
     async def create(self, credential: Credential, bundle_id: str, *, message_storage: bool) -> Created:
-        """Make a channel: 201 with its identifier."""
+        """Create a channel. The answer is 201 with the channel's identifier."""
         body = msgspec.json.encode(
             {"message-storage-policy": int(message_storage), "push-type": "LiveActivity"}
         )
@@ -85,7 +94,7 @@ class AppleChannels:
         return Created(answer, apns_channel_id)
 
     async def delete(self, credential: Credential, bundle_id: str, apns_channel_id: str) -> Answer:
-        """Delete a channel: 204, or 400 ChannelNotRegistered if there is none."""
+        """Delete a channel. The answer is 204, or 400 ChannelNotRegistered for an unknown channel."""
         headers = {"apns-channel-id": apns_channel_id}
         return (await self._manage(credential, "DELETE", bundle_id, headers, None))[0]
 
@@ -98,7 +107,7 @@ class AppleChannels:
         headers: PushHeaders,
         payload: bytes,
     ) -> Answer:
-        """Push to a channel: 200. The request's id is the push's, the same at every attempt."""
+        """Push to a channel. The answer is 200; `push_id` is the request id, equal at every attempt."""
         fields = {
             "apns-request-id": str(push_id),
             "apns-channel-id": apns_channel_id,
@@ -107,78 +116,79 @@ class AppleChannels:
             "apns-expiration": str(headers.expiration or 0),
         }
         try:
-            clients = self._of(credential)
+            clients = self._clients_of(credential)
         except CannotSendError as error:
             return Answer(Fate.NOT_SENT, 0, error.reason)
         path = f"/4/broadcasts/apps/{bundle_id}"
-        return (await self._ask(credential, clients, clients.pushes, "POST", path, fields, payload))[0]
+        request = _ChannelRequest("POST", path, fields, payload)
+        return (await self._send(credential, clients, clients.pushes, request))[0]
 
     async def aclose(self) -> None:
         """Close all connections."""
         clients, self._clients = self._clients, {}
-        await asyncio.gather(*(one.aclose() for one in clients.values()), *self._closing)
+        await asyncio.gather(*(former.aclose() for former in clients.values()), *self._closing)
 
     async def _manage(
         self, credential: Credential, method: str, bundle_id: str, headers: dict[str, str], body: bytes | None
     ) -> tuple[Answer, Mapping[str, str]]:
         try:
-            clients = self._of(credential)
+            clients = self._clients_of(credential)
         except CannotSendError as error:
             return Answer(Fate.NOT_SENT, 0, error.reason), {}
         path = f"/1/apps/{bundle_id}/channels"
-        return await self._ask(credential, clients, clients.management, method, path, headers, body)
+        request = _ChannelRequest(method, path, headers, body)
+        return await self._send(credential, clients, clients.management, request)
 
-    async def _ask(
+    async def _send(
         self,
         credential: Credential,
-        clients: _Clients,
+        clients: _ChannelClients,
         client: httpx.AsyncClient,
-        method: str,
-        path: str,
-        headers: dict[str, str],
-        body: bytes | None,
+        request: _ChannelRequest,
     ) -> tuple[Answer, Mapping[str, str]]:
-        """The answer and its headers, within the time of a connect and a response: leases go by that."""
+        """Return the answer and its headers within the time of a connect and a response: leases rely on that."""
         authorization = ""
         try:
             provider = self._sender.provider(credential)
             if provider is not None:
-                authorization = headers["authorization"] = provider.get_header()
+                authorization = request.headers["authorization"] = provider.get_header()
             with _network_errors():
-                async with asyncio.timeout(self._longest), clients.room:
-                    response = await client.request(method, path, headers=headers, content=body)
+                async with asyncio.timeout(self._deadline_seconds), clients.request_slots:
+                    response = await client.request(
+                        request.method, request.path, headers=request.headers, content=request.body
+                    )
         except CannotSendError as error:
             return Answer(Fate.NOT_SENT, 0, error.reason), {}
-        except _NoAnswer as error:
+        except _NoAnswerError as error:
             return Answer(Fate.UNKNOWN, 0, error.reason), {}
         reason, timestamp = "", None
         if response.status_code >= 400:
-            reason, timestamp = json_reason(response.content[:BODY_MAX])
+            reason, timestamp = json_reason(response.content[:MAX_BODY_BYTES])
         if provider is not None:
-            _heed(provider, reason, authorization)
+            _apply_reason(provider, reason, authorization)
         return Answer(Fate.ANSWERED, response.status_code, reason, timestamp), response.headers
 
-    def _of(self, credential: Credential) -> _Clients:
-        """The connections of a credential; a new version of it gets new ones. Raises CannotSendError."""
-        found = self._clients.get(credential.credential_id)
-        if found is not None and found.version == credential.version:
-            return found
+    def _clients_of(self, credential: Credential) -> _ChannelClients:
+        """Return the clients of a credential; a new version of it gets new ones. Raises CannotSendError."""
+        former = self._clients.get(credential.credential_id)
+        if former is not None and former.version == credential.version:
+            return former
         endpoints = self._endpoints[credential.environment]
-        made = _Clients(
+        clients = _ChannelClients(
             credential.version,
-            self._client(credential, endpoints.management),
-            self._client(credential, endpoints.pushes),
-            asyncio.Semaphore(_PARALLEL),
+            self._new_client(credential, endpoints.management),
+            self._new_client(credential, endpoints.pushes),
+            asyncio.Semaphore(_MAX_PARALLEL_REQUESTS),
         )
-        self._clients[credential.credential_id] = made
-        if found is not None:
-            closing = asyncio.get_running_loop().create_task(found.aclose())
+        self._clients[credential.credential_id] = clients
+        if former is not None:
+            closing = asyncio.get_running_loop().create_task(former.aclose())
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
-        return made
+        return clients
 
-    def _client(self, credential: Credential, endpoint: Endpoint) -> httpx.AsyncClient:
-        # A context of its own: httpx changes what it offers by ALPN.
+    def _new_client(self, credential: Credential, endpoint: Endpoint) -> httpx.AsyncClient:
+        # Not shared: httpx changes the ALPN protocols of its context.
         context = ssl.create_default_context(cafile=endpoint.ca_file)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if credential.kind == CredentialKind.CERTIFICATE:
@@ -190,13 +200,15 @@ class AppleChannels:
             http1=False,
             http2=True,
             timeout=self._timeout,
-            limits=httpx.Limits(max_connections=2, max_keepalive_connections=2, keepalive_expiry=_IDLE),
+            limits=httpx.Limits(
+                max_connections=2, max_keepalive_connections=2, keepalive_expiry=_IDLE_SECONDS
+            ),
             trust_env=False,
         )
 
 
-class _NoAnswer(Exception):
-    """It may have arrived, and no answer came."""
+class _NoAnswerError(Exception):
+    """A request that may have arrived, without an answer."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -205,7 +217,7 @@ class _NoAnswer(Exception):
 
 @contextmanager
 def _network_errors() -> Iterator[None]:
-    """httpx's exceptions: what cannot have arrived as CannotSendError, and the rest as _NoAnswer."""
+    """Translate httpx's exceptions: CannotSendError if the request cannot have arrived, else _NoAnswerError."""
     try:
         yield
     except httpx.ConnectTimeout:
@@ -215,15 +227,17 @@ def _network_errors() -> Iterator[None]:
     except httpx.PoolTimeout:
         raise CannotSendError("NoConnection") from None
     except (httpx.TimeoutException, TimeoutError):
-        raise _NoAnswer("ResponseTimeout") from None
+        raise _NoAnswerError("ResponseTimeout") from None
     except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError):
-        raise _NoAnswer("ConnectionLost") from None
-    except RuntimeError:  # httpx: the client was closed before this left, because the credential was replaced
+        raise _NoAnswerError("ConnectionLost") from None
+    except (
+        RuntimeError
+    ):  # of httpx: the client was closed before the request left (a new version of the credential)
         raise CannotSendError("CredentialReplaced") from None
 
 
-def _heed(provider: ProviderToken, reason: str, authorization: str) -> None:
-    """What an answer says of the JWT."""
+def _apply_reason(provider: ProviderToken, reason: str, authorization: str) -> None:
+    """Apply a reason that concerns the JWT."""
     if reason == "ExpiredProviderToken":
         provider.invalidate(authorization)
     elif reason == "TooManyProviderTokenUpdates":

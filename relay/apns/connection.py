@@ -1,8 +1,7 @@
-"""A connection of aioapns's pool that speaks through our codec: `Wire` decides, this class moves octets and
-keeps time.
+"""Connection of aioapns's pool with the relay's own codec: `Wire` decides, this module moves octets and keeps time.
 
-aioapns makes one through `pool.protocol_class` and knows `is_busy`, `close` and `on_connection_lost`. Whoever
-sends uses `submit`: one future for any number of batches. The connection never sends anything again.
+aioapns creates a connection through `pool.protocol_class` and uses `is_busy`, `close` and `on_connection_lost`. Senders
+use `submit`, which returns one future for any number of batches. The connection never sends a push again.
 """
 
 from __future__ import annotations
@@ -17,16 +16,23 @@ from aioapns.connection import APNsTLSClientProtocol, AuthorizationHeaderProvide
 
 from relay.apns.frames import ErrorCode, ProtocolError
 from relay.apns.provider_token import ProviderToken
-from relay.apns.streams import Event, Flight, GoingAway, Opened, TokenHeld, Wedged
+from relay.apns.streams import (
+    ConnectionOpened,
+    ConnectionUnusable,
+    Event,
+    Flight,
+    GoAwayReceived,
+    TokenUpdatesLimited,
+)
 from relay.apns.wire import Phase, Wire
 from relay.core.delivery.sending import SendBatch
 from relay.telemetry.logs import get_logger
 
 logger = get_logger(__name__)
 
-CHUNK: Final = 256 * 1024
-"""Octets handed to the transport in one write, about: bounds memory, and how long others wait."""
-_PING: Final = b"push-rel"
+CHUNK_BYTES: Final = 256 * 1024
+"""Approximate size of one write to the transport. It bounds memory, and the time that other connections wait."""
+_PING_OPAQUE: Final = b"push-rel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +40,23 @@ class Timing:
     """Intervals of a connection, in seconds."""
 
     connect: float = 10.0
-    """From the name to the server's first SETTINGS."""
+    """Limit from the name look-up to the server's first SETTINGS."""
     response: float = 30.0
-    """From a push's leaving to its answer; and for the queue to move at all."""
+    """Limit from sending a push to its answer; also for a queue that does not move."""
     quiet: float = 10.0
-    """Without a word from the server while pushes wait for answers: then PING."""
+    """Silence of the server, while pushes wait for answers, until a PING is sent."""
     idle: float = 3_600.0
-    """The same while none do (Apple: check the health of an idle connection about every hour)."""
+    """Silence until a PING while no push waits (Apple: check an idle connection about every hour)."""
     pong: float = 10.0
-    """From PING to any word from the server; else the connection is dead."""
+    """Limit from a PING to any octet of the server; after that the connection is dead."""
     drain: float = 5.0
-    """For the answers still out when a connection is closed in order."""
+    """Limit for outstanding answers when a connection is closed in order."""
     tick: float = 1.0
-    """How often all this is looked at."""
+    """Interval of the checks of all these limits."""
 
 
 class Submission:
-    """One call of `submit`. `done` is set when the last push of its batches has ended."""
+    """A call of `submit`. `done` is set when the last push of its batches has ended."""
 
     __slots__ = ("done", "flights", "left")
 
@@ -61,7 +67,7 @@ class Submission:
 
 
 class ApnsConnection(APNsTLSClientProtocol):
-    """One connection to APNs, from TLS to its loss."""
+    """A connection to APNs, from TLS to its loss."""
 
     timing: ClassVar[Timing] = Timing()
 
@@ -72,10 +78,10 @@ class ApnsConnection(APNsTLSClientProtocol):
         on_connection_lost: Callable[[Any], None] | None = None,
         auth_provider: AuthorizationHeaderProvider | None = None,
     ) -> None:
-        # Their __init__ is not called: it builds the HTTP/2 state that `Wire` replaces.
+        # aioapns's __init__ is not called: it builds the HTTP/2 state that `Wire` replaces.
         self.apns_topic = apns_topic
         self.loop = loop or asyncio.get_running_loop()
-        self.on_connection_lost = on_connection_lost  # type: ignore[assignment]  # theirs says NoReturn
+        self.on_connection_lost = on_connection_lost  # type: ignore[assignment]  # aioapns's type is NoReturn
         self.auth_provider = auth_provider
         self.transport: asyncio.Transport | None = None
         self.inactivity_timer = None
@@ -86,21 +92,22 @@ class ApnsConnection(APNsTLSClientProtocol):
         self._lost: asyncio.Future[None] = self.loop.create_future()
         self._paused = False
         self._pump_due = False
-        # keeping time
+        # time
         self._timer: asyncio.TimerHandle | None = None
-        self._heard_at = self._moved_at = self.loop.time()
+        self._received_at = self._moved_at = self.loop.time()
         self._pinged_at: float | None = None
-        self._marks: deque[tuple[float, int]] = deque()  # (when, id of the next stream then), one per tick
+        self._marks: deque[tuple[float, int]] = deque()
+        """(time, id of the next stream at that time), one per tick."""
 
     def __repr__(self) -> str:
         wire = self._wire
         return f"<ApnsConnection {wire.phase.value}, {wire.in_flight} in flight, {wire.queued} queued>"
 
-    # What the pool sees.
+    # For the pool.
 
     @property
     def usable(self) -> bool:
-        """It takes pushes: neither draining nor closing."""
+        """True while the connection takes pushes: it is neither draining nor closing."""
         transport = self.transport
         return (
             self._wire.phase in (Phase.OPENING, Phase.OPEN)
@@ -110,26 +117,26 @@ class ApnsConnection(APNsTLSClientProtocol):
 
     @property
     def load(self) -> int:
-        """Pushes in it that have not ended."""
+        """Number of pushes that have not ended."""
         return self._wire.queued + self._wire.in_flight
 
     @property
     def streams(self) -> int:
-        """Pushes that wait for their answer."""
+        """Number of pushes that wait for their answer."""
         return self._wire.in_flight
 
     @property
     def granted(self) -> int | None:
-        """Streams at once that the server's SETTINGS name; None if they name no number."""
+        """Concurrent streams in the server's SETTINGS; None if they name no number."""
         return self._wire.granted
 
     @property
     def is_busy(self) -> bool:
-        """It is not usable, or has as many pushes as the server takes at once."""
+        """True if it is not usable, or has as many pushes as the server allows at once."""
         return not self.usable or self.load >= self._wire.capacity
 
     async def send_notification(self, request: Any) -> Any:
-        """Not supported: aioapns's pool would send again behind the caller's back. Use `submit`."""
+        """Raise NotImplementedError: aioapns's pool would silently send a push again. Use `submit`."""
         raise NotImplementedError
 
     async def opened(self) -> None:
@@ -141,10 +148,10 @@ class ApnsConnection(APNsTLSClientProtocol):
         await asyncio.shield(self._lost)
 
     def submit(self, batches: Sequence[SendBatch], authorization: str = "") -> Submission:
-        """Send batches; `done` is set when each push has ended. `authorization` is that header, "" with a
-        certificate.
+        """Send batches and return a submission whose `done` is set when every push has ended.
 
-        Never raises. Whoever stops waiting calls `withdraw`.
+        `authorization` is the value of that header, "" with a certificate. A caller that stops waiting calls
+        `withdraw`. Never raises.
         """
         submission = Submission(self.loop.create_future())
         header = authorization.encode("ascii")
@@ -156,26 +163,24 @@ class ApnsConnection(APNsTLSClientProtocol):
         submission.left = len(flights)
         if flights:
             self._pump_soon()
-            self._watch()
+            self._schedule_tick()
         else:
             submission.done.set_result(None)
         return submission
 
     def withdraw(self, submission: Submission) -> None:
-        """Nobody waits for it any more: what has not left ends as NOT_SENT, what has left goes on
-        unheeded."""
+        """Stop a submission: queued pushes end as NOT_SENT, answers to the others are ignored."""
         for flight in submission.flights:
             self._wire.withdraw(flight)
         self._handle(self._wire.events())
 
     def drain(self, reason: str) -> None:
-        """Take nothing more, end what is queued as NOT_SENT, and close once the answers still out have
-        come."""
+        """Take no more pushes, end queued pushes as NOT_SENT, and close once outstanding answers have arrived."""
         self._wire.drain(reason)
-        self._after()
+        self._process_change()
 
     def close(self) -> None:
-        """Close now: what is in flight ends as UNKNOWN "ConnectionClosed"."""
+        """Close now: pushes in flight end as UNKNOWN "ConnectionClosed"."""
         self._fail("ConnectionClosed")
 
     async def aclose(self, reason: str) -> None:
@@ -187,17 +192,17 @@ class ApnsConnection(APNsTLSClientProtocol):
         except TimeoutError:
             self.close()
 
-    # What asyncio calls.
+    # asyncio.Protocol.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """TLS is up: send the preface."""
+        """Send the preface."""
         self.transport = cast(asyncio.Transport, transport)
-        self._watch()
+        self._schedule_tick()
         self._pump()
 
     def data_received(self, data: bytes) -> None:
-        """Octets of the server."""
-        self._heard_at = self.loop.time()
+        """Process octets of the server; close on a violation of HTTP/2."""
+        self._received_at = self.loop.time()
         self._pinged_at = None
         try:
             self._wire.receive(data)
@@ -205,19 +210,19 @@ class ApnsConnection(APNsTLSClientProtocol):
             logger.warning("APNs broke HTTP/2", error=str(error))
             self._fail("ProtocolError", error.code)
             return
-        self._after()
+        self._process_change()
 
     def pause_writing(self) -> None:
-        """The transport's buffer is full."""
+        """Stop writing: the transport's buffer is full."""
         self._paused = True
 
     def resume_writing(self) -> None:
-        """It isn't any more."""
+        """Continue writing."""
         self._paused = False
         self._pump()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is gone: every push ends here at the latest."""
+        """End every remaining push: the socket is closed."""
         self._wire.close("ConnectionLost")
         self._handle(self._wire.events())
         if self._timer is not None:
@@ -225,16 +230,15 @@ class ApnsConnection(APNsTLSClientProtocol):
             self._timer = None
         if not self._opened.done():
             self._opened.set_exception(ConnectionResetError("closed before the first SETTINGS"))
-            self._opened.exception()  # nobody need be waiting
-        if not self._lost.done():
-            self._lost.set_result(None)
+            self._opened.exception()  # retrieved here, because it may have no waiter
+        self._lost.set_result(None)
         if self.on_connection_lost is not None:
             self.on_connection_lost(self)
 
     # Octets out, events in.
 
     def _pump_soon(self) -> None:
-        """Write once for all that is submitted in this turn of the loop."""
+        """Write once for all submissions in this turn of the loop."""
         if not self._pump_due:
             self._pump_due = True
             self.loop.call_soon(self._pump)
@@ -243,16 +247,16 @@ class ApnsConnection(APNsTLSClientProtocol):
         self._pump_due = False
         transport = self.transport
         while not self._paused and transport is not None and not transport.is_closing():
-            chunk = self._wire.send(CHUNK)
+            chunk = self._wire.send(CHUNK_BYTES)
             if not chunk:
                 break
             transport.write(chunk)
 
-    def _after(self) -> None:
-        """The state has changed: tell those who wait, write, and close if that was the end."""
+    def _process_change(self) -> None:
+        """Handle events, write, and close if the connection has drained."""
         self._handle(self._wire.events())
         self._pump()
-        if self._wire.phase is Phase.DRAINING:  # perhaps since a moment ago: ids are used up in `send`
+        if self._wire.phase is Phase.DRAINING:  # `send` starts it when the stream ids are used up
             self._handle(self._wire.events())
             if self._wire.finished:
                 self._fail(self._wire.end_reason)
@@ -263,26 +267,26 @@ class ApnsConnection(APNsTLSClientProtocol):
                 submission = cast(Submission, event.tag)
                 submission.left -= 1
                 if not submission.left:
-                    submission.flights.clear()  # they know it, and it knows them: that would keep both for long
+                    submission.flights.clear()  # breaks the reference cycle, so that both are freed now
                     if not submission.done.done():
                         submission.done.set_result(None)
-            elif isinstance(event, Opened):
+            elif isinstance(event, ConnectionOpened):
                 if not self._opened.done():
                     self._opened.set_result(None)
-            elif isinstance(event, GoingAway):
+            elif isinstance(event, GoAwayReceived):
                 logger.info("APNs says GOAWAY", code=event.code, reason=event.reason)
-            elif isinstance(event, Wedged):
-                if self.usable:  # the answers that are still to come may say the same
+            elif isinstance(event, ConnectionUnusable):
+                if self.usable:  # logged once: later answers may have this reason too
                     logger.info("an APNs connection is of no more use", reason=event.reason)
                 if event.reason == "ExpiredProviderToken" and isinstance(self.auth_provider, ProviderToken):
                     self.auth_provider.invalidate(event.authorization.decode())
                 self._wire.drain(event.reason)
                 self._handle(self._wire.events())
-            elif isinstance(event, TokenHeld) and isinstance(self.auth_provider, ProviderToken):
+            elif isinstance(event, TokenUpdatesLimited) and isinstance(self.auth_provider, ProviderToken):
                 self.auth_provider.hold()
 
     def _fail(self, reason: str, code: ErrorCode = ErrorCode.NO_ERROR, *, abort: bool = False) -> None:
-        """End every push, say GOAWAY, and close; `abort` if the peer doesn't listen any more."""
+        """End every push, send GOAWAY, and close; `abort` closes without GOAWAY, for a dead peer."""
         self._wire.close(reason, code)
         self._handle(self._wire.events())
         transport = self.transport
@@ -293,13 +297,13 @@ class ApnsConnection(APNsTLSClientProtocol):
         elif not transport.is_closing():
             transport.write(self._wire.send(0))
             transport.close()
-            # A peer that doesn't read would keep a closing transport for ever.
+            # A peer that does not read would keep the transport in closing for ever.
             self.loop.call_later(self.timing.drain, transport.abort)
 
-    # Keeping time.
+    # Time.
 
-    def _watch(self) -> None:
-        """Have a tick come: soon while pushes wait, else when the next PING is due."""
+    def _schedule_tick(self) -> None:
+        """Schedule a tick: soon while pushes wait, else when the next PING is due."""
         if self._wire.phase is Phase.CLOSED:
             return
         busy = self._wire.in_flight or self._wire.queued or self._pinged_at is not None
@@ -312,14 +316,14 @@ class ApnsConnection(APNsTLSClientProtocol):
         self._timer = self.loop.call_at(when, self._tick)
 
     def _silence(self) -> float:
-        return self.loop.time() - self._heard_at
+        return self.loop.time() - self._received_at
 
     def _tick(self) -> None:
         self._timer = None
         wire, timing, now = self._wire, self.timing, self.loop.time()
         if wire.phase is Phase.CLOSED:
             return
-        # Answers that are late. A mark says which streams existed when; so nothing is kept per push.
+        # Late answers. A mark holds the stream ids that existed at its time, so nothing is stored per push.
         previous = self._marks[-1][1] if self._marks else 1
         if wire.next_stream_id != previous or not wire.queued:
             self._moved_at = now
@@ -329,16 +333,16 @@ class ApnsConnection(APNsTLSClientProtocol):
             expired = self._marks.popleft()[1]
         if expired:
             wire.expire(expired)
-        # A queue that doesn't move: no streams granted, no window given, or nothing read.
+        # A queue that does not move: no streams granted, no window, or a peer that does not read.
         if wire.queued and now - self._moved_at >= timing.response:
             wire.drain("Stalled")
-        # A peer that says nothing.
+        # A silent peer.
         if self._pinged_at is not None:
             if now - self._pinged_at >= timing.pong:
                 self._fail("PingTimeout", abort=True)
                 return
         elif self._silence() >= (timing.quiet if wire.in_flight else timing.idle):
             self._pinged_at = now
-            wire.ping(_PING)
-        self._after()
-        self._watch()
+            wire.ping(_PING_OPAQUE)
+        self._process_change()
+        self._schedule_tick()

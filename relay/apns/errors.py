@@ -1,4 +1,4 @@
-"""Where exceptions of asyncio, ssl, the resolver and cryptography become reasons of ours; nowhere else."""
+"""Translation of exceptions of asyncio, ssl, the resolver and cryptography into reasons. No other module does it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 
 class CannotSendError(Exception):
-    """No push can leave with that credential now. `reason` becomes the `Answer.reason` of NOT_SENT.
+    """A reason why no push can leave with a credential now. `reason` becomes the `Answer.reason` of NOT_SENT.
 
-    Reasons: BadCredential (the secret can't be used), NoFile (this machine can't write the file that a certificate has
-    to be), ProviderTokenExpired (see `provider_token`), ConnectFailed, ConnectTimeout, TlsFailed (certificate, or no
-    common protocol), NoHttp2 (the server didn't choose h2), Closed (the credential was forgotten meanwhile).
+    Reasons: BadCredential (the secret is unusable), NoFile (this machine cannot write the temporary file that OpenSSL
+    needs for a certificate), ProviderTokenExpired (see `provider_token`), ConnectFailed, ConnectTimeout, TlsFailed
+    (certificate, or no common protocol), NoHttp2 (the server did not choose h2), Closed (the connections of the
+    credential were closed meanwhile).
     """
 
     def __init__(self, reason: str) -> None:
@@ -24,12 +25,12 @@ class CannotSendError(Exception):
 
 @contextmanager
 def connect_errors() -> Iterator[None]:
-    """What can go wrong between a host name and an HTTP/2 connection, as CannotSendError."""
+    """Translate errors between a host name and an HTTP/2 connection into CannotSendError."""
     try:
         yield
     except TimeoutError as error:
         raise CannotSendError("ConnectTimeout") from error
-    except ssl.SSLError as error:  # before OSError, which it is one of
+    except ssl.SSLError as error:  # before OSError, its base class
         raise CannotSendError("TlsFailed") from error
     except OSError as error:
         raise CannotSendError("ConnectFailed") from error
@@ -37,9 +38,9 @@ def connect_errors() -> Iterator[None]:
 
 @contextmanager
 def credential_errors() -> Iterator[None]:
-    """What can go wrong with a key or certificate, as CannotSendError "BadCredential".
+    """Translate errors of a key or certificate into CannotSendError "BadCredential".
 
-    The cause is dropped: its message could quote the secret. That this machine can't write a file is no fault of the
+    The cause is dropped: its message could quote the secret. A file that cannot be written is no fault of the
     credential: "NoFile".
     """
     try:

@@ -1,17 +1,16 @@
-"""What the server sends on streams: header blocks, bodies and resets, and how each push ends by them.
+"""The receiving half of a connection: header blocks, bodies and resets on streams, and the end of each push.
 
-A push's stream ends in exactly one of these ways:
+The stream of a push ends in exactly one of these ways:
 
 * its answer is complete: ANSWERED;
-* it is lost half-way – reset, cancelled, the connection gone – and the status had come: ANSWERED all the
-  same, since APNs has decided, and a push isn't sent again for want of the rest of a body;
-* lost with REFUSED_STREAM, or by a GOAWAY with a lower id: NOT_SENT;
-* lost otherwise, or what came isn't an HTTP answer: UNKNOWN.
+* it is lost (reset, cancelled, connection closed) after its status arrived: ANSWERED. APNs has decided, and a push is
+  not sent again because the rest of a body is missing;
+* it is lost with REFUSED_STREAM, or by a GOAWAY with a lower id: NOT_SENT;
+* it is lost otherwise, or the frames are no HTTP answer: UNKNOWN.
 
-Lenient in one point: a frame on a stream that has ended is ignored (though decoded, and counted by flow
-control), where RFC 9113, 5.1 would allow a connection error. It may have crossed a RST_STREAM of ours, and we
-keep no list of streams that were; and servers that answer before they have read a body send RST_STREAM after
-it (8.1).
+Lenient in one point: a frame on a stream that has ended is ignored (though decoded, and counted by flow control), where
+RFC 9113, 5.1 would allow a connection error. It may have crossed a RST_STREAM of the relay, which keeps no list of
+former streams; and servers that answer before they have read a body send RST_STREAM after it (8.1).
 """
 
 from __future__ import annotations
@@ -22,27 +21,32 @@ from typing import Final
 
 from relay.apns import frames
 from relay.apns.frames import ErrorCode, ProtocolError
-from relay.apns.responses import BLOCK_MAX, BODY_MAX, HeaderReader, answer
-from relay.apns.streams import Streams, TokenHeld, Unusual, Wedged, not_sent, unknown
+from relay.apns.responses import MAX_BLOCK_BYTES, MAX_BODY_BYTES, HeaderReader, answer
+from relay.apns.streams import (
+    ConnectionUnusable,
+    Streams,
+    TokenUpdatesLimited,
+    UnusualStream,
+    not_sent,
+    unknown,
+)
 
-RECEIVE_WINDOW: Final = 1 << 20
-"""Octets of answer bodies the server may be ahead of us on the connection. Both windows are given back by
-halves, and a server that overruns them isn't punished: bodies are cut at BODY_MAX as they come, so it costs
-us nothing."""
-CONTINUATIONS_MAX: Final = 64
+RECEIVE_WINDOW_BYTES: Final = 1 << 20
+"""Octets of answer bodies that the server may send ahead on the connection. Both windows are given back by halves.
+A server that exceeds them is not cut off: bodies are cut at MAX_BODY_BYTES as they arrive, so no memory is lost."""
+MAX_CONTINUATIONS: Final = 64
 
-WEDGED_REASONS: Final = frozenset(
+UNUSABLE_REASONS: Final = frozenset(
     {"ExpiredProviderToken", "UnrelatedKeyIdInToken", "IdleTimeout", "Shutdown"}
 )
 """Reasons after which Apple wants a new connection (with status 421: any reason)."""
 _MISDIRECTED: Final = 421
 _UNIQUE_ID: Final = re.compile(rb"[A-Za-z0-9-]{1,64}")
-"""It is stored as it is, so it is not just anything: PostgreSQL's JSON takes no NUL."""
+"""The value is stored unchanged, so its characters are restricted: PostgreSQL's JSON accepts no NUL."""
 
 
 class Inbound:
-    """The receiving half of a connection. `reply` has a frame sent. Handlers get (flags, stream id,
-    payload)."""
+    """The receiving half of a connection. `reply` sends a frame. Handlers get (flags, stream id, payload)."""
 
     def __init__(self, streams: Streams, reply: Callable[[bytes], None]) -> None:
         self._streams = streams
@@ -52,21 +56,21 @@ class Inbound:
         self._block_frames = 0
         self._taken = 0
         self.answered = False
-        """A push of this connection has been answered."""
+        """True once a push of this connection was answered."""
 
     @property
     def quick(self) -> bool:
-        """No header block is pending, and `:status: 200` at the start of one says everything (see
-        `responses`)."""
+        """True if no header block is pending, and a block that starts with `:status: 200` needs no decoding
+        (see `responses`)."""
         return self._block is None and self._reader.stateless
 
     def expects(self, kind: int, stream_id: int) -> None:
-        """Nothing may come inside a header block but the rest of it (RFC 9113, 6.10)."""
+        """Raise ProtocolError for a frame inside a header block, unless it continues the block (RFC 9113, 6.10)."""
         if self._block is not None and (kind != frames.CONTINUATION or stream_id != self._block[0]):
             raise ProtocolError("a frame inside a header block")
 
     def on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
-        """A header block begins (6.2)."""
+        """Process HEADERS, the start of a header block (6.2)."""
         self._streams.check_begun(stream_id)
         block = _unpadded(flags, payload)
         if flags & frames.PRIORITISED:
@@ -81,23 +85,23 @@ class Inbound:
             self._block_frames = 0
 
     def on_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
-        """A header block goes on (6.10)."""
+        """Process CONTINUATION, the next part of a header block (6.10)."""
         if self._block is None:
             raise ProtocolError("CONTINUATION without HEADERS")
         _, end_stream, block = self._block
         block += payload
         self._block_frames += 1
-        if len(block) > BLOCK_MAX or self._block_frames > CONTINUATIONS_MAX:
+        if len(block) > MAX_BLOCK_BYTES or self._block_frames > MAX_CONTINUATIONS:
             raise ProtocolError("endless header block", ErrorCode.ENHANCE_YOUR_CALM)
         if flags & frames.END_HEADERS:
             self._block = None
             self._on_block(stream_id, bytes(block), end_stream)
 
     def _on_block(self, stream_id: int, block: bytes, end_stream: bool) -> None:
-        fields = self._reader.read(block)  # also if the stream has ended: it may change the dynamic table
+        fields = self._reader.read(block)  # also for a stream that has ended: it may change the dynamic table
         if stream_id not in self._streams.open:
             return
-        unusual = self._streams.unusual.setdefault(stream_id, Unusual())
+        unusual = self._streams.unusual.setdefault(stream_id, UnusualStream())
         if unusual.status:
             if not end_stream:  # trailers end a message (RFC 9113, 8.1)
                 self._malformed(stream_id)
@@ -116,11 +120,11 @@ class Inbound:
             self._finish(stream_id, unusual)
 
     def on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
-        """A piece of a body (6.1)."""
+        """Process DATA, a part of a body (6.1)."""
         self._streams.check_begun(stream_id)
         size = len(payload)  # padding counts too (RFC 9113, 6.9.1)
         self._taken += size
-        if self._taken >= RECEIVE_WINDOW // 2:
+        if self._taken >= RECEIVE_WINDOW_BYTES // 2:
             self._reply(frames.window_update(0, self._taken))
             self._taken = 0
         text = _unpadded(flags, payload)
@@ -131,15 +135,15 @@ class Inbound:
             self._malformed(stream_id)
             return
         unusual.taken += size
-        unusual.text += text[: BODY_MAX - len(unusual.text)]
+        unusual.text += text[: MAX_BODY_BYTES - len(unusual.text)]
         if flags & frames.END_STREAM:
             self._finish(stream_id, unusual)
-        elif unusual.taken >= frames.WINDOW_DEFAULT // 2:
+        elif unusual.taken >= frames.DEFAULT_WINDOW_BYTES // 2:
             self._reply(frames.window_update(stream_id, unusual.taken))
             unusual.taken = 0
 
     def on_reset(self, flags: int, stream_id: int, payload: bytes) -> None:
-        """The server ends a stream (6.4)."""
+        """Process RST_STREAM, the end of a stream by the server (6.4)."""
         frames.check_size(payload, 4)
         self._streams.check_begun(stream_id)
         if stream_id not in self._streams.open:
@@ -149,25 +153,26 @@ class Inbound:
         else:
             self.lose(stream_id, "StreamReset")
 
-    # How streams end.
+    # Ends of streams.
 
-    def _finish(self, stream_id: int, unusual: Unusual) -> None:
-        """The answer is complete."""
-        if unusual.body:  # it came before our body was sent in full: nobody needs the rest
+    def _finish(self, stream_id: int, unusual: UnusualStream) -> None:
+        """End a stream whose answer is complete."""
+        if unusual.body:  # the answer came before the request's body was sent in full: the rest is not needed
             self._reply(frames.reset(stream_id, ErrorCode.CANCEL))
         self.answered = True
         self._conclude(stream_id, unusual)
 
-    def _conclude(self, stream_id: int, unusual: Unusual) -> None:
-        said = answer(unusual.status, bytes(unusual.text), unusual.unique_id)
-        flight = self._streams.end(stream_id, said)
-        if said.reason in WEDGED_REASONS or said.status == _MISDIRECTED:
-            self._streams.events.append(Wedged(said.reason or "MisdirectedRequest", flight.authorization))
-        elif said.reason == "TooManyProviderTokenUpdates":
-            self._streams.events.append(TokenHeld())
+    def _conclude(self, stream_id: int, unusual: UnusualStream) -> None:
+        result = answer(unusual.status, bytes(unusual.text), unusual.unique_id)
+        flight = self._streams.end(stream_id, result)
+        if result.reason in UNUSABLE_REASONS or result.status == _MISDIRECTED:
+            reason = result.reason or "MisdirectedRequest"
+            self._streams.events.append(ConnectionUnusable(reason, flight.authorization))
+        elif result.reason == "TooManyProviderTokenUpdates":
+            self._streams.events.append(TokenUpdatesLimited())
 
     def lose(self, stream_id: int, reason: str) -> None:
-        """The stream ends before its answer is complete; `reason` is for UNKNOWN."""
+        """End a stream whose answer is incomplete; `reason` is that of UNKNOWN."""
         unusual = self._streams.unusual.get(stream_id)
         if unusual is not None and unusual.status:
             self._conclude(stream_id, unusual)
@@ -175,7 +180,7 @@ class Inbound:
             self._streams.end(stream_id, unknown(reason))
 
     def _malformed(self, stream_id: int) -> None:
-        """What came isn't an HTTP answer: a stream error (RFC 9113, 8.1.1)."""
+        """End a stream whose frames are no HTTP answer, with a stream error (RFC 9113, 8.1.1)."""
         self._reply(frames.reset(stream_id, ErrorCode.PROTOCOL_ERROR))
         self.lose(stream_id, "MalformedAnswer")
 
@@ -185,7 +190,7 @@ class Inbound:
 
 
 def _unpadded(flags: int, payload: bytes) -> bytes:
-    """A payload without its padding (RFC 9113, 6.1)."""
+    """Return a payload without its padding (RFC 9113, 6.1). Raises ProtocolError."""
     if not flags & frames.PADDED:
         return payload
     if not payload:
@@ -197,7 +202,7 @@ def _unpadded(flags: int, payload: bytes) -> bytes:
 
 
 def _status(fields: list[tuple[bytes, bytes]]) -> int:
-    """The status of an answer, 0 if it has none that is one."""
+    """Return the status of an answer; 0 without a valid status."""
     if not fields or fields[0][0] != b":status":
         return 0
     value = fields[0][1]

@@ -1,7 +1,7 @@
-"""A look at APNs over a connection of its own: what is seen of it, and what Apple says of a credential.
+"""Probe of APNs over a connection of its own: facts about the connection, and Apple's answer to a credential.
 
-No device is reached by it: the one push that `Probe.ask` sends goes to a device token of zeros, which Apple never gave
-out. What it answers tells whether it let the credential in.
+It reaches no device: the only push, of `Probe.push_to_no_device`, goes to a device token of zeros, which Apple never
+issues. The reason in the answer shows if Apple accepts the credential.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 from relay.apns.connection import ApnsConnection, Timing
@@ -25,16 +25,17 @@ from relay.core.accounts import CredentialKind
 from relay.core.delivery.sending import Answer, Credential, PushHeaders, SendBatch
 
 NO_DEVICE: Final = "0" * 64
-"""The device token of no device."""
+"""A device token that belongs to no device."""
 _PAYLOAD: Final = b'{"aps":{"content-available":1}}'
 _HEADERS: Final = PushHeaders("background", 5, expiration=0)
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What a connection showed: its TLS, the server's certificate by its names, and its SETTINGS.
+class ConnectionFacts:
+    """Facts about a connection: its TLS, the names in the server's certificate, and its SETTINGS.
 
-    `streams`: so many at once, None where SETTINGS name no number. `milliseconds`: from the name to the SETTINGS.
+    `streams`: concurrent streams in the SETTINGS; None if they name no number. `milliseconds`: duration from the name
+    look-up to the SETTINGS.
     """
 
     address: str
@@ -48,28 +49,33 @@ class Seen:
 
 
 class Probe:
-    """An open connection. Made by `probe`."""
+    """An open connection to APNs, created by `probe`."""
 
-    def __init__(self, connection: ApnsConnection, seen: Seen, provider: ProviderToken | None) -> None:
+    def __init__(
+        self, connection: ApnsConnection, facts: ConnectionFacts, provider: ProviderToken | None
+    ) -> None:
         self._connection = connection
         self._provider = provider
-        self.seen = seen
+        self.facts = facts
 
-    async def ask(self, topic: str, apns_id: UUID) -> Answer:
-        """What Apple answers to a background push to no device with that topic, under the credential.
+    async def push_to_no_device(self, topic: str, apns_id: UUID) -> Answer:
+        """Send a background push with that topic to `NO_DEVICE` and return Apple's answer.
 
-        Raises CannotSendError if the credential can't be used.
+        Raises CannotSendError if the credential is unusable.
         """
         batch = SendBatch(_PAYLOAD, _HEADERS, [NO_DEVICE], [str(apns_id)], [topic])
         authorization = "" if self._provider is None else self._provider.get_header()
         await asyncio.wait([self._connection.submit([batch], authorization).done])
         [answer] = batch.answers
-        assert answer is not None  # `done` says so
+        assert answer is not None  # every push of a `done` submission has ended
         return answer
 
 
-def sign(credential: Credential, clock: Callable[[], float]) -> ProviderToken:
-    """What makes the JWTs of a .p8 key, with one signed already. `clock`: epoch seconds. Raises CannotSendError."""
+def signed_provider_token(credential: Credential, clock: Callable[[], float]) -> ProviderToken:
+    """Return the provider token of a .p8 key, with a JWT signed. `clock` returns epoch seconds.
+
+    Raises CannotSendError.
+    """
     provider = ProviderToken(credential.secret, credential.key_id, credential.team_id, clock)
     provider.get_header()
     return provider
@@ -79,29 +85,32 @@ def sign(credential: Credential, clock: Callable[[], float]) -> ProviderToken:
 async def probe(
     endpoint: Endpoint, credential: Credential | None, *, timing: Timing, clock: Callable[[], float]
 ) -> AsyncIterator[Probe]:
-    """Open a connection to `endpoint`, as the credential's where one is given. Raises CannotSendError."""
+    """Open a connection to `endpoint`, authenticated if `credential` is given. Raises CannotSendError."""
     loop = asyncio.get_running_loop()
-    with connect_errors():  # the file of authorities may be away
+    with connect_errors():  # the file of authorities may be missing
         context = tls_context(endpoint.ca_file)
     provider = None
     if credential is not None and credential.kind == CredentialKind.CERTIFICATE:
         with certificate_file(credential) as path, credential_errors():
             context.load_cert_chain(path)
     elif credential is not None:
-        provider = sign(credential, clock)
-    make = protocol_class(endpoint, timing)
+        provider = signed_provider_token(credential, clock)
+    new_connection = protocol_class(endpoint, timing)
     connection: ApnsConnection | None = None
     started = time.perf_counter()
     try:
         with connect_errors():
             async with asyncio.timeout(timing.connect):
                 transport, connection = await loop.create_connection(
-                    lambda: make("", loop, None, provider), endpoint.host, endpoint.port, ssl=context
+                    lambda: new_connection("", loop, None, provider),
+                    endpoint.host,
+                    endpoint.port,
+                    ssl=context,
                 )
                 check_http2(transport)
                 await connection.opened()
         milliseconds = round(1000 * (time.perf_counter() - started))
-        yield Probe(connection, _seen(transport, connection, milliseconds), provider)
+        yield Probe(connection, _connection_facts(transport, connection, milliseconds), provider)
     finally:
         if connection is not None:
             connection.close()
@@ -110,24 +119,26 @@ async def probe(
                     await connection.lost()
 
 
-def _seen(transport: asyncio.Transport, connection: ApnsConnection, milliseconds: int) -> Seen:
+def _connection_facts(
+    transport: asyncio.Transport, connection: ApnsConnection, milliseconds: int
+) -> ConnectionFacts:
     tls: ssl.SSLObject = transport.get_extra_info("ssl_object")
-    certificate: Mapping[str, Any] = tls.getpeercert() or {}  # verified, so it is there
+    certificate = cast("Mapping[str, Any]", tls.getpeercert())  # present, because it was verified
     names = dict(certificate.get("subjectAltName", ()))
-    ends = ssl.cert_time_to_seconds(certificate["notAfter"]) if "notAfter" in certificate else 0
-    return Seen(
+    ends = ssl.cert_time_to_seconds(certificate["notAfter"])
+    return ConnectionFacts(
         address=str(transport.get_extra_info("peername")[0]),
         tls=tls.version() or "",
         alpn=tls.selected_alpn_protocol() or "",
-        subject=_name(certificate.get("subject", ())) or str(names.get("DNS", "")),
-        issuer=_name(certificate.get("issuer", ())),
+        subject=_certificate_name(certificate["subject"]) or str(names.get("DNS", "")),
+        issuer=_certificate_name(certificate["issuer"]),
         certificate_ends=datetime.fromtimestamp(ends, UTC),
         streams=connection.granted,
         milliseconds=milliseconds,
     )
 
 
-def _name(distinguished: Any) -> str:
-    """The common name or, without one, the organization, of what `ssl` gives as nested tuples."""
-    parts = {key: value for group in distinguished for key, value in group}
+def _certificate_name(distinguished_name: Any) -> str:
+    """Return the common name or the organization of a distinguished name, which `ssl` gives as nested tuples."""
+    parts = {key: value for group in distinguished_name for key, value in group}
     return str(parts.get("commonName") or parts.get("organizationName") or "")

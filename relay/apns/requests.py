@@ -1,15 +1,14 @@
-"""From a batch to the octets of its requests (RFC 7541; Apple, "Sending notification requests to APNs").
+"""Encoding of a batch as the octets of its requests (RFC 7541; Apple, "Sending notification requests to APNs").
 
-All pushes of a batch share payload and headers; only `:path`, topic and `apns-id` differ. A store that signs each
-copy anew has nearly as many topics as copies. So the HEADERS and DATA frames of a push are a `Shape`, made once per
-length of token and topic, with holes:
+All pushes of a batch share payload and headers; only `:path`, topic and `apns-id` differ. A store that signs every
+copy has nearly as many topics as copies. So the HEADERS and DATA frames of a push are a `Shape`, built once per length
+of token and topic, with gaps for the variable parts:
 
     head | stream id | before | token | middle | topic | after | apns-id | DATA head | stream id | payload
 
-Every field is a literal: "never indexed" for what is secret (path with the device token, authorization),
-"without indexing" for the rest, static names only, no Huffman coding. We keep no dynamic table: the very
-first block of a connection carries a size update to 0 (`NO_TABLE`), so no SETTINGS_HEADER_TABLE_SIZE of the
-server can ever concern us.
+Every field is a literal: "never indexed" for secrets (path with the device token, authorization), "without indexing"
+for the others, with static names only and no Huffman coding. There is no dynamic table: the first block of a
+connection carries a size update to 0 (`NO_TABLE`), so SETTINGS_HEADER_TABLE_SIZE of the server has no effect.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ _AUTHORIZATION: Final = 23
 _PLAIN: Final = 0x00
 _NEVER: Final = 0x10
 _PREFIX: Final = b"/3/device/"
-_SHAPES_MAX: Final = 1_024
+_MAX_SHAPES: Final = 1_024
 
 
 def integer(value: int, bits: int, pattern: int = 0) -> bytes:
-    """A number with a prefix of `bits` bits, the bits above it from `pattern` (RFC 7541, 5.1)."""
+    """Return a number with a prefix of `bits` bits; `pattern` holds the bits above it (RFC 7541, 5.1)."""
     full = (1 << bits) - 1
     if value < full:
         return bytes((pattern | value,))
@@ -47,39 +46,39 @@ def integer(value: int, bits: int, pattern: int = 0) -> bytes:
 
 
 def indexed_name(pattern: int, index: int, value: bytes) -> bytes:
-    """A literal field whose name is in the static table (RFC 7541, 6.2.2, 6.2.3)."""
+    """Return a literal field whose name is in the static table (RFC 7541, 6.2.2, 6.2.3)."""
     return integer(index, 4, pattern) + integer(len(value), 7) + value
 
 
 def literal(name: bytes, value: bytes) -> bytes:
-    """A literal field without indexing, name and value as they are (RFC 7541, 6.2.2)."""
+    """Return a literal field without indexing, with a literal name (RFC 7541, 6.2.2)."""
     return _until_value(name, len(value)) + value
 
 
 def _until_value(name: bytes, size: int) -> bytes:
-    """A literal field without indexing, up to its value of `size` octets, which is left out."""
+    """Return a literal field without indexing up to its value, which has `size` octets and is left out."""
     return bytes((_PLAIN,)) + integer(len(name), 7) + name + integer(size, 7)
 
 
 class Shape(NamedTuple):
-    """The constant octets of a request: `head` is the HEADERS frame's without its stream id."""
+    """The constant octets of a request. `head` is the head of the HEADERS frame without its stream id."""
 
     head: bytes
     before: bytes
     middle: bytes
     after: bytes
     oversize: bool
-    """The block is longer than a frame: `head` is of no use, CONTINUATION is needed."""
+    """True if the block is longer than a frame: it needs CONTINUATION, and `head` is invalid."""
 
     def block(self, token: bytes, topic: bytes, apns_id: bytes) -> bytes:
-        """The header block of one push."""
+        """Return the header block of a push."""
         return self.before + token + self.middle + topic + self.after + apns_id
 
 
 class RequestEncoder:
-    """Makes the shapes of a connection's requests, and keeps them: small batches tend to look alike.
+    """The shapes of a connection's requests, cached: small batches tend to share them.
 
-    `authority` is the host (and port, if it is not 443).
+    `authority` is the host, and the port if it is not 443.
     """
 
     def __init__(self, authority: str) -> None:
@@ -89,17 +88,19 @@ class RequestEncoder:
     def shape(
         self, headers: PushHeaders, authorization: bytes, token_size: int, topic_size: int, apns_id_size: int
     ) -> Shape:
-        """The shape for device tokens, topics and apns-ids of these lengths (bytes). `authorization` is b"" with a
-        certificate."""
-        key = (headers, authorization, token_size, topic_size, apns_id_size)
-        found = self._shapes.get(key)
-        if found is None:
-            if len(self._shapes) >= _SHAPES_MAX:  # expirations and JWTs change: old shapes are of no use
-                self._shapes.clear()
-            found = self._shapes[key] = self._make(*key)
-        return found
+        """Return the shape for device tokens, topics and apns-ids of these lengths (bytes).
 
-    def _make(
+        `authorization` is b"" with a certificate.
+        """
+        key = (headers, authorization, token_size, topic_size, apns_id_size)
+        shape = self._shapes.get(key)
+        if shape is None:
+            if len(self._shapes) >= _MAX_SHAPES:  # expirations and JWTs change: old shapes are not used again
+                self._shapes.clear()
+            shape = self._shapes[key] = self._build_shape(*key)
+        return shape
+
+    def _build_shape(
         self, headers: PushHeaders, authorization: bytes, token_size: int, topic_size: int, apns_id_size: int
     ) -> Shape:
         before = self._start + integer(_PATH, 4, _NEVER) + integer(len(_PREFIX) + token_size, 7) + _PREFIX
@@ -116,16 +117,15 @@ class RequestEncoder:
         after = b"".join(fields) + _until_value(b"apns-id", apns_id_size)
         size = len(before) + token_size + len(middle) + topic_size + len(after) + apns_id_size
         head = size.to_bytes(3, "big")[-3:] + bytes((frames.HEADERS, frames.END_HEADERS))
-        return Shape(head, before, middle, after, size > frames.FRAME_MAX)
+        return Shape(head, before, middle, after, size > frames.MAX_FRAME_BYTES)
 
 
 def encode(
     encoder: RequestEncoder, batch: SendBatch, authorization: bytes, start: int, stop: int, stream_id: int
 ) -> list[bytes]:
-    """HEADERS and DATA of the pushes `start` to `stop` - 1 on consecutive streams from `stream_id`; one item
-    each.
+    """Return HEADERS and DATA of the pushes `start` to `stop` - 1, one item each, on consecutive streams.
 
-    The caller has seen to it that the payload fits into one frame and into the windows.
+    `stream_id` is the first stream. The payload must fit into one frame and into the windows.
     """
     tokens, apns_ids, topics = batch.device_tokens, batch.apns_ids, batch.topics
     payload, headers = batch.payload, batch.headers
@@ -155,7 +155,7 @@ def encode(
 
 
 def encode_block(encoder: RequestEncoder, batch: SendBatch, authorization: bytes, index: int) -> bytes:
-    """The header block of one push."""
+    """Return the header block of the push `index`."""
     token = batch.device_tokens[index].encode()
     topic = batch.topics[index].encode()
     apns_id = batch.apns_ids[index].encode()

@@ -1,11 +1,11 @@
-"""What is under way on a connection: flights, their streams, and how each push ends.
+"""State of the pushes on a connection: flights, their streams, and the end of each push.
 
-A `Flight` is a batch on this connection. Ids of streams rise by two, so consecutive pushes of a flight have
-consecutive ids: `Streams.open` maps an id to a `Run`, which knows the distance between id and index. Nothing
-else is kept for a push. What is unusual about a stream – a request body not yet sent in full, an answer that
-takes more than one frame, a trace – is an `Unusual` in a second dictionary, which is empty nearly always.
+A `Flight` is a batch on this connection. Stream ids rise by two, so consecutive pushes of a flight have consecutive
+ids: `Streams.open` maps an id to a `Run`, which holds the distance between id and index. Nothing else is stored for a
+push. A stream with more state (an unfinished request body, an answer of more than one frame, a trace) has an
+`UnusualStream` in a second dictionary, which is nearly always empty.
 
-`Streams.end` is the only way out of `open` besides the quick path of `wire`, so a push can't end twice.
+Only `Streams.end` and the quick path of `wire` remove a stream from `open`, so a push cannot end twice.
 """
 
 from __future__ import annotations
@@ -17,10 +17,14 @@ from relay.core.delivery.sending import Answer, Fate, SendBatch
 
 
 class Flight:
-    """A batch on a connection, until its last push has ended; then it is an event.
+    """A batch on a connection. When its last push has ended, the flight is an event.
 
-    `tag` is the caller's, untouched. Pushes from index `next` on are still queued; `left` have not ended. `run` is that
-    of its next stream, None when it needs no more: the two know each other, and what is in a cycle is kept for long.
+    Attributes:
+        tag: a value of the caller.
+        next: pushes from this index on are still queued.
+        left: number of pushes that have not ended.
+        run: the run of the next stream; None when all pushes have streams. The two refer to each other, and a
+            reference cycle would stay in memory for long.
     """
 
     __slots__ = ("authorization", "batch", "left", "next", "run", "tag")
@@ -35,7 +39,7 @@ class Flight:
 
 
 class Run:
-    """Consecutive streams of a flight: stream id // 2 - `shift` is the index in the batch."""
+    """Consecutive streams of a flight. The index in the batch is stream id // 2 - `shift`."""
 
     __slots__ = ("answers", "flight", "shift")
 
@@ -45,73 +49,72 @@ class Run:
         self.shift = shift
 
 
-class Unusual:
-    """What is unusual about a stream: see the module's text."""
+class UnusualStream:
+    """Additional state of a stream; see the module's docstring."""
 
     __slots__ = ("body", "status", "taken", "text", "traced", "unique_id", "window")
 
     def __init__(self, *, traced: bool = False) -> None:
-        self.body = b""  # of the request: what isn't sent yet
-        self.window = 0  # octets of it the stream lets through; SETTINGS can make it negative
-        self.status = 0  # of the answer; 0 until the final one
-        self.text = bytearray()  # of the answer
+        self.body = b""  # unsent part of the request's body
+        self.window = 0  # send window of the stream in octets; SETTINGS can make it negative
+        self.status = 0  # status of the answer; 0 until the final one
+        self.text = bytearray()  # body of the answer
         self.taken = 0  # octets of the stream's receive window in use
         self.traced = traced
         self.unique_id: str | None = None
 
 
-class Opened(NamedTuple):
-    """The server's first SETTINGS have arrived: pushes can leave."""
+class ConnectionOpened(NamedTuple):
+    """The arrival of the server's first SETTINGS: pushes can leave."""
 
 
-class GoingAway(NamedTuple):
-    """GOAWAY. `reason` is Apple's from the debug data, "" if there is none; `code` is HTTP/2's."""
+class GoAwayReceived(NamedTuple):
+    """A GOAWAY. `reason` is Apple's from the debug data, "" without one; `code` is the HTTP/2 error code."""
 
     reason: str
     code: int
 
 
-class Wedged(NamedTuple):
-    """An answer says that this connection is of no use any more; `authorization` is what its request
-    carried."""
+class ConnectionUnusable(NamedTuple):
+    """An answer after which this connection must not be used. `authorization` is that header of its request."""
 
     reason: str
     authorization: bytes
 
 
-class TokenHeld(NamedTuple):
-    """429 TooManyProviderTokenUpdates: no new JWT for 20 minutes."""
+class TokenUpdatesLimited(NamedTuple):
+    """The answer 429 TooManyProviderTokenUpdates: no new JWT for 20 minutes."""
 
 
-class Ponged(NamedTuple):
-    """The answer to a PING of ours, with its eight octets."""
+class PingAnswered(NamedTuple):
+    """The answer to a PING, with its eight octets."""
 
     opaque: bytes
 
 
-Event = Flight | Opened | GoingAway | Wedged | TokenHeld | Ponged
+Event = Flight | ConnectionOpened | GoAwayReceived | ConnectionUnusable | TokenUpdatesLimited | PingAnswered
 
 
 class Streams:
-    """The open streams of a connection, and the events that became of them and others."""
+    """The open streams of a connection, and its events."""
 
     def __init__(self) -> None:
         self.open: dict[int, Run] = {}
-        """In the order of ids: they only ever rise."""
-        self.unusual: dict[int, Unusual] = {}
-        self.partial: dict[int, Unusual] = {}
-        """Those of `unusual` with a body still to be sent."""
+        """In the order of ids, which always rise."""
+        self.unusual: dict[int, UnusualStream] = {}
+        self.partial: dict[int, UnusualStream] = {}
+        """The streams in `unusual` with an unsent part of a body."""
         self.next_id = 1
-        """The id of the next stream; above STREAM_ID_MAX there is none."""
+        """The id of the next stream; above MAX_STREAM_ID the ids are used up."""
         self.events: list[Event] = []
 
     def check_begun(self, stream_id: int) -> None:
-        """The server may speak on streams that we began, and on no others (RFC 9113, 5.1)."""
+        """Raise ProtocolError for a stream that the relay has not begun (RFC 9113, 5.1)."""
         if not stream_id & 1 or stream_id >= self.next_id:
             raise ProtocolError("a frame on an idle stream")
 
     def end(self, stream_id: int, answer: Answer) -> Flight:
-        """The push on that open stream has ended so."""
+        """End the push on an open stream with `answer` and return its flight."""
         run = self.open.pop(stream_id)
         self.unusual.pop(stream_id, None)
         self.partial.pop(stream_id, None)
@@ -123,7 +126,7 @@ class Streams:
         return flight
 
     def refuse(self, flight: Flight, answer: Answer) -> int:
-        """The pushes of a flight that have no stream yet have ended so; their number."""
+        """End the queued pushes of a flight with `answer` and return their number."""
         answers = flight.batch.answers
         count = len(answers) - flight.next
         answers[flight.next :] = [answer] * count
@@ -135,17 +138,17 @@ class Streams:
         return count
 
     def take_events(self) -> list[Event]:
-        """The events since the last call, in order. The list object stays: the quick path holds on to it."""
+        """Return the events since the last call, in order. The list object stays: the quick path refers to it."""
         events = self.events[:]
         self.events.clear()
         return events
 
 
 def not_sent(reason: str) -> Answer:
-    """The answer of a push that APNs certainly did not process."""
+    """Return the answer of a push that APNs certainly did not process."""
     return Answer(Fate.NOT_SENT, reason=reason)
 
 
 def unknown(reason: str) -> Answer:
-    """The answer of a push that left and came to nothing we know of."""
+    """Return the answer of a push that left and whose result is unknown."""
     return Answer(Fate.UNKNOWN, reason=reason)

@@ -1,5 +1,4 @@
-"""An HTTP/2 client that can do one thing: pushes to APNs. Octets in, events out; no socket, no clock, no
-asyncio.
+"""HTTP/2 client for pushes to APNs and nothing else. Octets in, events out; no socket, no clock, no asyncio.
 
 The state of a connection
 -------------------------
@@ -9,17 +8,16 @@ The state of a connection
        └──────────────────drain(), GOAWAY──────────────────────────────────▲
     close() leads to CLOSED from anywhere
 
-* OPENING: nothing is sent but our preface. Only the server's SETTINGS say how many streams it takes; Apple:
-  "never assume". They usually arrive with the end of the TLS handshake, so that waiting costs nothing.
+* OPENING: only the preface is sent. The server's SETTINGS limit the streams; Apple: "never assume". They usually arrive
+  with the end of the TLS handshake, so waiting costs no time.
 * OPEN: queued pushes become streams as far as SETTINGS and flow control allow.
-* DRAINING: no new stream; those that are open may still be answered. All that was queued has ended as
-  NOT_SENT.
+* DRAINING: no new stream; open streams may still be answered. All queued pushes have ended as NOT_SENT.
 * CLOSED: every push has ended.
 
 The state of a push
 -------------------
 ======  ==============================================  ==============================================
-state   what happens                                    where it goes
+state   event                                           next state or fate
 ======  ==============================================  ==============================================
 queued  a stream and windows are free                   open
 queued  drain(), close(), withdraw(), GOAWAY            NOT_SENT
@@ -29,8 +27,8 @@ open    other RST_STREAM, malformed answer,             ANSWERED if its status i
         expire(), close()
 ======  ==============================================  ==============================================
 
-Answers are matched by stream id, never by apns-id. `inbound` has the details of the exits, `outbound` those
-of the queue and of flow control, `streams` what is kept about a push.
+Answers are matched by stream id, never by apns-id. `inbound` holds the details of the ends, `outbound` those of the
+queue and of flow control, `streams` the state of each push.
 """
 
 from __future__ import annotations
@@ -42,19 +40,27 @@ from typing import Final
 
 from relay.apns import frames
 from relay.apns.frames import ErrorCode, ProtocolError
-from relay.apns.inbound import RECEIVE_WINDOW, Inbound
+from relay.apns.inbound import RECEIVE_WINDOW_BYTES, Inbound
 from relay.apns.outbound import Outbound
 from relay.apns.requests import RequestEncoder
-from relay.apns.responses import BLOCK_MAX, BODY_MAX, json_reason
-from relay.apns.streams import Event, Flight, GoingAway, Opened, Ponged, Streams, not_sent
+from relay.apns.responses import MAX_BLOCK_BYTES, MAX_BODY_BYTES, json_reason
+from relay.apns.streams import (
+    ConnectionOpened,
+    Event,
+    Flight,
+    GoAwayReceived,
+    PingAnswered,
+    Streams,
+    not_sent,
+)
 from relay.core.delivery.sending import DELIVERED, SendBatch
 
-STREAMS_DEFAULT: Final = 1_000
-"""Streams at once if the server's SETTINGS name no number: what APNs typically grants."""
-STREAMS_MAX: Final = 10_000
-"""Streams at once whatever the server grants: bounds our memory."""
-CONTROL_MAX: Final = 65_536
-"""Octets of replies (to PING, SETTINGS, …) that wait to be sent before the server is cut off."""
+DEFAULT_STREAMS: Final = 1_000
+"""Concurrent streams if the server's SETTINGS name no number: APNs usually grants this number."""
+MAX_STREAMS: Final = 10_000
+"""Limit of concurrent streams, even if the server grants more. It bounds memory."""
+MAX_CONTROL_BYTES: Final = 65_536
+"""Limit of unsent replies (to PING, SETTINGS, …); the connection is closed above it."""
 
 _QUICK: Final = frames.HEADERS << 8 | frames.END_HEADERS | frames.END_STREAM
 _STATUS_200: Final = 0x88
@@ -63,7 +69,7 @@ _HEAD: Final = struct.Struct(">HBHL").unpack_from
 
 
 class Phase(enum.Enum):
-    """See the module's text."""
+    """State of a connection; see the module's docstring."""
 
     OPENING = "opening"
     OPEN = "open"
@@ -72,17 +78,17 @@ class Phase(enum.Enum):
 
 
 class Wire:
-    """One connection to APNs, as a state machine. Methods change it; `send` and `events` say what came of it.
+    """State machine of a connection to APNs. Methods change it; `send` and `events` return the results.
 
-    `authority` is the host (and port, if not 443). `one_first`: a server whose SETTINGS name no number of
-    streams gets one request until it has answered one, as Apple asks with token authentication.
+    `authority` is the host, and the port if it is not 443. With `one_first`, a server whose SETTINGS name no number of
+    streams gets a single request until it has answered one, as Apple requires with token authentication.
     """
 
     def __init__(self, authority: str, *, one_first: bool) -> None:
         # the connection
         self.phase = Phase.OPENING
         self.end_reason = ""
-        """Why it drains or is closed: the `reason` of NOT_SENT answers."""
+        """Reason why it drains or is closed; the `reason` of NOT_SENT answers."""
         self._rest = b""
         self._control = [
             frames.PREFACE,
@@ -90,10 +96,10 @@ class Wire:
                 [
                     (frames.HEADER_TABLE_SIZE, 0),
                     (frames.ENABLE_PUSH, 0),
-                    (frames.MAX_HEADER_LIST_SIZE, BLOCK_MAX),
+                    (frames.MAX_HEADER_LIST_SIZE, MAX_BLOCK_BYTES),
                 ]
             ),
-            frames.window_update(0, RECEIVE_WINDOW - frames.WINDOW_DEFAULT),
+            frames.window_update(0, RECEIVE_WINDOW_BYTES - frames.DEFAULT_WINDOW_BYTES),
         ]
         self._control_size = 0
         self._greeted = False
@@ -117,29 +123,29 @@ class Wire:
             frames.CONTINUATION: self._inbound.on_continuation,
         }
 
-    # What a caller can see.
+    # State.
 
     @property
     def queued(self) -> int:
-        """Pushes that have no stream yet."""
+        """Number of pushes without a stream."""
         return self._outbound.queued
 
     @property
     def in_flight(self) -> int:
-        """Pushes begun and not ended."""
+        """Number of pushes with an open stream."""
         return len(self._streams.open)
 
     @property
     def granted(self) -> int | None:
-        """Streams at once that the server's SETTINGS name; None if they name no number."""
+        """Concurrent streams in the server's SETTINGS; None if they name no number."""
         return self._granted
 
     @property
     def capacity(self) -> int:
-        """Streams allowed at once, now."""
+        """Concurrent streams allowed now."""
         if self._granted is not None:
-            return min(self._granted, STREAMS_MAX)
-        return 1 if self._one_first and not self._inbound.answered else STREAMS_DEFAULT
+            return min(self._granted, MAX_STREAMS)
+        return 1 if self._one_first and not self._inbound.answered else DEFAULT_STREAMS
 
     @property
     def next_stream_id(self) -> int:
@@ -148,16 +154,16 @@ class Wire:
 
     @property
     def finished(self) -> bool:
-        """Draining, and the last push has ended: close it."""
+        """True if it drains and its last push has ended: close it."""
         return self.phase is Phase.DRAINING and not self._streams.open
 
-    # What a caller can do.
+    # Actions.
 
     def submit(self, batch: SendBatch, authorization: bytes, tag: object = None) -> Flight | None:
-        """Queue a batch that hasn't been sent; None if it has ended at once: it is empty, or we drain.
+        """Queue an unsent batch. Returns None if it ends at once: it is empty, or the connection drains.
 
-        `authorization` is the value of that header, b"" with a certificate. The flight is among `events` when
-        its last push has ended.
+        `authorization` is the value of that header, b"" with a certificate. The flight is one of the `events` when its
+        last push has ended.
         """
         if self.phase is Phase.DRAINING or self.phase is Phase.CLOSED:
             batch.answers[:] = [not_sent(self.end_reason)] * len(batch)
@@ -169,11 +175,11 @@ class Wire:
         return flight
 
     def withdraw(self, flight: Flight) -> None:
-        """What is queued of a flight ends as NOT_SENT "Cancelled"; what has left goes on."""
+        """End the queued pushes of a flight as NOT_SENT "Cancelled"; its open streams continue."""
         self._outbound.withdraw(flight, not_sent("Cancelled"))
 
     def send(self, limit: int) -> bytes:
-        """What is to be written now, about `limit` octets of pushes at most; b"" if there is nothing."""
+        """Return the octets to write now, about `limit` octets of pushes at most; b"" if there are none."""
         out, self._control = self._control, []
         self._control_size = 0
         outbound = self._outbound
@@ -181,12 +187,12 @@ class Wire:
             outbound.send_bodies(out, limit)
         if outbound.queued and self.phase is Phase.OPEN:
             outbound.send_pushes(out, limit, self.capacity)
-            if self._streams.next_id > frames.STREAM_ID_MAX:
+            if self._streams.next_id > frames.MAX_STREAM_ID:
                 self.drain("StreamIdsUsedUp")
         return b"".join(out)
 
     def ping(self, opaque: bytes) -> None:
-        """Have a PING sent with these eight octets; its answer is a `Ponged`."""
+        """Send a PING with these eight octets; its answer is a `PingAnswered`."""
         self._control.append(frames.ping(opaque))
 
     def expire(self, before: int) -> None:
@@ -201,15 +207,14 @@ class Wire:
             self._inbound.lose(stream_id, "ResponseTimeout")
 
     def drain(self, reason: str) -> None:
-        """Begin no new stream; what is queued ends as NOT_SENT with that reason."""
+        """Begin no new stream; queued pushes end as NOT_SENT with that reason."""
         if self.phase is Phase.OPENING or self.phase is Phase.OPEN:
             self.phase = Phase.DRAINING
             self.end_reason = reason
             self._outbound.refuse_all(not_sent(reason))
 
     def close(self, reason: str, code: ErrorCode = ErrorCode.NO_ERROR) -> None:
-        """End everything: UNKNOWN what has left, NOT_SENT what hasn't. `send` then has the GOAWAY, and
-        nothing else."""
+        """End every push: open streams as UNKNOWN, queued pushes as NOT_SENT. `send` then returns only the GOAWAY."""
         self.drain(reason)
         if self.phase is not Phase.CLOSED:
             self.phase = Phase.CLOSED
@@ -218,12 +223,11 @@ class Wire:
             self._control = [frames.goaway(code)]
 
     def events(self) -> list[Event]:
-        """What happened since the last call, in order."""
+        """Return the events since the last call, in order."""
         return self._streams.take_events()
 
     def receive(self, octets: bytes) -> None:
-        """Take what the server sent, in any cut. Raises ProtocolError: then `close` with its code must
-        follow."""
+        """Process octets of the server, cut anywhere. Raises ProtocolError; then `close` with its code must follow."""
         if self.phase is Phase.CLOSED:
             return
         if self._rest:
@@ -231,14 +235,14 @@ class Wire:
         at, size = 0, len(octets)
         streams, unusual, events = self._streams.open, self._streams.unusual, self._streams.events
         quick = self._inbound.quick
-        while size - at >= frames.HEAD_SIZE:
+        while size - at >= frames.HEAD_BYTES:
             high, low, kind_flags, stream_id = _HEAD(octets, at)
-            body = at + frames.HEAD_SIZE
+            body = at + frames.HEAD_BYTES
             end = body + (high << 8 | low)
             if kind_flags == _QUICK and quick and body < end <= size and octets[body] == _STATUS_200:
                 run = streams.get(stream_id)
-                if run is not None and stream_id not in unusual and end - body <= frames.FRAME_MAX:
-                    # `Streams.end`, written out: this is where nearly all answers come by.
+                if run is not None and stream_id not in unusual and end - body <= frames.MAX_FRAME_BYTES:
+                    # `Streams.end` inlined: nearly all answers take this path.
                     del streams[stream_id]
                     run.answers[(stream_id >> 1) - run.shift] = DELIVERED
                     flight = run.flight
@@ -248,14 +252,14 @@ class Wire:
                     self._inbound.answered = True
                     at = end
                     continue
-            if end - body > frames.FRAME_MAX:
+            if end - body > frames.MAX_FRAME_BYTES:
                 raise ProtocolError("frame above the size announced", ErrorCode.FRAME_SIZE_ERROR)
             if not self._greeted and kind_flags != frames.SETTINGS << 8:
                 raise ProtocolError("the first frame isn't SETTINGS")
             if end > size:
                 break
             self._on_frame(
-                kind_flags >> 8, kind_flags & 0xFF, stream_id & frames.STREAM_ID_MAX, octets[body:end]
+                kind_flags >> 8, kind_flags & 0xFF, stream_id & frames.MAX_STREAM_ID, octets[body:end]
             )
             at = end
             quick = self._inbound.quick
@@ -273,13 +277,13 @@ class Wire:
         _check_connection(stream_id)
         if len(payload) < 8:
             raise ProtocolError("GOAWAY too short", ErrorCode.FRAME_SIZE_ERROR)
-        reason, _ = json_reason(payload[8 : 8 + BODY_MAX])
+        reason, _ = json_reason(payload[8 : 8 + MAX_BODY_BYTES])
         label = f"GoAway:{reason}" if reason else "GoAway"
         self.drain(label)
-        last = frames.long_at(payload) & frames.STREAM_ID_MAX
+        last = frames.long_at(payload) & frames.MAX_STREAM_ID
         for above in [open_id for open_id in self._streams.open if open_id > last]:
             self._streams.end(above, not_sent(label))
-        self._streams.events.append(GoingAway(reason, frames.long_at(payload, 4)))
+        self._streams.events.append(GoAwayReceived(reason, frames.long_at(payload, 4)))
 
     def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
         _check_connection(stream_id)
@@ -295,18 +299,18 @@ class Wire:
                 self._outbound.set_stream_window(value)
             elif name == frames.ENABLE_PUSH and value != 0:
                 raise ProtocolError("a server enabled push")
-            elif name == frames.MAX_FRAME_SIZE and not frames.FRAME_MAX <= value < 1 << 24:
+            elif name == frames.MAX_FRAME_SIZE and not frames.MAX_FRAME_BYTES <= value < 1 << 24:
                 raise ProtocolError("SETTINGS_MAX_FRAME_SIZE out of range")
         self._reply(frames.SETTINGS_ACK)
         if not self._greeted:
             self._greeted = True
-            self._streams.events.append(Opened())
+            self._streams.events.append(ConnectionOpened())
             if self.phase is Phase.OPENING:
                 self.phase = Phase.OPEN
 
     def _on_window_update(self, flags: int, stream_id: int, payload: bytes) -> None:
         frames.check_size(payload, 4)
-        octets = frames.long_at(payload) & frames.WINDOW_MAX
+        octets = frames.long_at(payload) & frames.MAX_WINDOW_BYTES
         if not stream_id:
             if not octets:
                 raise ProtocolError("WINDOW_UPDATE of 0")
@@ -314,10 +318,10 @@ class Wire:
             return
         self._streams.check_begun(stream_id)
         partial = self._streams.partial.get(stream_id)
-        if partial is None:  # the body has been sent: nothing waits for this window
+        if partial is None:  # the body was sent: this window is not needed
             return
         partial.window += octets
-        if not octets or partial.window > frames.WINDOW_MAX:
+        if not octets or partial.window > frames.MAX_WINDOW_BYTES:
             code = ErrorCode.FLOW_CONTROL_ERROR if octets else ErrorCode.PROTOCOL_ERROR
             self._reply(frames.reset(stream_id, code))
             self._inbound.lose(stream_id, "MalformedAnswer")
@@ -326,7 +330,7 @@ class Wire:
         _check_connection(stream_id)
         frames.check_size(payload, 8)
         if flags & frames.ACK:
-            self._streams.events.append(Ponged(payload))
+            self._streams.events.append(PingAnswered(payload))
         else:
             self._reply(frames.ping(payload, ack=True))
 
@@ -339,10 +343,10 @@ class Wire:
         raise ProtocolError("PUSH_PROMISE, which we forbade")
 
     def _reply(self, octets: bytes) -> None:
-        """Have a frame sent that the server caused."""
+        """Send a frame that the server caused. Raises ProtocolError if too many wait."""
         self._control.append(octets)
         self._control_size += len(octets)
-        if self._control_size > CONTROL_MAX:
+        if self._control_size > MAX_CONTROL_BYTES:
             raise ProtocolError("too many frames to reply to", ErrorCode.ENHANCE_YOUR_CALM)
 
 

@@ -439,7 +439,9 @@ async def test_expired_provider_token(
     async def script(peer: Peer) -> None:
         await peer.serve(403, b'{"reason": "ExpiredProviderToken"}')
 
-    monkeypatch.setattr("relay.apns.provider_token.FIRST_PAUSE", 60.0)  # a second may pass here by itself
+    monkeypatch.setattr(
+        "relay.apns.provider_token.FIRST_PAUSE_SECONDS", 60.0
+    )  # a second may pass here by itself
     server = await start(script)
     client = connect(server)
     async with within():

@@ -15,11 +15,11 @@ import time
 from hpack import Encoder
 
 from relay.apns import frames
-from relay.apns.frames import FRAME_MAX, HEAD_SIZE, ErrorCode, ProtocolError
-from relay.apns.inbound import CONTINUATIONS_MAX
-from relay.apns.responses import BLOCK_MAX, BODY_MAX
+from relay.apns.frames import HEAD_BYTES, MAX_FRAME_BYTES, ErrorCode, ProtocolError
+from relay.apns.inbound import MAX_CONTINUATIONS
+from relay.apns.responses import MAX_BLOCK_BYTES, MAX_BODY_BYTES
 from relay.apns.streams import Flight
-from relay.apns.wire import CONTROL_MAX, STREAMS_MAX, Wire
+from relay.apns.wire import MAX_CONTROL_BYTES, MAX_STREAMS, Wire
 from relay.core.delivery.sending import Answer
 from tests.apns.clients import make_batch
 
@@ -103,9 +103,9 @@ class Vocabulary:
         if how == 0:
             spoilt[rng.randrange(len(spoilt))] ^= 1 << rng.randrange(8)
         elif how == 1:
-            spoilt[rng.randrange(HEAD_SIZE)] = rng.randrange(256)
-        elif how == 2 and len(spoilt) > HEAD_SIZE:
-            at = rng.randrange(HEAD_SIZE, len(spoilt))
+            spoilt[rng.randrange(HEAD_BYTES)] = rng.randrange(256)
+        elif how == 2 and len(spoilt) > HEAD_BYTES:
+            at = rng.randrange(HEAD_BYTES, len(spoilt))
             spoilt[at : at + 4] = rng.randbytes(rng.randrange(1, 5))
         elif how == 3:
             del spoilt[rng.randrange(len(spoilt)) :]
@@ -113,7 +113,7 @@ class Vocabulary:
             spoilt += rng.randbytes(rng.randrange(1, 20))
         elif how == 5:  # a payload of another length, rightly announced
             payload = rng.randbytes(rng.randrange(0, 40))
-            spoilt[HEAD_SIZE:] = payload
+            spoilt[HEAD_BYTES:] = payload
             spoilt[:3] = len(payload).to_bytes(3, "big")
         return bytes(spoilt)
 
@@ -173,12 +173,12 @@ def test_fuzz() -> None:
 def check_bounds(wire: Wire) -> None:
     """What a server can make us keep."""
     streams = wire._streams
-    assert len(wire._rest) < HEAD_SIZE + FRAME_MAX
-    assert len(streams.open) <= STREAMS_MAX
+    assert len(wire._rest) < HEAD_BYTES + MAX_FRAME_BYTES
+    assert len(streams.open) <= MAX_STREAMS
     assert streams.unusual.keys() <= streams.open.keys()
     assert streams.partial.keys() <= streams.unusual.keys()
-    assert all(len(unusual.text) <= BODY_MAX for unusual in streams.unusual.values())
-    assert wire._control_size <= CONTROL_MAX
+    assert all(len(unusual.text) <= MAX_BODY_BYTES for unusual in streams.unusual.values())
+    assert wire._control_size <= MAX_CONTROL_BYTES
     block = wire._inbound._block
-    assert block is None or len(block[2]) <= BLOCK_MAX + FRAME_MAX
-    assert wire._inbound._block_frames <= CONTINUATIONS_MAX
+    assert block is None or len(block[2]) <= MAX_BLOCK_BYTES + MAX_FRAME_BYTES
+    assert wire._inbound._block_frames <= MAX_CONTINUATIONS

@@ -10,8 +10,14 @@ from hyperframe import frame as hf
 
 from relay.apns import frames
 from relay.apns.frames import ErrorCode, ProtocolError
-from relay.apns.streams import GoingAway, Opened, Ponged, TokenHeld, Wedged
-from relay.apns.wire import STREAMS_DEFAULT, Phase
+from relay.apns.streams import (
+    ConnectionOpened,
+    ConnectionUnusable,
+    GoAwayReceived,
+    PingAnswered,
+    TokenUpdatesLimited,
+)
+from relay.apns.wire import DEFAULT_STREAMS, Phase
 from relay.core.delivery.sending import DELIVERED, Answer, Fate, PushHeaders
 from tests.apns.dialogue import ALL, Dialogue, parse, short
 
@@ -30,7 +36,7 @@ def test_nothing_leaves_before_settings() -> None:
     batch = talk.submit(3)
     assert talk.sent() == []
     talk.settings({})
-    assert talk.events() == [Opened()]
+    assert talk.events() == [ConnectionOpened()]
     [ack, *rest] = talk.sent()
     assert "ACK" in ack.flags
     assert len(rest) == 6
@@ -44,7 +50,7 @@ def test_one_stream_until_the_first_answer(greeting: dict[int, int]) -> None:
     talk.submit(3_000)
     assert talk.begun() == [1]
     talk.answer(1)
-    assert len(talk.begun()) == STREAMS_DEFAULT
+    assert len(talk.begun()) == DEFAULT_STREAMS
 
 
 def test_settings_beat_caution() -> None:
@@ -565,7 +571,7 @@ def test_goaway() -> None:
     batch = talk.submit(10)
     talk.sent()
     talk.go_away(3, b'{"reason": "BadCertificate"}')
-    assert talk.events() == [Opened(), GoingAway("BadCertificate", 0)]
+    assert talk.events() == [ConnectionOpened(), GoAwayReceived("BadCertificate", 0)]
     assert short(batch) == ["-", "-"] + ["not_sent GoAway:BadCertificate"] * 8
     late = talk.submit(2)
     assert short(late) == ["not_sent GoAway:BadCertificate"] * 2
@@ -618,7 +624,7 @@ def test_ping() -> None:
     talk.wire.ping(b"12345678")
     [ping] = talk.sent()
     talk.frame(hf.PingFrame(0, ping.opaque_data, flags=["ACK"]))
-    assert talk.events()[-1] == Ponged(b"12345678")
+    assert talk.events()[-1] == PingAnswered(b"12345678")
 
 
 def test_flood_is_cut_off() -> None:
@@ -796,10 +802,10 @@ def test_empty_batch() -> None:
 @pytest.mark.parametrize(
     ("status", "reason", "expected"),
     [
-        (403, "ExpiredProviderToken", Wedged("ExpiredProviderToken", b"bearer x")),
-        (503, "Shutdown", Wedged("Shutdown", b"bearer x")),
-        (421, "", Wedged("MisdirectedRequest", b"bearer x")),
-        (429, "TooManyProviderTokenUpdates", TokenHeld()),
+        (403, "ExpiredProviderToken", ConnectionUnusable("ExpiredProviderToken", b"bearer x")),
+        (503, "Shutdown", ConnectionUnusable("Shutdown", b"bearer x")),
+        (421, "", ConnectionUnusable("MisdirectedRequest", b"bearer x")),
+        (429, "TooManyProviderTokenUpdates", TokenUpdatesLimited()),
     ],
 )
 def test_answers_about_the_connection(status: int, reason: str, expected: object) -> None:

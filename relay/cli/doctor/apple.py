@@ -11,7 +11,7 @@ from uuid import uuid4
 from relay.apns.connection import Timing
 from relay.apns.errors import CannotSendError
 from relay.apns.pool import Endpoint
-from relay.apns.probe import Seen, probe, sign
+from relay.apns.probe import ConnectionFacts, probe, signed_provider_token
 from relay.cli.doctor.findings import Finding, bad, good, warning
 from relay.core.accounts import CredentialKind, CredentialState, Environment
 from relay.core.apns_credentials import SecretRefused, certificate_end
@@ -76,10 +76,12 @@ class AppleCheck:
         yield state(check, text, **seen)
         try:
             async with self._probe(credential) as opened:
-                yield _connected(check, opened.seen, self._clock.now())
+                yield _connected(check, opened.facts, self._clock.now())
                 if self._ask:
                     yield _judged(
-                        check, await opened.ask(credential.bundle_id or _NO_TOPIC, uuid4()), credential
+                        check,
+                        await opened.push_to_no_device(credential.bundle_id or _NO_TOPIC, uuid4()),
+                        credential,
                     )
         except CannotSendError as error:
             yield self._not_connected(check, credential.environment, error)
@@ -106,7 +108,7 @@ class AppleCheck:
         whose = f"{credential.environment}, team {credential.team_id}, {credential.bundle_id or 'all topics'}"
         seen: dict[str, Any] = {"environment": credential.environment, "team_id": credential.team_id}
         if credential.kind != CredentialKind.CERTIFICATE:
-            sign(credential, lambda: self._clock.now().timestamp())
+            signed_provider_token(credential, lambda: self._clock.now().timestamp())
             return f"{whose}: key {credential.key_id} signs a JWT", seen | {"key_id": credential.key_id}, good
         end = certificate_end(credential.secret)
         days = (end - self._clock.now()).days
@@ -120,7 +122,7 @@ class AppleCheck:
         check = f"apns {environment}"
         try:
             async with self._probe(None, environment) as opened:
-                return _connected(check, opened.seen, self._clock.now())
+                return _connected(check, opened.facts, self._clock.now())
         except CannotSendError as error:
             return self._not_connected(check, environment, error)
 
@@ -147,13 +149,13 @@ async def _every(credentials: Credentials) -> AsyncIterator[CredentialDescriptio
         after = page[-1].credential_id
 
 
-def _connected(check: str, seen: Seen, now: datetime) -> Finding:
+def _connected(check: str, seen: ConnectionFacts, now: datetime) -> Finding:
     streams = f"{seen.streams} streams" if seen.streams is not None else "no number of streams yet"
     text = (
         f"connected to {seen.address} in {seen.milliseconds} ms: {seen.tls}, ALPN {seen.alpn}, certificate of "
         f"{seen.subject} by {seen.issuer}, SETTINGS grant {streams}"
     )
-    facts = {name: getattr(seen, name) for name in Seen.__slots__}
+    facts = {name: getattr(seen, name) for name in ConnectionFacts.__slots__}
     if (seen.certificate_ends - now).days < 3:
         return warning(check, f"{text}; its certificate ends {seen.certificate_ends:%Y-%m-%d}", **facts)
     return good(check, text, **facts)
