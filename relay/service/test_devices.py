@@ -13,7 +13,7 @@ from relay.core.ids import new_id
 from relay.core.schema import Name, Udid
 from relay.core.udid import UdidDigests
 from relay.service.callers import PublisherCaller
-from relay.store.accounts.test_devices import TestDevice, TestDevices
+from relay.store.accounts.test_devices import TestDevice, TestDeviceRepository
 from relay.store.database import Database
 
 
@@ -42,7 +42,7 @@ class TestDeviceService:
     __test__ = False
 
     def __init__(self, database: Database, udid_digests: UdidDigests, clock: Clock, random: Random) -> None:
-        self._test_devices = TestDevices(database)
+        self._test_devices = TestDeviceRepository(database)
         self._udid_digests = udid_digests
         self._clock = clock
         self._random = random
@@ -56,13 +56,13 @@ class TestDeviceService:
         now = self._clock.now()
         device = TestDevice(new_id(now, self._random), body.label, body.failure_domain, now)
         udid_digest = self._udid_digests.of(body.udid)
-        if not await self._test_devices.add(owner.publisher_id, udid_digest, device, owner.actor):
+        if not await self._test_devices.add_test_device(owner.publisher_id, udid_digest, device, owner.actor):
             raise Conflict(faults=[Fault("conflict", "/udid", "The device is listed, or the list is full.")])
         return device
 
     async def list_test_devices(self, publisher_id: UUID, after: UUID | None, limit: int) -> list[TestDevice]:
         """Return up to `limit` of the publisher's test devices that follow `after`, oldest first."""
-        return await self._test_devices.page(publisher_id, after, limit)
+        return await self._test_devices.list_test_devices(publisher_id, after, limit)
 
     async def change_test_device(
         self, owner: PublisherCaller, test_device_id: UUID, change: TestDeviceChange
@@ -72,7 +72,7 @@ class TestDeviceService:
         Raises:
             NotFound: the publisher has no such test device.
         """
-        device = await self._test_devices.change(
+        device = await self._test_devices.change_test_device(
             owner.publisher_id,
             test_device_id,
             change.label,
@@ -91,7 +91,9 @@ class TestDeviceService:
             NotFound: the publisher has no such test device.
         """
         now = self._clock.now()
-        if not await self._test_devices.remove(owner.publisher_id, test_device_id, now, owner.actor):
+        if not await self._test_devices.remove_test_device(
+            owner.publisher_id, test_device_id, now, owner.actor
+        ):
             raise _no_test_device()
 
 

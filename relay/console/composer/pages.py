@@ -37,7 +37,7 @@ from relay.service.submission import Submitter
 from relay.service.validation import SendCheck
 from relay.store.accounts.api_tokens import PushToken
 from relay.store.accounts.apps import App
-from relay.store.accounts.test_devices import TestDeviceInApp, TestDevices
+from relay.store.accounts.test_devices import TestDeviceInApp, TestDeviceRepository
 from relay.store.database import Database
 
 _KEY = re.compile(r"[0-9a-f]{32}")
@@ -128,7 +128,7 @@ class ComposerPages:
         self._pages = pages
         self._database = database
         self._own_apps = OwnApps(database)
-        self._test_devices = TestDevices(database)
+        self._test_devices = TestDeviceRepository(database)
         self._door = door
         self._random = random
 
@@ -188,7 +188,9 @@ class ComposerPages:
 
     async def _try(self, desk: _ComposerState) -> None:
         """Send to the test devices that have the app, and stay here."""
-        devices = await self._test_devices.in_app(desk.visitor.publisher_id, desk.app.app_id)
+        devices = await self._test_devices.list_test_devices_with_app(
+            desk.visitor.publisher_id, desk.app.app_id
+        )
         if not devices:
             desk.status = 422
             desk.remarks.append(Remark("test", "None of your test devices has this app."))
@@ -274,7 +276,9 @@ class ComposerPages:
     # --- the page ---
 
     async def _page(self, request: web.Request, desk: _ComposerState, look: Look) -> web.StreamResponse:
-        devices = await self._test_devices.in_app(desk.visitor.publisher_id, desk.app.app_id)
+        devices = await self._test_devices.list_test_devices_with_app(
+            desk.visitor.publisher_id, desk.app.app_id
+        )
         context = _context(desk, look, is_part=False)
         response = self._pages.render(request, "composer.html", desk.status, **context, devices=devices)
         if "Retry-After" in desk.headers:

@@ -1,4 +1,4 @@
-"""Devices a publisher listed to test and debug on, by the digest of their UDID."""
+"""Test devices: those that a publisher listed to test and debug on, by the keyed digest of their UDID."""
 
 from __future__ import annotations
 
@@ -6,84 +6,51 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
+import asyncpg
+
+from relay.core.delivery.outcomes import FailureDomain
+from relay.store import sql
 from relay.store.database import Connection, Database
 from relay.store.operations import audit
 from relay.store.operations.audit import Actor, AuditAction, AuditEntry
 
+MAX_TEST_DEVICES = 1000
+"""Test devices that a publisher may list: every send with `debug` reads them all."""
+_SQL = sql.load(__package__, "test_devices.sql")
 _NIL = UUID(int=0)
-_COLUMNS = "test_device_id, label, failure_domain, created_at"
-
-_INSERT = """
-INSERT INTO test_device (publisher_id, udid_digest, test_device_id, label, failure_domain, created_at)
-SELECT $1, $2, $3, $4, $5, $6
-WHERE (SELECT count(*) FROM (SELECT FROM test_device WHERE publisher_id = $1 LIMIT $7) AS listed) < $7
-ON CONFLICT DO NOTHING
-"""
-_PAGE = f"""
-SELECT {_COLUMNS} FROM test_device
-WHERE publisher_id = $1 AND test_device_id > $2 ORDER BY test_device_id LIMIT $3
-"""  # noqa: S608 - the columns are ours
-# Of all owners that a listed device ever had, those who have a copy of the app on it now: that is one.
-_IN_APP = """
-SELECT l.test_device_id, l.label, l.failure_domain, c.value AS customer, d.value AS device, count(*) AS copies,
-       count(*) FILTER (WHERE EXISTS (
-           SELECT FROM device_token t
-           WHERE t.app_id = i.app_id AND t.installation_id = i.installation_id AND t.retired_at IS NULL
-       )) AS reachable
-FROM test_device l
-JOIN device v USING (udid_digest)
-JOIN installation i ON i.app_id = $2 AND i.device_id = v.device_id AND i.retired_at IS NULL
-JOIN scoped_identifier c ON c.app_id = i.app_id AND c.kind = 'c' AND c.subject = i.customer_id
-JOIN scoped_identifier d ON d.app_id = i.app_id AND d.kind = 'd' AND d.subject = i.device_id
-WHERE l.publisher_id = $1
-GROUP BY l.test_device_id, l.label, l.failure_domain, c.value, d.value
-ORDER BY l.test_device_id, d.value
-"""
-_LOCK = f"""
-SELECT {_COLUMNS} FROM test_device WHERE publisher_id = $1 AND test_device_id = $2 FOR UPDATE
-"""  # noqa: S608 - the columns are ours
-_CHANGE = (
-    "UPDATE test_device SET label = $3, failure_domain = $4 WHERE publisher_id = $1 AND test_device_id = $2"
-)
-_REMOVE = f"""
-DELETE FROM test_device WHERE publisher_id = $1 AND test_device_id = $2 RETURNING {_COLUMNS}
-"""  # noqa: S608 - the columns are ours
-
-MOST = 1000
-"""Test devices a publisher may list: every send with `debug` reads them all."""
 
 
 @dataclass(frozen=True, slots=True)
 class TestDevice:
     """A listed device as its publisher sees it: without the UDID."""
 
-    __test__ = False  # not a test, whatever pytest thinks of its name
+    __test__ = False  # pytest would take it for a test by its name
 
     test_device_id: UUID
     label: str
-    failure_domain: str
+    failure_domain: FailureDomain
     created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class TestDeviceInApp:
-    """A listed device that has an app: by whom and as what the publisher knows it there, and with how many copies.
+    """A listed device with installations of an app, and the identifiers that its publisher knows there.
 
-    `reachable`: copies with an active device token, of whatever kind.
+    `copies`: the installations; `reachable`: those with an active device token of any kind.
     """
 
     __test__ = False
 
     test_device_id: UUID
     label: str
-    failure_domain: str
+    failure_domain: FailureDomain
     customer: str
     device: str
     copies: int
     reachable: int
 
 
-class TestDevices:
+class TestDeviceRepository:
     """The test devices of all publishers."""
 
     __test__ = False
@@ -91,52 +58,56 @@ class TestDevices:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, publisher_id: UUID, udid_digest: bytes, device: TestDevice, actor: Actor) -> bool:
-        """List a device. False if the publisher has listed it already, or has listed `MOST`."""
+    async def add_test_device(
+        self, publisher_id: UUID, udid_digest: bytes, device: TestDevice, actor: Actor
+    ) -> bool:
+        """List a device. Returns False if it is listed already, or the list has `MAX_TEST_DEVICES`."""
         async with self._database.transaction() as connection:
             status = await connection.execute(
-                _INSERT,
+                _SQL["insert"],
                 publisher_id,
                 udid_digest,
                 device.test_device_id,
                 device.label,
                 device.failure_domain,
                 device.created_at,
-                MOST,
+                MAX_TEST_DEVICES,
             )
             if str(status) != "INSERT 0 1":
                 return False
-            added = AuditAction.TEST_DEVICE_ADDED
-            await _log(connection, actor, added, publisher_id, device, device.created_at)
+            action = AuditAction.TEST_DEVICE_ADDED
+            await _write_entry(connection, actor, action, publisher_id, device, device.created_at)
             return True
 
-    async def page(self, publisher_id: UUID, after: UUID | None, limit: int) -> list[TestDevice]:
-        """Up to `limit` of the publisher's test devices that follow `after`, oldest first."""
+    async def list_test_devices(self, publisher_id: UUID, after: UUID | None, limit: int) -> list[TestDevice]:
+        """Return up to `limit` of the publisher's test devices that follow `after`, oldest first."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_PAGE, publisher_id, after or _NIL, limit)
-            return [TestDevice(**row) for row in rows]
+            rows = await connection.fetch(_SQL["list"], publisher_id, after or _NIL, limit)
+        return [_test_device(row) for row in rows]
 
-    async def in_app(self, publisher_id: UUID, app_id: str) -> list[TestDeviceInApp]:
-        """The publisher's test devices that have a copy of that app, oldest first: `MOST` at most."""
+    async def list_test_devices_with_app(self, publisher_id: UUID, app_id: str) -> list[TestDeviceInApp]:
+        """Return the publisher's test devices with an installation of that app, oldest first."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_IN_APP, publisher_id, app_id)
-            return [TestDeviceInApp(**row) for row in rows]
+            rows = await connection.fetch(_SQL["list_with_installations"], publisher_id, app_id)
+        return [
+            TestDeviceInApp(**{**row, "failure_domain": FailureDomain(row["failure_domain"])}) for row in rows
+        ]
 
-    async def change(
+    async def change_test_device(
         self,
         publisher_id: UUID,
         test_device_id: UUID,
         label: str | None,
-        failure_domain: str | None,
+        failure_domain: FailureDomain | None,
         now: datetime,
         actor: Actor,
     ) -> TestDevice | None:
-        """Change what is not None. None if the publisher has no such test device."""
+        """Change what is not None and return the device, or None if the publisher has no such test device."""
         async with self._database.transaction() as connection:
-            row = await connection.fetchrow(_LOCK, publisher_id, test_device_id)
+            row = await connection.fetchrow(_SQL["lock"], publisher_id, test_device_id)
             if row is None:
                 return None
-            before = TestDevice(**row)
+            before = _test_device(row)
             after = replace(
                 before,
                 label=before.label if label is None else label,
@@ -144,23 +115,32 @@ class TestDevices:
             )
             if after != before:
                 await connection.execute(
-                    _CHANGE, publisher_id, test_device_id, after.label, after.failure_domain
+                    _SQL["change"], publisher_id, test_device_id, after.label, after.failure_domain
                 )
-                await _log(connection, actor, AuditAction.TEST_DEVICE_CHANGED, publisher_id, after, now)
+                action = AuditAction.TEST_DEVICE_CHANGED
+                await _write_entry(connection, actor, action, publisher_id, after, now)
             return after
 
-    async def remove(self, publisher_id: UUID, test_device_id: UUID, now: datetime, actor: Actor) -> bool:
-        """Take a device off the list. False if the publisher has no such test device."""
+    async def remove_test_device(
+        self, publisher_id: UUID, test_device_id: UUID, now: datetime, actor: Actor
+    ) -> bool:
+        """Take a device off the list. Returns False if the publisher has no such test device."""
         async with self._database.transaction() as connection:
-            row = await connection.fetchrow(_REMOVE, publisher_id, test_device_id)
+            row = await connection.fetchrow(_SQL["delete"], publisher_id, test_device_id)
             if row is None:
                 return False
-            removed = AuditAction.TEST_DEVICE_REMOVED
-            await _log(connection, actor, removed, publisher_id, TestDevice(**row), now)
+            action = AuditAction.TEST_DEVICE_REMOVED
+            await _write_entry(connection, actor, action, publisher_id, _test_device(row), now)
             return True
 
 
-async def _log(
+def _test_device(row: asyncpg.Record) -> TestDevice:
+    return TestDevice(
+        row["test_device_id"], row["label"], FailureDomain(row["failure_domain"]), row["created_at"]
+    )
+
+
+async def _write_entry(
     connection: Connection,
     actor: Actor,
     action: AuditAction,
