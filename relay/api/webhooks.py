@@ -12,7 +12,7 @@ from relay.core.schema import convert, uuid_in_path
 from relay.http.pagination import page_answer, page_request
 from relay.http.requests import answer, read_json, route
 from relay.service.webhooks import CreatedWebhook, WebhookBody, WebhookService
-from relay.store.webhooks.webhooks import WebhookDescription
+from relay.store.webhooks.records import WebhookDescription
 
 
 class WebhooksApi:

@@ -19,7 +19,7 @@ from relay.store.operations.nodes import LISTED_FOR, NodeRepository
 from relay.store.operations.retention import RetentionCutoffs, RetentionRepository
 from relay.store.partitions import PartitionKeeper
 from relay.store.push.idempotency_keys import IdempotencyKeyRepository
-from relay.store.webhooks.webhook_queue import WebhookQueue
+from relay.store.webhooks.webhook_queue import WebhookQueueRepository
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Vacuum:
         database, ends = self._database, self._ends
         counted = await RetentionRepository(database).count_expired_rows(ends)
         keys = key_ring(self._settings.keys, make=False).credentials
-        messages = WebhookQueue(database, keys, uuid4())  # of no node: it leases nothing
+        messages = WebhookQueueRepository(database, keys, uuid4())  # of no node: it leases nothing
         most = self._settings.webhooks.waiting
         self._kinds = (
             _Kind(
@@ -79,7 +79,11 @@ class Vacuum:
                 counted.idempotency_keys,
                 lambda: IdempotencyKeyRepository(database).drop_oldest_keys(ends.idempotency_keys),
             ),
-            _Kind("webhook_event", counted.webhook_events, lambda: messages.trim(ends.webhook_events, most)),
+            _Kind(
+                "webhook_event",
+                counted.webhook_events,
+                lambda: messages.drop_old_messages(ends.webhook_events, most),
+            ),
             _Kind(
                 "minute_count",
                 counted.minute_counts,

@@ -20,7 +20,8 @@ from relay.core.webhooks.messages import Attempt, Receivers
 from relay.dispatch import push_log as following
 from relay.dispatch.work_loop import WorkLoop
 from relay.settings import WebhooksSettings
-from relay.store.webhooks.webhook_queue import Due, LeasedWebhook, Round, WebhookQueue
+from relay.store.webhooks.records import DueMessage, LeasedWebhook, RoundResult
+from relay.store.webhooks.webhook_queue import WebhookQueueRepository
 from relay.telemetry.logs import get_logger
 from relay.telemetry.metrics import WEBHOOK_MESSAGES
 
@@ -41,7 +42,7 @@ class WebhookDispatcher:
 
     def __init__(
         self,
-        queue: WebhookQueue,
+        queue: WebhookQueueRepository,
         receivers: Receivers,
         clock: Clock,
         settings: WebhooksSettings,
@@ -71,7 +72,7 @@ class WebhookDispatcher:
     async def trim(self) -> None:
         """Give up what is too old or too much. Raises Unavailable."""
         oldest = self._clock.now() - timedelta(seconds=self._settings.keep)
-        await self._queue.trim(oldest, self._settings.waiting)
+        await self._queue.drop_old_messages(oldest, self._settings.waiting)
 
     async def aclose(self, patience: float) -> None:
         """Let what is on its way end within `patience` seconds, and hand the webhooks back."""
@@ -85,7 +86,7 @@ class WebhookDispatcher:
         await asyncio.gather(*self._lanes, return_exceptions=True)
         with contextlib.suppress(RelayError, TimeoutError):
             async with asyncio.timeout(patience):
-                await self._queue.hand_back()
+                await self._queue.release_webhooks()
 
     async def _claim(self) -> bool:
         failing = sum(self._lanes.values())
@@ -93,7 +94,9 @@ class WebhookDispatcher:
         if healthy_room <= 0 and failing_room <= 0:
             return False
         now = self._clock.now()
-        claimed = await self._queue.claim(now, now + self._lease, max(0, healthy_room), max(0, failing_room))
+        claimed = await self._queue.lease_webhooks(
+            now, now + self._lease, max(0, healthy_room), max(0, failing_room)
+        )
         for webhook in claimed:
             task = asyncio.create_task(self._serve(webhook))
             self._lanes[task] = webhook.health.failures > 0
@@ -122,9 +125,9 @@ class WebhookDispatcher:
     async def _round(self, webhook: LeasedWebhook) -> bool:
         """Whether there is another round."""
         limit = 1 if webhook.health.failures else _AT_ONCE
-        due = await self._queue.due(webhook, self._clock.now(), limit)
+        due = await self._queue.read_due_messages(webhook, self._clock.now(), limit)
         if not due:
-            await self._queue.hand_back(webhook)
+            await self._queue.release_webhook(webhook)
             return False
         attempts = await asyncio.gather(*(self._send(webhook, one) for one in due))
         now = self._clock.now()
@@ -133,7 +136,9 @@ class WebhookDispatcher:
         ended = self._ended(due, attempts)
         WEBHOOK_MESSAGES.labels("taken").inc(len(ended.taken))
         WEBHOOK_MESSAGES.labels("failed").inc(len(ended.put_off))
-        owned = await self._queue.note(webhook, ended, health, now, now + self._lease if more else None)
+        owned = await self._queue.record_results(
+            webhook, ended, health, now, now + self._lease if more else None
+        )
         if health.disabled:
             _log.warning(
                 "a webhook is disabled: its receiver takes nothing", webhook_id=str(webhook.webhook_id)
@@ -141,7 +146,7 @@ class WebhookDispatcher:
         webhook.health = health
         return owned and more
 
-    async def _send(self, webhook: LeasedWebhook, due: Due) -> Attempt:
+    async def _send(self, webhook: LeasedWebhook, due: DueMessage) -> Attempt:
         if webhook.secret is None:
             return _UNREADABLE
         attempt = await self._receivers.send(
@@ -151,9 +156,9 @@ class WebhookDispatcher:
             following.message_answered(due.message_id, due.attempt, attempt)
         return attempt
 
-    def _ended(self, due: list[Due], attempts: list[Attempt]) -> Round:
+    def _ended(self, due: list[DueMessage], attempts: list[Attempt]) -> RoundResult:
         now = self._clock.now()
-        ended = Round(last=attempts[-1])
+        ended = RoundResult(last=attempts[-1])
         for one, attempt in zip(due, attempts, strict=True):
             if attempt.delivered:
                 ended.taken.append(one.event_id)

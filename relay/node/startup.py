@@ -41,7 +41,7 @@ from relay.store.accounts.token_cache import TokenCache
 from relay.store.database import Database
 from relay.store.notifications import NotificationTopic
 from relay.store.operations.nodes import NodeState
-from relay.store.webhooks.webhook_queue import WebhookQueue
+from relay.store.webhooks.webhook_queue import WebhookQueueRepository
 from relay.telemetry.build import VERSION
 from relay.telemetry.counts import TALLY
 from relay.telemetry.traces import NO_TRACES, Traces
@@ -200,7 +200,7 @@ def _build_dispatchers(
     database, clock, node_id = context.database, context.clock, context.node_id
     settings = context.settings.dispatch
     webhooks = WebhookDispatcher(
-        WebhookQueue(database, context.keys.credentials, node_id),
+        WebhookQueueRepository(database, context.keys.credentials, node_id),
         webhook_receivers,
         clock,
         context.settings.webhooks,

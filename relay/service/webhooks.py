@@ -22,7 +22,8 @@ from relay.core.webhooks.signatures import new_webhook_secret
 from relay.core.webhooks.urls import UrlRefused, check_url
 from relay.service.callers import PublisherCaller
 from relay.store.encryption import UndecryptableSecret
-from relay.store.webhooks.webhooks import MOST, NewWebhook, WebhookDescription, WebhookRepository
+from relay.store.webhooks.records import NewWebhook, WebhookDescription
+from relay.store.webhooks.webhooks import MAX_WEBHOOKS_PER_APP, WebhookRepository
 
 _TESTS_PER_SECOND = 0.2
 _TEST_BURST = 10
@@ -88,13 +89,13 @@ class WebhookService:
         webhook = NewWebhook(
             app_id, new_id(now, self._random), body.url, events, new_webhook_secret(self._random)
         )
-        if not await self._webhooks.add(webhook, owner.publisher_id, now, owner.actor):
-            raise Conflict(f"The app has {MOST} webhooks already.")
+        if not await self._webhooks.create_webhook(webhook, owner.publisher_id, now, owner.actor):
+            raise Conflict(f"The app has {MAX_WEBHOOKS_PER_APP} webhooks already.")
         return CreatedWebhook(webhook, now)
 
     async def list_webhooks(self, app_id: str, after: UUID | None, limit: int) -> list[WebhookDescription]:
         """Return up to `limit` of the app's webhooks that follow `after`, oldest first, without secrets."""
-        return await self._webhooks.page(app_id, after, limit)
+        return await self._webhooks.list_webhooks(app_id, after, limit)
 
     async def remove_webhook(self, app_id: str, webhook_id: UUID, owner: PublisherCaller) -> None:
         """Remove a webhook of the app, with the messages that wait for it.
@@ -102,7 +103,7 @@ class WebhookService:
         Raises:
             NotFound: the app has no such webhook.
         """
-        if not await self._webhooks.remove(
+        if not await self._webhooks.remove_webhook(
             app_id, webhook_id, owner.publisher_id, self._clock.now(), owner.actor
         ):
             raise _no_webhook()
@@ -118,7 +119,7 @@ class WebhookService:
         now = self._clock.now()
         message_id = str(new_id(now, self._random))
         try:
-            destination = await self._webhooks.find(app_id, webhook_id)
+            destination = await self._webhooks.find_destination(app_id, webhook_id)
         except UndecryptableSecret:
             raise Conflict("The relay cannot read the webhook's secret: make another webhook.") from None
         if destination is None:
@@ -126,7 +127,7 @@ class WebhookService:
         self._take_test(owner.token_id)
         body = encode_message(TEST_EVENT, now, {"app_id": app_id, "webhook_id": webhook_id})
         attempt = await self._receivers.send(destination.url, destination.secret, message_id, body, now)
-        await self._webhooks.tested(
+        await self._webhooks.record_test(
             app_id, webhook_id, attempt, owner.publisher_id, self._clock.now(), owner.actor
         )
         return WebhookTest(message_id, attempt)

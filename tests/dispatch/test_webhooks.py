@@ -21,8 +21,9 @@ from relay.dispatch.webhooks import WebhookDispatcher
 from relay.settings import WebhooksSettings
 from relay.store.database import Database
 from relay.store.operations.audit import COMMAND_LINE, AuditRepository
-from relay.store.webhooks.webhook_queue import Round, WebhookQueue
-from relay.store.webhooks.webhooks import NewWebhook, WebhookDescription, WebhookRepository
+from relay.store.webhooks.records import NewWebhook, RoundResult, WebhookDescription
+from relay.store.webhooks.webhook_queue import WebhookQueueRepository
+from relay.store.webhooks.webhooks import WebhookRepository
 from tests.receiver import PATIENCE, Receiver
 
 KEYS = ("a key of more than thirty-two characters",)
@@ -60,7 +61,7 @@ class Outbox:
         made, secret = uuid4(), new_webhook_secret(lambda size: bytes(size))
         self.receiver.secrets[path] = secret
         new = NewWebhook("chess", made, url or self.receiver.url(path), [EventType.DELIVERY_FAILED], secret)
-        assert await WebhookRepository(self.database, keys).add(
+        assert await WebhookRepository(self.database, keys).create_webhook(
             new, self.publisher_id, self.clock.now(), COMMAND_LINE
         )
         return made
@@ -84,7 +85,7 @@ class Outbox:
         """A node that works, and ends in order."""
         settings = WebhooksSettings(**{**_asdict(SETTINGS), **changes})
         receivers = HttpReceivers(allow_private=True, timeout=settings.timeout)
-        queue = WebhookQueue(self.database, KEYS, uuid4())
+        queue = WebhookQueueRepository(self.database, KEYS, uuid4())
         dispatcher = WebhookDispatcher(queue, receivers, self.clock, settings, lambda: 1.0)
         running = asyncio.create_task(dispatcher.run())
         try:
@@ -95,7 +96,7 @@ class Outbox:
             await receivers.aclose()
 
     async def shown(self, webhook: UUID) -> WebhookDescription:
-        page = await self.webhooks.page("chess", None, 100)
+        page = await self.webhooks.list_webhooks("chess", None, 100)
         return next(one for one in page if one.webhook_id == webhook)
 
     async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
@@ -222,7 +223,9 @@ async def test_what_a_dead_node_had_leased_is_sent_by_another(outbox: Outbox) ->
     webhook = await outbox.webhook("w")
     await outbox.tell(webhook, 3)
     now = outbox.clock.now()
-    [leased] = await WebhookQueue(outbox.database, KEYS, uuid4()).claim(now, now + timedelta(hours=1), 9, 9)
+    [leased] = await WebhookQueueRepository(outbox.database, KEYS, uuid4()).lease_webhooks(
+        now, now + timedelta(hours=1), 9, 9
+    )
     assert leased.webhook_id == webhook
     async with outbox.node():
         await asyncio.sleep(0.3)
@@ -234,16 +237,18 @@ async def test_what_a_dead_node_had_leased_is_sent_by_another(outbox: Outbox) ->
 async def test_who_lost_the_lease_writes_nothing_of_its_health(outbox: Outbox) -> None:
     webhook = await outbox.webhook("w")
     await outbox.tell(webhook, 1)
-    one, two = (WebhookQueue(outbox.database, KEYS, uuid4()) for _ in range(2))
+    one, two = (WebhookQueueRepository(outbox.database, KEYS, uuid4()) for _ in range(2))
     now = outbox.clock.now()
-    [mine] = await one.claim(now, now, 9, 9)
-    [theirs] = await two.claim(now, now + timedelta(hours=1), 9, 9)
-    assert not await one.note(mine, Round(Attempt(204)), Health(5, now, now), now, None)
+    [mine] = await one.lease_webhooks(now, now, 9, 9)
+    [theirs] = await two.lease_webhooks(now, now + timedelta(hours=1), 9, 9)
+    assert not await one.record_results(mine, RoundResult(Attempt(204)), Health(5, now, now), now, None)
     assert (await outbox.shown(webhook)).failures == 0
-    assert not await one.note(mine, Round(Attempt(410)), Health(5, now, now, disabled=True), now, None)
+    assert not await one.record_results(
+        mine, RoundResult(Attempt(410)), Health(5, now, now, disabled=True), now, None
+    )
     shown = await outbox.shown(webhook)
     assert (shown.state, shown.waiting) == ("active", 1), "whoever has the lease sends it"
-    assert await two.note(theirs, Round(Attempt(204)), Health(1, now, now), now, None)
+    assert await two.record_results(theirs, RoundResult(Attempt(204)), Health(1, now, now), now, None)
     assert (await outbox.shown(webhook)).failures == 1
 
 
@@ -283,9 +288,9 @@ async def test_old_messages_and_too_many_are_given_up_and_counted(outbox: Outbox
     await outbox.tell(gone, 5)
     async with outbox.database.connection() as connection:
         await connection.execute("DELETE FROM webhook WHERE webhook_id = $1", gone)
-    queue = WebhookQueue(outbox.database, KEYS, uuid4())
+    queue = WebhookQueueRepository(outbox.database, KEYS, uuid4())
     for _ in range(2):
-        await queue.trim(outbox.clock.now() - timedelta(hours=1), 10)
+        await queue.drop_old_messages(outbox.clock.now() - timedelta(hours=1), 10)
         first, second = await outbox.shown(old), await outbox.shown(many)
         assert (first.waiting, first.given_up) == (2, 4)
         assert (second.waiting, second.given_up) == (10, 5)

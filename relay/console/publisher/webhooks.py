@@ -16,7 +16,7 @@ from relay.core.webhooks.messages import EventType
 from relay.service.webhooks import WebhookBody, WebhookService, WebhookTest
 from relay.store.accounts.apps import App
 from relay.store.database import Database
-from relay.store.webhooks.webhooks import MOST
+from relay.store.webhooks.webhooks import MAX_WEBHOOKS_PER_APP
 
 EVENTS: Final[Mapping[EventType, str]] = {
     EventType.PUSH_COMPLETED: "A push has come to its end: its counts.",
@@ -92,8 +92,8 @@ class WebhookPages:
             refused.status if refused else 200,
             section="webhooks",
             shown_app=app,
-            webhooks=await self._webhooks.list_webhooks(app.app_id, None, MOST),
-            most=MOST,
+            webhooks=await self._webhooks.list_webhooks(app.app_id, None, MAX_WEBHOOKS_PER_APP),
+            most=MAX_WEBHOOKS_PER_APP,
             all_events=EVENTS,
             url=url,
             events=events,

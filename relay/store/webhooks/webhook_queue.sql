@@ -1,8 +1,8 @@
--- The statements of webhook_queue.py.
+-- Statements of webhook_queue.py.
 
--- :claim
+-- :lease_webhooks
 -- Webhooks that have something due, found by jumping through the index (a loose index scan), not by reading the outbox.
--- Those that take nothing have places of their own, so that they can't take the others'.
+-- Failing webhooks have places of their own ($5), so that they cannot take those of others ($4).
 WITH RECURSIVE waiting AS (
     (SELECT app_id, webhook_id FROM webhook_event ORDER BY app_id, webhook_id LIMIT 1)
     UNION ALL
@@ -31,56 +31,43 @@ FROM free f JOIN app a ON a.app_id = f.app_id
 WHERE w.app_id = f.app_id AND w.webhook_id = f.webhook_id
 RETURNING w.app_id, w.webhook_id, a.publisher_id, w.url, w.secret, w.failures, w.failing_since
 
--- :due
+-- :list_due_messages
 SELECT event_id, message_id, type, created_at, push_id, outcome, status, reason, installations, attempt
 FROM webhook_event WHERE app_id = $1 AND webhook_id = $2 AND due_at <= $3 ORDER BY due_at LIMIT $4
 
--- :completed
-SELECT p.push_id, p.created_at, p.targets, p.skipped, o.outcome, o.reason, o.count
-FROM push p LEFT JOIN LATERAL (
-    SELECT d.outcome, d.reason, sum(cardinality(d.installations))::bigint AS count
-    FROM delivery d WHERE d.app_id = p.app_id AND d.push_id = p.push_id GROUP BY d.outcome, d.reason
-) o ON true
-WHERE p.app_id = $1 AND p.push_id = ANY($2::uuid[])
-
--- :copies
-SELECT u.id, c.value AS customer, d.value AS device, i.alongside
-FROM unnest($2::bigint[]) AS u (id)
-JOIN installation i ON i.app_id = $1 AND i.installation_id = u.id
-JOIN scoped_identifier c ON c.app_id = $1 AND c.kind = 'c' AND c.subject = i.customer_id
-JOIN scoped_identifier d ON d.app_id = $1 AND d.kind = 'd' AND d.subject = i.device_id
-
--- :take
--- Messages that need not be sent any more.
+-- :remove_messages
+-- Messages that were delivered, or that can no longer be composed.
 DELETE FROM webhook_event WHERE app_id = $1 AND webhook_id = $2 AND event_id = ANY($3::bigint[])
 
--- :put_off
+-- :postpone_messages
+-- Counts a failed attempt.
 UPDATE webhook_event e SET attempt = e.attempt + 1, due_at = n.due_at
 FROM unnest($3::bigint[], $4::timestamptz[]) AS n (event_id, due_at)
 WHERE e.app_id = $1 AND e.webhook_id = $2 AND e.event_id = n.event_id
 
--- :own
+-- :lock_lease
+-- Locks the webhook if the node still has its lease.
 SELECT true FROM webhook WHERE app_id = $1 AND webhook_id = $2 AND lease_owner = $3 FOR NO KEY UPDATE
 
--- :note
--- How it is doing, written by whoever has the lease, and until when that is. The lease ends where none is given.
+-- :record_health
+-- Written only by the owner of the lease. The lease ends at $12, or now if that is NULL.
 UPDATE webhook SET failures = $4, failing_since = $5, resume_at = $6, disabled_at = $7, last_attempt_at = $8,
     last_status = $9, last_error = $10, given_up = given_up + $11, lease_end = $12
 WHERE app_id = $1 AND webhook_id = $2 AND lease_owner = $3
 RETURNING true
 
--- :hand_back
+-- :release_webhooks
 UPDATE webhook SET lease_end = NULL WHERE lease_owner = $1 AND lease_end IS NOT NULL
 
--- :hand_back_one
+-- :release_webhook
 UPDATE webhook SET lease_end = NULL WHERE app_id = $1 AND webhook_id = $2 AND lease_owner = $3
 
--- :drop_all
+-- :remove_all_messages
 DELETE FROM webhook_event WHERE app_id = $1 AND webhook_id = $2
 
--- :trim
--- What is too old (up to ten thousand messages of a webhook at a time), or beyond the number that may wait, oldest first;
--- and what was written for a webhook that was removed or disabled meanwhile.
+-- :drop_old_messages
+-- Drops messages that are too old (up to ten thousand of a webhook at a time), those beyond the number that may wait,
+-- oldest first, and those of webhooks that were removed or disabled meanwhile. Counts them with their webhook.
 WITH RECURSIVE waiting AS (
     (SELECT app_id, webhook_id FROM webhook_event ORDER BY app_id, webhook_id LIMIT 1)
     UNION ALL

@@ -14,7 +14,8 @@ from relay.store.database import Database
 from relay.store.encryption import UndecryptableSecret
 from relay.store.key_rotation import Rotation, rotate_keys
 from relay.store.operations.audit import COMMAND_LINE, AuditRepository
-from relay.store.webhooks.webhooks import NewWebhook, WebhookRepository
+from relay.store.webhooks.records import NewWebhook
+from relay.store.webhooks.webhooks import WebhookRepository
 
 OLD, NEW = "an old key of thirty-two characters..", "a new key of thirty-two characters.."
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -31,11 +32,11 @@ async def app(database: Database) -> str:
 
 async def put(webhooks: WebhookRepository, webhook_id: UUID, secret: str = "the secret") -> None:
     new = NewWebhook("chess", webhook_id, "https://chess.example/a/path", ["push.completed"], secret)
-    assert await webhooks.add(new, PUBLISHER, NOW, COMMAND_LINE)
+    assert await webhooks.create_webhook(new, PUBLISHER, NOW, COMMAND_LINE)
 
 
 async def secret_of(webhooks: WebhookRepository) -> str:
-    found = await webhooks.find("chess", WEBHOOK)
+    found = await webhooks.find_destination("chess", WEBHOOK)
     assert found is not None
     return found.secret
 
@@ -44,7 +45,7 @@ async def test_a_secret_is_encrypted_and_not_as_a_credential_is(database: Databa
     await put(WebhookRepository(database, (OLD,)), WEBHOOK)
     assert await secret_of(WebhookRepository(database, (OLD, NEW))) == "the secret"
     with pytest.raises(UndecryptableSecret):
-        await WebhookRepository(database, (NEW,)).find("chess", WEBHOOK)
+        await WebhookRepository(database, (NEW,)).find_destination("chess", WEBHOOK)
     async with database.connection() as connection:
         sealed = await connection.fetchval("SELECT secret FROM webhook")
         assert b"the secret" not in sealed
@@ -55,7 +56,9 @@ async def test_a_secret_is_encrypted_and_not_as_a_credential_is(database: Databa
             NOW,
         )
     assert len(await Credentials(database, (OLD,)).load()) == 0
-    assert "the secret" not in repr(await WebhookRepository(database, (OLD,)).find("chess", WEBHOOK))
+    assert "the secret" not in repr(
+        await WebhookRepository(database, (OLD,)).find_destination("chess", WEBHOOK)
+    )
 
 
 async def test_one_rotation_is_of_webhooks_and_credentials(database: Database, app: str) -> None:
