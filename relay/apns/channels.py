@@ -230,9 +230,7 @@ def _network_errors() -> Iterator[None]:
         raise _NoAnswerError("ResponseTimeout") from None
     except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError):
         raise _NoAnswerError("ConnectionLost") from None
-    except (
-        RuntimeError
-    ):  # of httpx: the client was closed before the request left (a new version of the credential)
+    except RuntimeError:  # of httpx: the client of the former version was closed before the request left
         raise CannotSendError("CredentialReplaced") from None
 
 

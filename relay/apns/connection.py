@@ -271,8 +271,7 @@ class ApnsConnection(APNsTLSClientProtocol):
                     if not submission.done.done():
                         submission.done.set_result(None)
             elif isinstance(event, ConnectionOpened):
-                if not self._opened.done():
-                    self._opened.set_result(None)
+                self._opened.set_result(None)
             elif isinstance(event, GoAwayReceived):
                 logger.info("APNs says GOAWAY", code=event.code, reason=event.reason)
             elif isinstance(event, ConnectionUnusable):

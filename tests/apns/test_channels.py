@@ -1,22 +1,30 @@
-"""The door to Apple's channels where the network is bad: a credential that is stuck is in nobody's way."""
+"""Channels at Apple: against the APNs stand-in, a scripted server, and bad networks."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import socket
-from collections.abc import AsyncIterator, Iterator
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import pytest
 
-from relay.apns.channels import AppleChannels, ChannelEndpoints
+from apns_standin import ApnsStandIn
+from relay.apns.channels import AppleChannels, ChannelEndpoints, _network_errors, _NoAnswerError
 from relay.apns.connection import Timing
+from relay.apns.errors import CannotSendError
 from relay.apns.pool import Endpoint
 from relay.apns.sender import ApnsSender
 from relay.core.accounts import Environment
 from relay.core.delivery.sending import Answer, Credential, Fate, PushHeaders
+from tests.apns.scripted_server import Peer, ScriptedServer
 from tests.eventually import loop_turns
 
 NOWHERE = Endpoint("127.0.0.1", 1)
@@ -87,3 +95,190 @@ async def test_waiting_for_room_is_part_of_the_time_that_a_request_has(silent: E
     # The first have the time for their attempt, and others after them; the last hundred would need six seconds.
     assert [answer.reason for answer in answers].count("ResponseTimeout") >= 100
     gc.collect()  # httpcore leaves sockets to it whose TLS was under way when their time was up
+
+
+# Against the stand-in
+
+TEAM, BUNDLE = "TEAM000001", "com.example.app"
+PAYLOAD = b'{"aps":{"event":"update"}}'
+PATIENT = Timing(connect=60, response=60)
+
+
+@asynccontextmanager
+async def at_stand_in(
+    folder: Path, clock: Callable[[], float] = time.time
+) -> AsyncIterator[tuple[ApnsStandIn, AppleChannels]]:
+    async with ApnsStandIn(ca_file=folder / "ca.pem", clock=clock) as apns:
+        ca_file = str(apns.ca_file)
+        pushes = Endpoint("localhost", apns.listeners["production"].port, ca_file)
+        management = Endpoint("localhost", apns.management["production"].port, ca_file)
+        sender = ApnsSender({Environment.PRODUCTION: pushes}, timing=PATIENT, clock=clock)
+        endpoints = {Environment.PRODUCTION: ChannelEndpoints(management, pushes)}
+        channels = AppleChannels(endpoints, sender, timing=PATIENT)
+        yield apns, channels
+        await channels.aclose()
+        await sender.aclose()
+
+
+def key_of(apns: ApnsStandIn) -> Credential:
+    apns.register_topic(BUNDLE, TEAM)
+    key = apns.issue_key(TEAM)
+    return Credential(1, 1, TEAM, Environment.PRODUCTION, "token", key.key_id, key.p8)
+
+
+def certificate_of(apns: ApnsStandIn) -> Credential:
+    pem = apns.issue_certificate(TEAM, BUNDLE, "production")
+    return Credential(1, 1, TEAM, Environment.PRODUCTION, "certificate", "", pem, BUNDLE)
+
+
+@pytest.mark.parametrize("issue", [key_of, certificate_of])
+async def test_a_channel_is_created_pushed_to_and_deleted(
+    tmp_path: Path, issue: Callable[[ApnsStandIn], Credential]
+) -> None:
+    async with at_stand_in(tmp_path) as (apns, channels):
+        allowed, push_id = issue(apns), uuid4()
+        created = await channels.create(allowed, BUNDLE, message_storage=True)
+        assert created.answer == Answer(Fate.ANSWERED, 201)
+        [channel] = apns.channels()
+        assert (channel["channel_id"], channel["message_storage"]) == (created.apns_channel_id, True)
+        headers = PushHeaders("liveactivity", 5, 1_900_000_000)
+        answer = await channels.broadcast(allowed, BUNDLE, created.apns_channel_id, push_id, headers, PAYLOAD)
+        assert answer == Answer(Fate.ANSWERED, 200)
+        [received] = await apns.channel_notifications(created.apns_channel_id)
+        assert received["apns_id"] == str(push_id)
+        assert received["payload"] == {"aps": {"event": "update"}}
+        sent = {name: value for name, value in received["headers"].items() if name.startswith("apns-")}
+        assert sent == {
+            "apns-request-id": str(push_id),
+            "apns-channel-id": created.apns_channel_id,
+            "apns-push-type": "liveactivity",
+            "apns-priority": "5",
+            "apns-expiration": "1900000000",
+        }
+        assert await channels.delete(allowed, BUNDLE, created.apns_channel_id) == Answer(Fate.ANSWERED, 204)
+        assert apns.channels() == []
+        again = await channels.delete(allowed, BUNDLE, created.apns_channel_id)
+        assert again == Answer(Fate.ANSWERED, 400, "ChannelNotRegistered")
+
+
+async def test_a_channel_that_stores_nothing(tmp_path: Path) -> None:
+    async with at_stand_in(tmp_path) as (apns, channels):
+        allowed = key_of(apns)
+        created = await channels.create(allowed, BUNDLE, message_storage=False)
+        assert [channel["message_storage"] for channel in apns.channels()] == [False]
+        headers = PushHeaders("liveactivity", 10)  # no expiration is 0: what is not stored takes no other
+        channel_id = created.apns_channel_id
+        answer = await channels.broadcast(allowed, BUNDLE, channel_id, uuid4(), headers, PAYLOAD)
+        assert answer == Answer(Fate.ANSWERED, 200)
+
+
+async def test_a_jwt_that_apple_calls_expired_is_not_used_again(tmp_path: Path) -> None:
+    ahead = [0.0]
+    async with at_stand_in(tmp_path) as (apns, channels):
+        allowed = key_of(apns)
+        old = replace(allowed, credential_id=2)
+        sender = ApnsSender(
+            {Environment.PRODUCTION: channels._endpoints[Environment.PRODUCTION].pushes},
+            clock=lambda: time.time() - 7_200 + ahead[0],
+        )
+        late = AppleChannels(channels._endpoints, sender, timing=PATIENT)
+        created = await late.create(old, BUNDLE, message_storage=True)
+        assert created.answer == Answer(Fate.ANSWERED, 403, "ExpiredProviderToken")
+        paused = await late.create(old, BUNDLE, message_storage=True)
+        assert paused.answer == Answer(Fate.NOT_SENT, 0, "ProviderTokenExpired")
+        ahead[0] = 7_200
+        assert (await late.create(old, BUNDLE, message_storage=True)).answer.status == 201
+        await late.aclose()
+        await sender.aclose()
+
+
+async def test_a_credential_that_cannot_be_used_sends_nothing(silent: Endpoint) -> None:
+    refused = Answer(Fate.NOT_SENT, 0, "BadCredential")
+    async with door(silent, PATIENT) as channels:
+        for kind in ("token", "certificate"):
+            bad = replace(credential("no secret"), kind=kind)
+            assert await push(channels, bad) == refused
+            assert (await channels.create(bad, "com.example.a", message_storage=True)).answer == refused
+            assert await channels.delete(bad, "com.example.a", "channel") == refused
+
+
+# Against a scripted server
+
+Start = Callable[..., Awaitable[ScriptedServer]]
+
+
+@asynccontextmanager
+async def at_server(server: ScriptedServer, timing: Timing = PATIENT) -> AsyncIterator[AppleChannels]:
+    endpoint = Endpoint("localhost", server.port, server.tls.ca_file)
+    sender = ApnsSender(dict.fromkeys(Environment, endpoint), timing=timing)
+    endpoints = dict.fromkeys(Environment, ChannelEndpoints(endpoint, endpoint))
+    channels = AppleChannels(endpoints, sender, timing=timing)
+    yield channels
+    await channels.aclose()
+    await sender.aclose()
+
+
+async def test_a_channel_without_an_identifier_is_no_answer(start: Start, key: str) -> None:
+    async def script(peer: Peer) -> None:
+        peer.answer(await peer.request(), 201)
+
+    async with at_server(await start(script)) as channels:
+        created = await channels.create(credential(key), "com.example.a", message_storage=True)
+    assert created.answer == Answer(Fate.UNKNOWN, 0, "MalformedAnswer")
+    assert created.apns_channel_id == ""
+
+
+async def test_a_reason_and_its_time_are_read_and_too_many_updates_hold_the_jwt(
+    start: Start, key: str
+) -> None:
+    async def script(peer: Peer) -> None:
+        peer.answer(await peer.request(), 410, b'{"reason":"Unregistered","timestamp":7}')
+        peer.answer(await peer.request(), 429, b'{"reason":"TooManyProviderTokenUpdates"}')
+        peer.answer(await peer.request(), 500, b"{" + b" " * 5_000)
+
+    server = await start(script)
+    async with at_server(server) as channels:
+        assert await push(channels, credential(key)) == Answer(Fate.ANSWERED, 410, "Unregistered", 7)
+        held = await push(channels, credential(key))
+        assert held == Answer(Fate.ANSWERED, 429, "TooManyProviderTokenUpdates")
+        provider = channels._sender.provider(credential(key))
+        assert provider is not None
+        assert provider._held_until > time.time() + 19 * 60
+        assert await push(channels, credential(key)) == Answer(Fate.ANSWERED, 500)
+    assert len({request.headers["authorization"] for request in server.requests}) == 1
+
+
+async def test_no_answer_in_time_and_a_connection_that_is_lost(start: Start, key: str) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        if peer.number == 0:
+            await asyncio.Event().wait()
+        peer.abort()
+
+    async with at_server(await start(script), Timing(connect=30, response=1)) as channels:
+        assert await push(channels, credential(key)) == Answer(Fate.UNKNOWN, 0, "ResponseTimeout")
+        assert await push(channels, credential(key, version=2)) == Answer(Fate.UNKNOWN, 0, "ConnectionLost")
+
+
+@pytest.mark.parametrize(
+    ("error", "translated"),
+    [
+        (httpx.ConnectTimeout(""), CannotSendError("ConnectTimeout")),
+        (httpx.ConnectError(""), CannotSendError("ConnectFailed")),
+        (httpx.PoolTimeout(""), CannotSendError("NoConnection")),
+        (httpx.ReadTimeout(""), _NoAnswerError("ResponseTimeout")),
+        (TimeoutError(), _NoAnswerError("ResponseTimeout")),
+        (httpx.ReadError(""), _NoAnswerError("ConnectionLost")),
+        (httpx.RemoteProtocolError(""), _NoAnswerError("ConnectionLost")),
+        (httpx.StreamConsumed(), _NoAnswerError("ConnectionLost")),
+        (httpx.InvalidURL(""), _NoAnswerError("ConnectionLost")),
+        (ssl.SSLError(), _NoAnswerError("ConnectionLost")),
+        (RuntimeError(), CannotSendError("CredentialReplaced")),
+    ],
+)
+def test_errors_of_httpx_by_whether_the_request_may_have_arrived(
+    error: Exception, translated: Exception
+) -> None:
+    with pytest.raises(type(translated)) as caught, _network_errors():
+        raise error
+    assert str(caught.value) == str(translated)

@@ -65,6 +65,20 @@ def test_first_frame_must_be_settings() -> None:
         talk.frame(hf.PingFrame(0, b"12345678"))
 
 
+@pytest.mark.parametrize("greeting", [{}, {3: 7}])
+def test_what_the_server_grants(greeting: dict[int, int]) -> None:
+    assert Dialogue(greeting).wire.granted == greeting.get(3)
+
+
+def test_settings_that_come_while_it_drains_open_nothing() -> None:
+    talk = Dialogue()
+    talk.wire.drain("Closed")
+    talk.settings({})
+    assert talk.events() == [ConnectionOpened()]
+    assert talk.wire.phase is Phase.DRAINING
+    assert short(talk.submit()) == ["not_sent Closed"]
+
+
 def test_not_http2_at_all() -> None:
     talk = Dialogue()
     with pytest.raises(ProtocolError):
@@ -288,6 +302,20 @@ def test_window_overflow_of_the_connection() -> None:
     talk = Dialogue({})
     with pytest.raises(ProtocolError) as caught:
         talk.window(0, 2**31 - 1)
+    assert caught.value.code == ErrorCode.FLOW_CONTROL_ERROR
+
+
+def test_window_overflow_of_a_stream_by_settings() -> None:
+    """SETTINGS_INITIAL_WINDOW_SIZE adds its difference to what WINDOW_UPDATE gave (6.9.2)."""
+    talk = Dialogue({4: 10})
+    talk.submit(1, b"x" * 30)
+    talk.sent()
+    talk.window(1, 10)
+    talk.settings({4: 2**31 - 1})  # as large as a window can be
+    talk.settings({4: 10})
+    talk.window(1, 1)
+    with pytest.raises(ProtocolError) as caught:
+        talk.settings({4: 2**31 - 1})
     assert caught.value.code == ErrorCode.FLOW_CONTROL_ERROR
 
 

@@ -1,0 +1,168 @@
+"""A connection by itself, against a scripted server: what it reports, how it closes, which answers end its use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from relay.apns.connection import ApnsConnection
+from relay.apns.pool import Endpoint, protocol_class, tls_context
+from relay.apns.provider_token import ProviderToken
+from tests.apns.clients import FAST, OK, Outcome, make_batch, outcomes
+from tests.apns.scripted_server import Peer, Script, ScriptedServer, hang
+from tests.eventually import eventually
+
+Start = Callable[..., Awaitable[ScriptedServer]]
+
+
+@asynccontextmanager
+async def connected(
+    server: ScriptedServer, provider: ProviderToken | None = None
+) -> AsyncIterator[ApnsConnection]:
+    """An open connection to the server, which nothing is told of its loss."""
+    endpoint = Endpoint("localhost", server.port, server.tls.ca_file)
+    new_connection = protocol_class(endpoint, FAST)
+    loop = asyncio.get_running_loop()
+    _, connection = await loop.create_connection(
+        lambda: new_connection("", loop, None, provider),
+        endpoint.host,
+        endpoint.port,
+        ssl=tls_context(endpoint.ca_file),
+    )
+    await connection.opened()
+    try:
+        yield connection
+    finally:
+        connection.close()
+        await connection.lost()
+
+
+def script_of(*answers: tuple[int, bytes], together: bool = False) -> Script:
+    """Answer requests in turn; `together`: only when all have come."""
+
+    async def script(peer: Peer) -> None:
+        requests = [await peer.request() for _ in answers] if together else []
+        for status, body in answers:
+            peer.answer(requests.pop(0) if together else await peer.request(), status, body)
+
+    return script
+
+
+async def test_it_reports_its_streams_and_what_the_server_grants(start: Start) -> None:
+    server = await start(hang, {3: 7})
+    async with connected(server) as connection:
+        assert (connection.granted, connection.streams, connection.load) == (7, 0, 0)
+        connection.submit([make_batch(9)])
+        await eventually(lambda: connection.streams == 7)
+        assert connection.load == 9
+        assert connection.is_busy
+        assert repr(connection) == "<ApnsConnection open, 7 in flight, 2 queued>"
+
+
+async def test_a_server_that_names_no_number_of_streams(start: Start) -> None:
+    server = await start(hang, {4: 65_535})
+    async with connected(server) as connection:
+        assert connection.granted is None
+
+
+async def test_an_empty_submission_is_done_at_once(start: Start) -> None:
+    server = await start(hang)
+    async with connected(server) as connection:
+        assert connection.submit([make_batch(0)]).done.done()
+        assert connection.submit([]).done.done()
+
+
+async def test_a_submission_whose_future_was_cancelled_still_ends(start: Start) -> None:
+    server = await start(script_of((200, b"")))
+    async with connected(server) as connection:
+        batch = make_batch()
+        submission = connection.submit([batch])
+        submission.done.cancel()
+        await eventually(lambda: connection.load == 0)
+        assert outcomes(batch) == [OK]
+
+
+async def test_aioapns_cannot_send_through_it(start: Start) -> None:
+    server = await start(hang)
+    async with connected(server) as connection:
+        with pytest.raises(NotImplementedError):
+            await connection.send_notification(object())
+
+
+async def test_closing_ends_what_is_in_flight_and_may_be_repeated(start: Start) -> None:
+    server = await start(hang)
+    async with connected(server) as connection:
+        batch = make_batch(2)
+        submission = connection.submit([batch])
+        await eventually(lambda: connection.streams == 2)
+        connection.close()
+        connection.close()
+        await submission.done
+        assert outcomes(batch) == [Outcome("unknown", 0, "ConnectionClosed")] * 2
+        assert not connection.usable
+        await connection.lost()
+    await eventually(lambda: server.peers[0].goaway == 0)
+
+
+async def test_closing_before_there_is_a_socket() -> None:
+    connection = ApnsConnection("")
+    assert not connection.usable
+    assert connection.is_busy
+    connection.close()
+    batch = make_batch()
+    assert connection.submit([batch]).done.done()
+    assert outcomes(batch) == [Outcome("not_sent", 0, "ConnectionClosed")]
+
+
+async def test_an_expired_provider_token_ends_the_connection_once(start: Start, key: str) -> None:
+    """Two answers in one read: the second finds the connection draining already."""
+    expired = (403, b'{"reason":"ExpiredProviderToken"}')
+    provider = ProviderToken(key, "KEY0000000", "TEAM000000", lambda: 1_700_000_000.0)
+    server = await start(script_of(expired, expired, together=True))
+    async with connected(server, provider) as connection:
+        batch = make_batch(2)
+        await connection.submit([batch], provider.get_header()).done
+        assert outcomes(batch) == [Outcome("answered", 403, "ExpiredProviderToken")] * 2
+        assert not connection.usable
+        await connection.lost()
+
+
+async def test_a_shutdown_leaves_the_provider_token_alone(start: Start, key: str) -> None:
+    provider = ProviderToken(key, "KEY0000000", "TEAM000000", lambda: 1_700_000_000.0)
+    header = provider.get_header()
+    server = await start(script_of((503, b'{"reason":"Shutdown"}')))
+    async with connected(server, provider) as connection:
+        await connection.submit([make_batch()], header).done
+        assert not connection.usable
+        assert provider.get_header() == header
+
+
+@pytest.mark.parametrize("with_provider", [True, False])
+async def test_too_many_token_updates_hold_the_provider_token(
+    start: Start, key: str, with_provider: bool
+) -> None:
+    """For 20 minutes, though it is old enough to be replaced. A certificate has none to hold."""
+    now = [2_700.0 * 629_630]
+    provider = ProviderToken(key, "KEY0000000", "TEAM000000", lambda: now[0])
+    header = provider.get_header()
+    now[0] += 46 * 60
+    server = await start(script_of((429, b'{"reason":"TooManyProviderTokenUpdates"}')))
+    async with connected(server, provider if with_provider else None) as connection:
+        await connection.submit([make_batch()], header).done
+        assert connection.usable
+    assert (provider.get_header() == header) is with_provider
+    now[0] += 20 * 60
+    assert provider.get_header() != header
+
+
+async def test_a_connection_that_ends_before_settings_does_not_open(start: Start) -> None:
+    async def script(peer: Peer) -> None:
+        peer.abort()
+
+    server = await start(script, silent=True)
+    with pytest.raises(ConnectionError):
+        async with connected(server):
+            pass

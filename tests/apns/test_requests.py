@@ -1,0 +1,86 @@
+"""The octets of requests: what the server decodes, and how many shapes are kept."""
+
+from __future__ import annotations
+
+import pytest
+from hpack import Decoder
+
+from relay.apns.requests import _MAX_SHAPES, RequestEncoder, encode_block, integer
+from relay.core.delivery.sending import PushHeaders
+from tests.apns.clients import make_batch
+
+
+@pytest.mark.parametrize(
+    ("value", "bits", "pattern", "octets"),
+    [
+        (10, 5, 0, "0a"),  # RFC 7541, C.1.1
+        (1337, 5, 0, "1f9a0a"),  # C.1.2
+        (42, 8, 0, "2a"),  # C.1.3
+        (30, 5, 0, "1e"),
+        (31, 5, 0, "1f00"),
+        (31 + 127, 5, 0, "1f7f"),
+        (31 + 128, 5, 0, "1f8001"),
+        (4, 4, 0x10, "14"),
+        (23, 4, 0x10, "1f08"),
+    ],
+)
+def test_numbers(value: int, bits: int, pattern: int, octets: str) -> None:
+    assert integer(value, bits, pattern).hex() == octets
+
+
+def decoded(encoder: RequestEncoder, headers: PushHeaders, authorization: bytes) -> list[tuple[str, str]]:
+    batch = make_batch(1, headers=headers, tokens=["ab" * 32], ids=["id"], topics=["com.example.app"])
+    block = encode_block(encoder, batch, authorization, 0)
+    return [(str(name), str(value)) for name, value in Decoder().decode(block)]
+
+
+def test_every_header_and_only_those_that_are_set() -> None:
+    encoder = RequestEncoder("api.push.apple.com")
+    always = [
+        (":method", "POST"),
+        (":scheme", "https"),
+        (":authority", "api.push.apple.com"),
+        (":path", "/3/device/" + "ab" * 32),
+    ]
+    full = PushHeaders("background", 5, 1_700_000_000, "score")
+    assert decoded(encoder, full, b"bearer x") == [
+        *always,
+        ("authorization", "bearer x"),
+        ("apns-topic", "com.example.app"),
+        ("apns-push-type", "background"),
+        ("apns-priority", "5"),
+        ("apns-expiration", "1700000000"),
+        ("apns-collapse-id", "score"),
+        ("apns-id", "id"),
+    ]
+    assert decoded(encoder, PushHeaders("alert", 10), b"") == [
+        *always,
+        ("apns-topic", "com.example.app"),
+        ("apns-push-type", "alert"),
+        ("apns-priority", "10"),
+        ("apns-id", "id"),
+    ]
+
+
+def test_secrets_are_never_indexed() -> None:
+    """Path (with the device token) and authorization: RFC 7541, 6.2.3; the rest is without indexing, 6.2.2."""
+    batch = make_batch(1)
+    block = encode_block(RequestEncoder("a"), batch, b"bearer x", 0)
+    fields = list(Decoder().decode(block, raw=True))
+    hidden = {bytes(field[0]) for field in fields if not field.indexable}
+    assert {b":path", b"authorization"} <= hidden
+    assert block.index(b"\x14") < block.index(b"/3/device/")
+    assert b"\x1f\x08" in block
+    assert not any(octet & 0x40 for octet in (block[2], block[block.index(b"apns-topic") - 2]))
+
+
+def test_the_shapes_that_are_kept_are_bounded() -> None:
+    encoder = RequestEncoder("api.push.apple.com")
+    for expiration in range(_MAX_SHAPES):
+        encoder.shape(PushHeaders("alert", 10, expiration), b"", 64, 15, 36)
+    first = encoder.shape(PushHeaders("alert", 10, 0), b"", 64, 15, 36)
+    assert first is encoder.shape(PushHeaders("alert", 10, 0), b"", 64, 15, 36)
+    assert len(encoder._shapes) == _MAX_SHAPES
+    encoder.shape(PushHeaders("alert", 10, _MAX_SHAPES), b"", 64, 15, 36)
+    assert len(encoder._shapes) == 1
+    assert encoder.shape(PushHeaders("alert", 10, 0), b"", 64, 15, 36) == first
