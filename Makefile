@@ -8,7 +8,7 @@ UV_PIP := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint cons
 # Programs start several times faster with their bytecode cached, so it is, whatever the environment says.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run serve test bench chaos check lint types layers clean
+.PHONY: run serve test bench chaos mutants check lint types layers clean
 
 run: $(VENV)/.run
 	@PORT=$(PORT) $(BIN)/push-relay demo
@@ -26,6 +26,10 @@ bench: $(VENV)/.dev
 # Nodes are killed and all else fails: nothing is lost. MINUTES=… (3), SEED=… plays a run again, JSON=1: one line.
 chaos: $(VENV)/.dev
 	@$(BIN)/python -m chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(JSON),--json) $(CHAOS)
+
+# Small faults are put into relay/core and relay/apns, and their tests must notice: SEED=… SAMPLE=… (300), FILES=….
+mutants: $(VENV)/.dev
+	@$(BIN)/python -m mutants $(if $(SEED),--seed $(SEED)) $(if $(SAMPLE),--sample $(SAMPLE)) $(FILES)
 
 check: lint types layers
 
