@@ -21,6 +21,7 @@ from relay.store.channels.channels import ChannelRepository
 from relay.store.channels.records import Channel
 from relay.store.database import Database
 from relay.store.operations.audit import COMMAND_LINE
+from tests.eventually import eventually
 
 KEYS = ("a key of more than thirty-two characters",)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -74,11 +75,13 @@ async def tried(database: Database, apple: Apple) -> asyncpg.Record | None:
             lease=LEASE.total_seconds(),
         )
         running = asyncio.create_task(dispatcher.run())
-        async with asyncio.timeout(60):
-            while (row := await connection.fetchrow("SELECT attempt, remove_at FROM apple_channel")) and row[
-                "remove_at"
-            ] in (NOW, NOW + LEASE):
-                await asyncio.sleep(0.02)
+
+        async def tried() -> bool:
+            remove_at = await connection.fetchval("SELECT remove_at FROM apple_channel")
+            return remove_at not in (NOW, NOW + LEASE)
+
+        await eventually(tried)
+        row = await connection.fetchrow("SELECT attempt, remove_at FROM apple_channel")
         await dispatcher.aclose(5)
         await running
         return row

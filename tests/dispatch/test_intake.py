@@ -20,6 +20,7 @@ from relay.dispatch.backlog import Backlog
 from relay.dispatch.intake import Intake
 from relay.store.database import Database
 from relay.store.push.records import DispatchContext, Lease
+from tests.eventually import loop_turns
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -61,7 +62,7 @@ async def test_a_push_to_one_does_not_wait_for_large_ones(intake: Intake) -> Non
     connected = [intake.accept(request(number, names[:1])) for number in (10, 11)]
     await asyncio.gather(*connected)
     large = [asyncio.create_task(send(number, names)) for number in range(1, 6)]
-    await asyncio.sleep(0)
+    await loop_turns()
     await asyncio.gather(send(9, names[:1]), *large)
     assert ended.index(9) < 3, "it is committed beside the first of them, not after all"
     assert [number for number in ended if number != 9] == [1, 2, 3, 4, 5]
@@ -71,7 +72,7 @@ async def test_a_push_to_one_does_not_wait_for_large_ones(intake: Intake) -> Non
 async def test_large_requests_that_wait_fill_nobody_elses_line(intake: Intake) -> None:
     names = [f"c_{number}" for number in range(50_000)]
     large = [asyncio.create_task(intake.accept(request(number, names))) for number in range(1, 8)]
-    await asyncio.sleep(0)
+    await loop_turns()
     assert await intake.accept(request(9, names[:1]))
     ends = await asyncio.gather(*large, return_exceptions=True)
     assert isinstance(ends[-1], Unavailable), "there is an end to their own"

@@ -24,6 +24,7 @@ from relay.store.push.batches import BatchRepository
 from relay.store.push.records import DeliveryOutcome, Retry, Settlement, Trace
 from relay.store.push.reports import PushReportRepository
 from relay.store.push.settlement import SettlementRepository
+from tests.eventually import loop_turns
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HERE, THERE = uuid4(), uuid4()
@@ -137,7 +138,7 @@ async def test_what_cannot_be_written_harms_no_other(node: Node, database: Datab
     later = NOW + timedelta(seconds=5)
     again = Retry(batch, 1, later, None, "ServiceUnavailable", [0])
     node.settler.add(Decisions(again=[again], traces=[unwritable(made), Trace("app", made, 9, 1, "{}")]))
-    await asyncio.sleep(0)  # it is being written; the rest of the batch goes with the next
+    await loop_turns()  # it is being written; the rest of the batch goes with the next
     node.settler.add(delivered(batch, 1, 2))
     await node.settled()
     assert await node.outcomes(made) == [("delivered", "", 2)]
@@ -159,7 +160,7 @@ async def test_a_batch_whose_first_part_could_not_be_written_comes_back_whole(
     refused = Decisions([DeliveryOutcome(batch, "delivered", 200, "\0", [0])])  # PostgreSQL takes no NUL
     node.settler.add(refused)
     node.settler.add(delivered(batches[others]))
-    await asyncio.sleep(0)
+    await loop_turns()
     node.settler.add(delivered(batch, 1, 2))
     await node.settled()
     assert await node.outcomes(made) == []

@@ -11,6 +11,7 @@ import pytest
 from relay.dispatch.completion import CompletionWaiter
 from relay.store.database import Database
 from relay.store.push.reports import PushReportRepository
+from tests.eventually import eventually, nothing_happens_for
 
 from .test_settling import Node, delivered
 
@@ -37,8 +38,7 @@ async def test_what_this_node_settles_is_told_at_once(database: Database, looks:
     made = await node.put()
     waiting = asyncio.create_task(watch.ended("app", made, NEVER))
     [batch] = node.settler.open(await node.claim())
-    while not looks:  # it was not ended when it was looked at first
-        await asyncio.sleep(0.01)
+    await eventually(lambda: looks)  # it was not ended when it was looked at first
     node.settler.add(delivered(batch, 0, 1))
     await node.settled()
     assert not waiting.done(), "one of three is not settled"
@@ -47,11 +47,11 @@ async def test_what_this_node_settles_is_told_at_once(database: Database, looks:
         assert await waiting
 
 
-async def test_what_others_settle_is_found(database: Database) -> None:
+async def test_what_others_settle_is_found(database: Database, looks: list[int]) -> None:
     watch, elsewhere = CompletionWaiter(database, poll=0.05), Node(database)
     made = await elsewhere.put()
     waiting = asyncio.create_task(watch.ended("app", made, NEVER))
-    await asyncio.sleep(0.1)
+    await eventually(lambda: looks)
     [batch] = elsewhere.settler.open(await elsewhere.claim())
     elsewhere.settler.add(delivered(batch))
     async with asyncio.timeout(60):
@@ -62,7 +62,7 @@ async def test_all_who_wait_are_served_by_one_query(database: Database, looks: l
     watch, node = CompletionWaiter(database, poll=0.5), Node(database)
     made = [await node.put() for _ in range(20)]
     waiting = [asyncio.create_task(watch.ended("app", one, NEVER)) for one in made * 3]
-    await asyncio.sleep(1.2)
+    await nothing_happens_for(1.2)  # beyond the looks that are due
     assert len(looks) <= 4, "at the start, and every half a second"
     assert looks[0] == len(made)
     watch.close()
@@ -73,8 +73,8 @@ async def test_it_gives_up_in_time_and_then_looks_at_nothing(database: Database,
     watch, node = CompletionWaiter(database, poll=0.05), Node(database)
     made = await node.put()
     assert not await watch.ended("app", made, 0.2)
-    await asyncio.sleep(0.2)
+    await nothing_happens_for(0.2)  # a look that is under way ends
     before = len(looks)
-    await asyncio.sleep(0.3)
+    await nothing_happens_for(0.3)
     assert len(looks) == before
     assert not await watch.ended("app", made, 0.1)

@@ -24,6 +24,7 @@ from relay.store.operations.audit import COMMAND_LINE, AuditRepository
 from relay.store.webhooks.records import NewWebhook, RoundResult, WebhookDescription
 from relay.store.webhooks.webhook_queue import WebhookQueueRepository
 from relay.store.webhooks.webhooks import WebhookRepository
+from tests.eventually import eventually, nothing_happens_for
 from tests.receiver import PATIENCE, Receiver
 
 KEYS = ("a key of more than thirty-two characters",)
@@ -100,9 +101,7 @@ class Outbox:
         return next(one for one in page if one.webhook_id == webhook)
 
     async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while not await holds():
-                await asyncio.sleep(0.05)
+        await eventually(holds)
 
     async def until_shown(self, webhook: UUID, **values: Any) -> WebhookDescription:
         async def holds() -> bool:
@@ -179,8 +178,7 @@ async def test_a_message_that_is_never_taken_is_not_in_the_way_of_the_others(out
     await outbox.tell(webhook, 1, ago=10)
     outbox.receiver.answers["picky"] = [500]
     async with outbox.node(retry_first=0.5, retry_longest=1.0):
-        while not outbox.receiver.requests["picky"]:
-            await asyncio.sleep(0.05)
+        await eventually(lambda: outbox.receiver.requests["picky"])
         await outbox.tell(webhook, 3)
         await outbox.receiver.got(4)
     assert len({message.id for message in outbox.receiver.messages}) == 4
@@ -228,7 +226,7 @@ async def test_what_a_dead_node_had_leased_is_sent_by_another(outbox: Outbox) ->
     )
     assert leased.webhook_id == webhook
     async with outbox.node():
-        await asyncio.sleep(0.3)
+        await nothing_happens_for(0.3)
         assert not outbox.receiver.requests
         outbox.clock.ahead += timedelta(hours=1, seconds=1)
         await outbox.receiver.got(3)
@@ -262,7 +260,7 @@ async def test_after_days_a_webhook_is_disabled_and_shown(outbox: Outbox) -> Non
         assert shown.disabled_at is not None
         asked = outbox.receiver.requests["dead"]
         await outbox.tell(webhook, 1)
-        await asyncio.sleep(1.5)
+        await nothing_happens_for(1.5)
         assert outbox.receiver.requests["dead"] == asked
     entries = await AuditRepository(outbox.database).list_entries_of_publisher(outbox.publisher_id, None, 10)
     assert (entries[0].action, entries[0].actor, entries[0].subject) == (

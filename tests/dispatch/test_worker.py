@@ -29,6 +29,7 @@ from relay.store.push.acceptance import AcceptanceRepository
 from relay.store.push.batches import BatchRepository
 from relay.store.push.cancellation import CancellationRepository
 from relay.store.push.records import Lease
+from tests.eventually import eventually, loop_turns
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OWNER = uuid4()
@@ -112,9 +113,7 @@ async def test_a_batch_that_only_a_newer_node_understands_holds_up_no_other(data
             "UPDATE push SET push_type = 'hologram', token_kind = 'apns' WHERE push_id = $1", newer.push_id
         )
     running = asyncio.create_task(node.dispatcher.run())
-    async with asyncio.timeout(60):
-        while len(node.ended) < len(others):
-            await asyncio.sleep(0.01)
+    await eventually(lambda: len(node.ended) >= len(others))
     assert set(node.ended) == {batch.push_id for batch in others}
     await node.dispatcher.aclose(6.0)
     await running
@@ -126,12 +125,12 @@ async def test_a_batch_that_only_a_newer_node_understands_holds_up_no_other(data
 async def test_what_is_handed_over_after_the_end_began_is_for_others(database: Database) -> None:
     node = Node(database)
     running = asyncio.create_task(node.dispatcher.run())
-    await asyncio.sleep(0)
+    await loop_turns()
     lease = node.dispatcher.lease(1)
     assert lease is not None
     batch = await node.put(10**6, lease)
     ending = asyncio.create_task(node.dispatcher.aclose(6.0))
-    await asyncio.sleep(0)
+    await loop_turns()
     node.dispatcher.take([batch], [[]], None)
     await ending
     await running
@@ -166,9 +165,7 @@ async def test_a_push_that_is_cancelled_while_the_database_is_away_is_told_of(
 
     monkeypatch.setattr(BatchRepository, "resolve_targets", away)
     running = asyncio.create_task(node.dispatcher.run())
-    async with asyncio.timeout(60):
-        while not node.ended:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: node.ended)
     await node.dispatcher.aclose(6.0)
     await running
     async with database.connection() as connection:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-import time
 from typing import Any
 
 from relay.telemetry.logs import formatter
-
-from .store import PATIENCE
+from tests.eventually import eventually
 
 
 class Log(logging.Handler):
@@ -30,8 +27,10 @@ class Log(logging.Handler):
 
     async def until(self, text: str, event: str) -> list[dict[str, Any]]:
         """The lines with that text, when one of them says that event."""
-        deadline = time.monotonic() + PATIENCE
-        while event not in (line["event"] for line in self.grep(text)):
-            assert time.monotonic() < deadline, self.grep(text)
-            await asyncio.sleep(0.05)
-        return self.grep(text)
+
+        def lines_with_event() -> list[dict[str, Any]]:
+            lines = self.grep(text)
+            assert event in [line["event"] for line in lines]
+            return lines
+
+        return await eventually(lines_with_event)

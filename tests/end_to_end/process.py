@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
+import psutil
 
 from tests.leaks import LEAKS
 
@@ -28,3 +30,19 @@ def scattered(url: str) -> aiohttp.ClientSession:
     """A session with a connection for each request: among workers the kernel spreads connections, not requests."""
     connector = aiohttp.TCPConnector(force_close=True)
     return aiohttp.ClientSession(url, connector=connector, trace_configs=[LEAKS.tracing()])
+
+
+def workers(process: Process) -> list[psutil.Process]:
+    """Return the worker processes of a `serve` with several."""
+    alive = []
+    for child in psutil.Process(process.pid).children():
+        with contextlib.suppress(psutil.Error):  # it has just died
+            if "spawn_main" in " ".join(child.cmdline()):
+                alive.append(child)
+    return alive
+
+
+def worker_is_replaced(process: Process, dead: psutil.Process) -> bool:
+    """Return whether `serve` has two workers again and `dead` is none of them."""
+    pids = [worker.pid for worker in workers(process)]
+    return len(pids) >= 2 and dead.pid not in pids

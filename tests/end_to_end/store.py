@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -11,6 +9,7 @@ from uuid import uuid4
 import aiohttp
 
 from apns_standin import ApnsStandIn
+from tests.eventually import eventually
 
 PATIENCE = 60.0
 """Seconds after which a test gives up: generous, because a busy machine is no failure."""
@@ -148,11 +147,12 @@ class Store:
         return await self.until(app, push_id, lambda page: page["state"] == "done")
 
     async def until(self, app: App, push_id: str, holds: Any) -> dict[str, Any]:
-        deadline = time.monotonic() + PATIENCE
-        while not holds(page := await self.page(app, push_id)):
-            assert time.monotonic() < deadline, f"it never came to that: {page}"
-            await asyncio.sleep(0.02)
-        return page
+        async def page_that_holds() -> dict[str, Any]:
+            page = await self.page(app, push_id)
+            assert holds(page), page
+            return page
+
+        return await eventually(page_that_holds, poll_seconds=0.02)
 
     async def received(self, *copies: Copy) -> list[int]:
         """How many notifications each copy has received."""

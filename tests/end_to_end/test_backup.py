@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -20,9 +19,10 @@ from apns_standin import ApnsStandIn
 from relay.node.main import Relay
 from relay.settings import DatabaseSettings, DispatchSettings, Settings
 from relay.store.embedded import EmbeddedPostgres
+from tests.eventually import eventually
 from tests.leaks import LEAKS
 
-from .store import PATIENCE, Store
+from .store import Store
 
 PAGE = Path(__file__).parents[2] / "docs" / "operating.md"
 PROGRAMS = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
@@ -66,11 +66,8 @@ async def test_a_dump_is_restored(
     before = await store.push(app, {good.customer: []})
     apns.answer(busy.device_token, 503, "ServiceUnavailable", times=1)
     _, waiting = await store.send(app, {busy.customer: []})
-    deadline = time.monotonic() + PATIENCE
     async with relay.database.connection() as connection:
-        while not await connection.fetchval("SELECT count(*) FROM batch WHERE attempt = 1"):
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.05)
+        await eventually(lambda: connection.fetchval("SELECT count(*) FROM batch WHERE attempt = 1"))
 
     # Last night.
     dump = str(tmp_path / "relay.dump")

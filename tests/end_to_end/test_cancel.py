@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-import time
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -18,8 +16,9 @@ from relay.node.roles import Roles
 from relay.settings import DispatchSettings, Settings
 from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database
+from tests.eventually import eventually
 
-from .store import PATIENCE, App, Store
+from .store import App, Store
 
 
 @pytest.fixture
@@ -38,14 +37,10 @@ def counts(page: dict[str, Any]) -> dict[str, int]:
 
 
 async def waits(relay: Relay, push_id: str, condition: str) -> None:
-    """Until the push has a batch of which that holds."""
-    deadline = time.monotonic() + PATIENCE
+    """Wait until the push has a batch for which the SQL `condition` holds."""
+    statement = f"SELECT count(*) FROM batch WHERE push_id = $1::text::uuid AND {condition}"
     async with relay.database.connection() as connection:
-        while not await connection.fetchval(
-            f"SELECT count(*) FROM batch WHERE push_id = $1::text::uuid AND {condition}", push_id
-        ):
-            assert time.monotonic() < deadline, condition
-            await asyncio.sleep(0.02)
+        await eventually(lambda: connection.fetchval(statement, push_id))
 
 
 async def test_what_would_be_tried_again_is_not(store: Store, relay: Relay) -> None:
@@ -79,13 +74,14 @@ async def test_what_waits_for_a_credential_is_not_sent_when_it_is_resumed(store:
     page = await cancel(store, app, held["push_id"], app.publisher.manage_token)
     assert (page["state"], counts(page)) == ("cancelled", {"cancelled": 1})
     credentials = "/v1.0/operator/credentials/"
-    listed = await store.must("GET", credentials, store.operator_token)
-    async with asyncio.timeout(PATIENCE):  # the suspension is stored after the batch
-        while not any(one["state"] == "suspended" for one in listed["items"]):
-            await asyncio.sleep(0.02)
-            listed = await store.must("GET", credentials, store.operator_token)
-    for one in listed["items"]:
-        resume = f"/v1.0/operator/credentials/{one['id']}/resume/"
+
+    async def listed_with_a_suspended_one() -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = (await store.must("GET", credentials, store.operator_token))["items"]
+        assert "suspended" in [item["state"] for item in items]
+        return items
+
+    for item in await eventually(listed_with_a_suspended_one):  # the suspension is stored after the batch
+        resume = f"/v1.0/operator/credentials/{item['id']}/resume/"
         await store.call("POST", resume, store.operator_token)
     assert counts(await store.push(app, {copy.customer: []})) == {"delivered": 1}
     assert await store.received(copy) == [1]

@@ -16,9 +16,10 @@ from apns_standin import ListenerFault
 from relay.node.main import Relay
 from relay.settings import DispatchSettings, Settings
 from sdk_stub.client import BundleInfo, ServicesClient
+from tests.eventually import eventually, nothing_happens_for
 
 from .log import Log
-from .store import PATIENCE, App, Copy, Store
+from .store import App, Copy, Store
 
 NOW = int(time.time())
 UPDATE = {"aps": {"timestamp": NOW, "event": "update", "content-state": {"home": 2, "away": 1}}}
@@ -54,13 +55,16 @@ async def send(store: Store, app: App, channel_id: str, **fields: Any) -> dict[s
 
 
 async def until(store: Store, app: App, channel_id: str, push_id: str, state: str) -> dict[str, Any]:
-    """The page of the push once it has that state."""
-    path, deadline = f"/v1.0/channels/{channel_id}/pushes/{push_id}/", time.monotonic() + PATIENCE
-    while (page := await store.must("GET", path, app.push_token))["state"] != state:
-        assert time.monotonic() < deadline, f"it never came to that: {page}"
-        await asyncio.sleep(0.02)
-    found: dict[str, Any] = page
-    return found
+    """Return the page of the push once its state is `state`."""
+
+    async def page_in_state() -> dict[str, Any]:
+        page: dict[str, Any] = await store.must(
+            "GET", f"/v1.0/channels/{channel_id}/pushes/{push_id}/", app.push_token
+        )
+        assert page["state"] == state, page
+        return page
+
+    return await eventually(page_in_state)
 
 
 async def push(store: Store, app: App, channel_id: str, **fields: Any) -> dict[str, Any]:
@@ -70,12 +74,9 @@ async def push(store: Store, app: App, channel_id: str, **fields: Any) -> dict[s
 
 
 async def apples(store: Store, count: int) -> list[dict[str, Any]]:
-    """Apple's channels, once there are so many."""
-    deadline = time.monotonic() + PATIENCE
-    while len(found := store.apns.channels()) != count:
-        assert time.monotonic() < deadline, found
-        await asyncio.sleep(0.02)
-    return found
+    """Return Apple's channels once there are `count`."""
+    await eventually(lambda: len(store.apns.channels()) == count)
+    return store.apns.channels()
 
 
 async def test_a_push_reaches_apples_channel_of_every_copy(store: Store, relay: Relay) -> None:
@@ -204,9 +205,8 @@ class TestPatient:
         await store.apns.set_fault(DOWN)
         await send(store, app, channel_id)
         waiting = "SELECT count(*) FROM channel_delivery WHERE attempt > 0 AND lease_owner IS NULL"
-        async with asyncio.timeout(PATIENCE), relay.database.connection() as connection:
-            while not await connection.fetchval(waiting):
-                await asyncio.sleep(0.02)
+        async with relay.database.connection() as connection:
+            await eventually(lambda: connection.fetchval(waiting))
             await store.must("DELETE", f"/v1.0/channels/{channel_id}/", app.push_token)
             assert not await connection.fetchval("SELECT count(*) FROM channel_delivery")
         await store.apns.clear_faults()
@@ -219,7 +219,7 @@ async def test_a_passing_fault_is_tried_again(store: Store, log: Log) -> None:
     mine = await ask(store, await store.copy(app, "anna", "a1"), channel_id)
     await store.apns.set_fault(DOWN)
     sent = await send(store, app, channel_id)
-    await asyncio.sleep(0.5)
+    await nothing_happens_for(0.5)  # several attempts
     page = await until(store, app, channel_id, sent["push_id"], "queued")
     assert page["counts"]["pending"] == 1
     await store.apns.clear_faults()
@@ -239,7 +239,7 @@ async def test_it_gets_through_whatever_the_connection_does(store: Store, kind: 
     mine = await ask(store, await store.copy(app, "anna", "a1"), channel_id)
     await store.apns.set_fault(ListenerFault(kind, received=0))
     sent = await send(store, app, channel_id)
-    await asyncio.sleep(0.5)
+    await nothing_happens_for(0.5)  # several attempts
     await store.apns.clear_faults()
     assert (await until(store, app, channel_id, sent["push_id"], "done"))["counts"]["delivered"] == 1
     assert await store.apns.channel_notifications(mine)
@@ -280,12 +280,13 @@ async def test_a_refused_credential_is_suspended_and_the_push_waits(store: Store
     [known] = (await store.must("GET", "/v1.0/operator/credentials/", store.operator_token))["items"]
     store.apns.revoke_key("TEAM000001", known["key_id"])
     sent = await send(store, app, channel_id)
-    deadline = time.monotonic() + PATIENCE
-    while known["state"] != "suspended":
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
-        [known] = (await store.must("GET", "/v1.0/operator/credentials/", store.operator_token))["items"]
-    assert known["state_reason"] == "InvalidProviderToken"
+
+    async def suspended() -> dict[str, Any]:
+        [shown] = (await store.must("GET", "/v1.0/operator/credentials/", store.operator_token))["items"]
+        assert shown["state"] == "suspended"
+        return shown
+
+    assert (await eventually(suspended))["state_reason"] == "InvalidProviderToken"
     status, answer = await store.call(
         "GET", f"/v1.0/installation/channels/{await channel(store, app)}/", copy.install_token
     )

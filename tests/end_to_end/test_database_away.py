@@ -19,6 +19,7 @@ from relay.node.main import Relay
 from relay.settings import DatabaseSettings, Settings
 from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database
+from tests.eventually import eventually, nothing_happens_for
 
 from .network import Network, network_to
 from .store import PATIENCE, App, Store
@@ -42,10 +43,10 @@ async def status(store: Store, path: str) -> int:
 
 
 async def until_ready(store: Store) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while await status(store, "/readyz") != 200:
-        assert time.monotonic() < deadline, "it never became ready"
-        await asyncio.sleep(0.05)
+    async def ready() -> bool:
+        return await status(store, "/readyz") == 200
+
+    await eventually(ready)
 
 
 async def refused(store: Store, app: App, customer: str) -> None:
@@ -85,7 +86,7 @@ async def test_a_database_that_goes_away_and_comes_back(network: Network, store:
     assert await status(store, "/healthz") == 200
     assert await status(store, "/readyz") == 503
     await refused(store, app, copy.customer)
-    await asyncio.sleep(1.5)
+    await nothing_happens_for(1.5)  # longer than Apple takes to answer
     await network.up()
     page = await store.done(app, answer["push_id"])
     assert page["counts"]["delivered"] == 1
@@ -153,10 +154,7 @@ async def test_a_schema_that_cannot_be_made_is_tried_again(
         relay = await Relay.start(settings, stack)
         store = Store(await stack.enter_async_context(aiohttp.ClientSession(relay.url)), apns, "")
         await network.up()
-        deadline = time.monotonic() + PATIENCE
-        while "cannot be prepared" not in caplog.text:
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.05)
+        await eventually(lambda: "cannot be prepared" in caplog.text)
         assert await status(store, "/readyz") == 503
         async with database.connection() as connection:
             await connection.execute("INSERT INTO migration VALUES ($1, $2)", *forgotten)

@@ -15,10 +15,11 @@ from relay.client import PushSender
 from relay.http.requests import TOKEN_CACHE
 from relay.node.main import Relay
 from relay.settings import Settings
+from tests.eventually import eventually, loop_turns, nothing_happens_for
 
 from .log import Log
 from .raw import RawAnswer, connection, read_answer
-from .store import ALERT, PATIENCE, App, Store
+from .store import ALERT, App, Store
 
 OWN = ("timestamp", "request_id", "push_id", "ms")
 LONG_WAY = {"Content-Type": "application/json; charset=utf-8"}
@@ -132,7 +133,7 @@ async def test_answers_come_in_the_order_of_the_requests(relay: Relay, store: St
                 size = random.randint(1, 2 * mean)
                 writer.write(said[at : at + size])
                 at += size
-                await asyncio.sleep(0)
+                await loop_turns()
             statuses = [(await read_answer(reader)).status for _ in everything]
         assert statuses == [kinds[one] for one in everything]
 
@@ -221,7 +222,7 @@ async def test_a_request_that_comes_in_pieces(relay: Relay, store: Store) -> Non
     async with connection(relay.url) as (reader, writer):
         for cut in (5, body - 2, body, body + 1, len(said) - 1):
             writer.write(said[:cut])
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # plays a slow caller
             writer.write(said[cut:])
             assert (await read_answer(reader)).status == 202
 
@@ -234,10 +235,12 @@ async def test_who_goes_away_is_sent_for_all_the_same(relay: Relay, store: Store
         async with connection(relay.url) as (_, writer):
             writer.write(post(app, {copy.customer: []}))
             await writer.drain()
-            await asyncio.sleep(0.002)
-    async with asyncio.timeout(PATIENCE):
-        while await store.received(copy) != [5]:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.002)  # plays a caller that leaves
+
+    async def all_received() -> bool:
+        return await store.received(copy) == [5]
+
+    await eventually(all_received)
 
 
 async def test_what_is_on_its_way_at_the_end_is_answered(
@@ -251,11 +254,15 @@ async def test_what_is_on_its_way_at_the_end_is_answered(
         asked = [await stack.enter_async_context(connection(ending.url)) for _ in range(10)]
         async with relay.database.transaction() as lock:
             await lock.execute("LOCK TABLE push IN EXCLUSIVE MODE")
+
+            async def commit_waits() -> bool:
+                return bool(await lock.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
             for _, writer in asked:
                 writer.write(post(app, {copy.customer: []}))
-            await asyncio.sleep(0.1)
+            await eventually(commit_waits)
             end = asyncio.create_task(ending.aclose())
-            await asyncio.sleep(0.1)
+            await nothing_happens_for(0.1)
         assert [(await read_answer(reader)).status for reader, _ in asked] == [202] * 10
         await end
 

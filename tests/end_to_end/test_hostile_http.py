@@ -103,7 +103,7 @@ async def test_a_head_that_comes_in_pieces_is_bounded_too(relay: Relay) -> None:
         for _ in range(5):
             writer.write(b"X-Piece: " + b"x" * 8000 + b"\r\n")
             await writer.drain()
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # plays a slow caller
         answer = await read_answer(reader)
         assert answer.status == 431
         assert answer.problem["code"] == "head_too_large"

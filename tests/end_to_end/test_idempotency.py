@@ -24,6 +24,7 @@ from relay.settings import LimitsSettings, Settings
 from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database
 from relay.store.push.idempotency_keys import IdempotencyKeyRepository
+from tests.eventually import eventually
 
 from .store import ALERT, App, Copy, Store
 
@@ -128,8 +129,7 @@ async def test_a_repeat_is_answered_when_it_could_not_be_sent_any_more(store: St
     copy = await store.copy(app, "anna", "a1")
     soon = int(datetime.now(UTC).timestamp()) + 2
     first = await post(store.http, app, body_of(copy, expiration=soon), "k")
-    while datetime.now(UTC).timestamp() <= soon:
-        await asyncio.sleep(0.1)
+    await eventually(lambda: datetime.now(UTC).timestamp() > soon)
     assert (await post(store.http, app, body_of(copy, expiration=soon), "other"))[0] == 422
     assert await post(store.http, app, body_of(copy, expiration=soon), "k") == first
 
@@ -216,6 +216,9 @@ class TestFullQueue:
         copy = await store.copy(app, "anna", "a1")
         first = await post(store.http, app, body_of(copy), "k")
         assert push_id(first)
-        while (await post(store.http, app, body_of(copy), None))[0] == 202:
-            await asyncio.sleep(0.01)
+
+        async def refused() -> bool:
+            return (await post(store.http, app, body_of(copy), None))[0] != 202
+
+        await eventually(refused)
         assert await post(store.http, app, body_of(copy), "k") == first

@@ -6,11 +6,9 @@ alike, the second time all the rows of the tenant must be as before, and nothing
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import secrets
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -24,8 +22,9 @@ from relay.api.spec import spec_file
 from relay.core.api_tokens import digest_of_token, make_token
 from relay.node.main import Relay
 from relay.store.database import Database
+from tests.eventually import eventually
 
-from .store import ALERT, PATIENCE, App, Copy, Store
+from .store import ALERT, App, Copy, Store
 
 METHODS = ("get", "put", "post", "delete", "patch")
 KINDS = {"pushToken": "push", "manageToken": "manage", "operatorToken": "operator", "installToken": "install"}
@@ -261,10 +260,12 @@ async def tenant(store: Store, database: Database) -> Tenant:
     channel = f"/v1.0/channels/{things.channel_id}/"
     sent = await store.must("POST", f"{channel}send/", app.push_token, {"payload": UPDATE})
     things.channel_push_id = sent["push_id"]
-    deadline = time.monotonic() + PATIENCE
-    while (await store.must("GET", f"{channel}pushes/{sent['push_id']}/", manage))["state"] != "done":
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
+
+    async def channel_push_is_done() -> bool:
+        page = await store.must("GET", f"{channel}pushes/{sent['push_id']}/", manage)
+        return page["state"] == "done"
+
+    await eventually(channel_push_is_done)
     things.customer, things.device = copy.customer, copy.device
     things.push_id, things.test_device_id = push["push_id"], test_device["id"]
     things.webhook_id = webhook["id"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -12,8 +11,9 @@ import pytest
 from relay.node.main import Relay
 from relay.node.roles import Roles
 from relay.settings import LimitsSettings, Settings
+from tests.eventually import eventually
 
-from .store import PATIENCE, App, Store
+from .store import App, Store
 
 LIMIT = 20
 
@@ -44,11 +44,15 @@ async def test_a_full_queue_refuses_its_app_only_and_drops_nothing(store: Store,
 
     async with AsyncExitStack() as stack:
         await Relay.start(settings, stack, roles=Roles(api=False))
-        async with asyncio.timeout(PATIENCE):
-            while sum(await store.received(flooded, other)) < accepted + 1:
-                await asyncio.sleep(0.05)
-            while (await store.post(flooding, flooded.customer)).status == 503:  # until it is counted again
-                await asyncio.sleep(0.05)
+
+        async def all_received() -> bool:
+            return sum(await store.received(flooded, other)) > accepted
+
+        async def taken_again() -> bool:  # once the queue is counted again
+            return (await store.post(flooding, flooded.customer)).status != 503
+
+        await eventually(all_received)
+        await eventually(taken_again, poll_seconds=0.05)
 
 
 class TestRate:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import secrets
 import signal
-import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -25,12 +24,13 @@ from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database
 from relay.store.operations.minute_counts import MinuteCountRepository
 from relay.store.operations.nodes import NodeRepository
+from tests.eventually import eventually
 from tests.leaks import LEAKS
 from tests.telemetry.test_dashboards import OF_PROMETHEUS, known
 
-from .process import scattered, serving
-from .store import PATIENCE, Store
-from .test_workers import start, workers
+from .process import scattered, serving, worker_is_replaced, workers
+from .store import Store
+from .test_workers import start
 
 DELIVERED = "push_relay_outcomes_total", {"outcome": "delivered", "reason": ""}
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -55,11 +55,12 @@ async def scrape(session: aiohttp.ClientSession) -> Samples:
 
 
 async def until(session: aiohttp.ClientSession, holds: Callable[[Samples], bool]) -> Samples:
-    deadline = time.monotonic() + PATIENCE
-    while not holds(found := await scrape(session)):
-        assert time.monotonic() < deadline, "it never came to that"
-        await asyncio.sleep(0.1)
-    return found
+    async def scrape_that_holds() -> Samples:
+        scraped = await scrape(session)
+        assert holds(scraped)
+        return scraped
+
+    return await eventually(scrape_that_holds, poll_seconds=0.05)
 
 
 async def test_a_push_is_counted_on_all_of_its_way(store: Store) -> None:
@@ -163,17 +164,17 @@ async def test_what_happened_is_added_to_the_minutes(relay: Relay, store: Store)
     await store.push(app, {copy.customer: []})
     now = await relay.database.now()
     minutes = MinuteCountRepository(relay.database)
-    deadline = time.monotonic() + PATIENCE
     hour = timedelta(hours=1)
-    while True:
+
+    async def counts_with_a_delivery() -> dict[tuple[str, str], int]:
         counts = {
             (one.outcome, one.reason): one.count
             for one in await minutes.sum_counts(now - hour, now + hour, 7200)
         }
-        if counts.get(("delivered", ""), 0) >= 1:
-            break
-        assert time.monotonic() < deadline, "it was never written"
-        await asyncio.sleep(0.1)
+        assert counts["delivered", ""] >= 1
+        return counts
+
+    counts = await eventually(counts_with_a_delivery, poll_seconds=0.05)
     assert counts["accepted", ""] >= 1
     assert counts["targets", ""] >= 1
 
@@ -210,8 +211,7 @@ async def test_any_worker_answers_for_all_also_for_one_that_died(
                 assert value(found, "push_relay_accepted_pushes_total", kind="push") == 6
             dead = workers(process)[0]
             dead.kill()
-            while len(now := workers(process)) < 2 or dead.pid in [one.pid for one in now]:
-                await asyncio.sleep(0.1)
+            await eventually(lambda: worker_is_replaced(process, dead))
             found = await until(session, whole)
             assert value(found, "push_relay_accepted_pushes_total", kind="push") == 6
         process.send_signal(signal.SIGTERM)

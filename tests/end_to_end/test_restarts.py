@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import AsyncExitStack
 
@@ -11,6 +10,7 @@ import aiohttp
 from apns_standin import ApnsStandIn
 from relay.node.main import Relay
 from relay.settings import Settings
+from tests.eventually import nothing_happens_for
 from tests.leaks import LEAKS
 
 from .store import Store
@@ -57,7 +57,7 @@ async def test_an_error_of_any_kind_does_not_end_the_dispatcher(store: Store, re
     copy = await store.copy(app, "anna", "a1")
     async with relay.database.connection() as connection:
         await connection.execute("ALTER TABLE batch RENAME TO elsewhere")
-        await asyncio.sleep(0.5)  # several looks at the queue
+        await nothing_happens_for(0.5)  # several looks at the queue
         await connection.execute("ALTER TABLE elsewhere RENAME TO batch")
     page = await store.push(app, {copy.customer: []})
     assert page["counts"]["delivered"] == 1

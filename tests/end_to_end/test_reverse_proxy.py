@@ -20,6 +20,7 @@ from aiohttp import web
 from relay.node.main import Relay
 from tests.apns.test_servers import free_port
 from tests.conftest import find_program
+from tests.eventually import eventually
 
 from .store import ALERT, PATIENCE, Store
 
@@ -82,14 +83,12 @@ async def proxy(folder: Path, node: str) -> AsyncIterator[Proxy]:
         async with httpx.AsyncClient(
             http2=True, verify=trusted, base_url=f"https://localhost:{encrypted}", timeout=2 * PATIENCE
         ) as client:
-            async with asyncio.timeout(PATIENCE):
-                while True:
-                    try:
-                        await client.get("/metrics")
-                        break
-                    except httpx.ConnectError:
-                        assert process.returncode is None, (folder / "error.log").read_text()
-                        await asyncio.sleep(0.1)
+
+            async def answers() -> httpx.Response:
+                assert process.returncode is None, (folder / "error.log").read_text()
+                return await client.get("/metrics")
+
+            await eventually(answers, poll_seconds=0.05)
             yield Proxy(folder, client, f"http://127.0.0.1:{clear}")
     finally:
         if process.returncode is None:

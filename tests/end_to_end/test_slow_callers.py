@@ -12,6 +12,7 @@ import pytest
 
 from relay.node.main import Relay
 from relay.settings import HttpSettings, Settings
+from tests.eventually import nothing_happens_for
 
 from .raw import connection, ends, read_answer
 from .store import Store
@@ -31,7 +32,7 @@ async def dribble(writer: asyncio.StreamWriter, said: bytes) -> None:
     for byte in said:
         writer.write(bytes([byte]))
         await writer.drain()
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # plays a slow caller
 
 
 @asynccontextmanager
@@ -62,7 +63,7 @@ async def test_who_says_nothing_is_sent_away_and_who_has_asked_may_be_silent(rel
         assert (await read_answer(reader)).status == 200
         assert (await read_answer(silent)).status == 408
         assert await ends(silent)
-        await asyncio.sleep(1.5)
+        await nothing_happens_for(1.5)
         writer.write(ASK)
         assert (await read_answer(reader)).status == 200
 
@@ -80,7 +81,7 @@ async def test_a_body_that_dribbles_in_is_not_waited_for(relay: Relay, store: St
     async with connection(relay.url) as (reader, writer):  # a body in pieces is none that dribbles
         writer.write(head + b"Content-Length: 4\r\n\r\n{")
         await writer.drain()
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # plays a slow caller
         writer.write(b'"":')
         assert (await read_answer(reader)).status == 400
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -18,9 +16,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from relay.settings import Settings, TelemetrySettings
+from tests.eventually import eventually
 from tests.leaks import LEAKS
 
-from .store import ALERT, PATIENCE, Store
+from .store import ALERT, Store
 
 CALLER = "0af7651916cd43dd8448eb211c80319c"
 
@@ -45,11 +44,13 @@ class Collector:
 
     async def until(self, *names: str) -> dict[str, Span]:
         """The last span of each name, when there is one of each."""
-        deadline = time.monotonic() + PATIENCE
-        while not set(names) <= {span.name for span in self.spans}:
-            assert time.monotonic() < deadline, [span.name for span in self.spans]
-            await asyncio.sleep(0.1)
-        return {span.name: span for span in self.spans}
+
+        def spans_by_name() -> dict[str, Span]:
+            spans = {span.name: span for span in self.spans}
+            assert set(names) <= set(spans)
+            return spans
+
+        return await eventually(spans_by_name)
 
 
 @pytest.fixture

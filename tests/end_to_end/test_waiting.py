@@ -18,6 +18,7 @@ from relay.node.roles import Roles
 from relay.settings import Settings
 from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database
+from tests.eventually import eventually, nothing_happens_for
 
 from .store import ALERT, App, Copy, Store
 
@@ -121,9 +122,8 @@ async def test_who_waits_is_answered_when_the_node_ends(
         copy = await held(store, app)
         waiting = asyncio.create_task(post(session, app, [copy], "wait=60"))
         async with database.connection() as connection:
-            while not await connection.fetchval("SELECT count(*) FROM push"):
-                await asyncio.sleep(0.02)
-        await asyncio.sleep(0.2)
+            await eventually(lambda: connection.fetchval("SELECT count(*) FROM push"))
+        await nothing_happens_for(0.2)  # in which the answer comes to wait
         started = time.monotonic()
         await nodes.aclose()
         status, answer, _ = await waiting

@@ -22,6 +22,7 @@ from relay.node.roles import Roles
 from relay.settings import Settings, WebhooksSettings
 from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database
+from tests.eventually import eventually, nothing_happens_for
 from tests.receiver import Receiver
 
 from .log import Log
@@ -111,7 +112,7 @@ async def test_only_the_app_of_a_webhook_is_told_of_and_only_what_it_wants(
     await store.push(other, {others.customer: []})
     page = await store.push(app, {copy.customer: []})
     await receiver.got(1)
-    await asyncio.sleep(0.5)
+    await nothing_happens_for(0.5)
     assert [(one.path, one.type, one.data["push_id"]) for one in receiver.messages] == [
         ("all", "push.completed", page["push_id"])
     ]
@@ -164,13 +165,14 @@ async def test_a_receiver_that_is_away_hears_it_later(store: Store, receiver: Re
     assert receiver.requests["ada"] == 3
     assert receiver.messages[0].data["push_id"] == page["push_id"]
     path = f"/v1.0/apps/{app.app_id}/webhooks/"
-    async with asyncio.timeout(60):
-        while True:
-            listed = await store.must("GET", path, app.publisher.manage_token)
-            [shown] = listed["items"]
-            if shown["waiting"] == 0:
-                break
-            await asyncio.sleep(0.05)
+
+    async def shown_without_backlog() -> dict[str, Any]:
+        listed = await store.must("GET", path, app.publisher.manage_token)
+        [shown] = listed["items"]
+        assert shown["waiting"] == 0
+        return shown
+
+    shown = await eventually(shown_without_backlog)
     assert (shown["id"], shown["state"], shown["last_status"]) == (webhook, "active", 204)
     assert [line["status"] for line in log.grep("a message is answered")] == [502, 503, 204]
 
@@ -195,7 +197,7 @@ async def test_each_push_is_completed_once_over_three_nodes(
         for push in sent:
             await store.done(app, push)
         await receiver.got(len(sent))
-        await asyncio.sleep(1.5)
+        await nothing_happens_for(1.5)
         assert sorted(data["push_id"] for data in receiver.of("push.completed")) == sorted(sent)
         assert {data["counts"]["delivered"] for data in receiver.of("push.completed")} == {6}
 

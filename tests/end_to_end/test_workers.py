@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 import signal
 import sys
@@ -12,7 +11,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
-import psutil
 import yaml
 
 from apns_standin import ApnsStandIn
@@ -20,8 +18,9 @@ from relay.node.clock import SystemClock
 from relay.settings import HttpSettings, Settings
 from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database
+from tests.eventually import eventually
 
-from .process import scattered, serving
+from .process import scattered, serving, worker_is_replaced, workers
 from .store import Store
 
 
@@ -29,15 +28,6 @@ async def start(settings: Settings, file: Path) -> Process:
     file.write_text(yaml.safe_dump(msgspec.to_builtins(settings)))
     command = [sys.executable, "-m", "relay", "serve", "--workers", "2", "--config", str(file)]
     return await asyncio.create_subprocess_exec(*command, stdout=PIPE)
-
-
-def workers(process: Process) -> list[psutil.Process]:
-    found = []
-    for one in psutil.Process(process.pid).children():
-        with contextlib.suppress(psutil.Error):  # it has just died
-            if "spawn_main" in " ".join(one.cmdline()):
-                found.append(one)
-    return found
 
 
 async def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(
@@ -55,8 +45,7 @@ async def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(
             assert (await store.push(app, {copies[0].customer: []}))["counts"]["delivered"] == 3
 
             before[0].kill()
-            while len(now := workers(process)) < 2 or before[0].pid in [one.pid for one in now]:
-                await asyncio.sleep(0.1)
+            await eventually(lambda: worker_is_replaced(process, before[0]))
             for _ in range(4):
                 assert (await store.push(app, {copies[0].customer: []}))["counts"]["delivered"] == 3
         assert await store.received(*copies) == [5] * 3
