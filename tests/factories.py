@@ -26,7 +26,7 @@ APP_ID = "app"
 BUNDLE_ID = "com.example.app"
 TEAM_ID = "TEAM000001"
 KEY_ID = "KEY0000001"
-PAYLOAD = b"{}"
+PAYLOAD = b'{"aps":{"alert":"hi"}}'
 
 
 def make_push_id(*, number: int = 1, now: datetime = NOW) -> UUID:
@@ -35,7 +35,11 @@ def make_push_id(*, number: int = 1, now: datetime = NOW) -> UUID:
 
 
 def make_headers(
-    *, push_type: str = "alert", priority: int = 10, expiration: int | None = None, collapse_id: str | None = None
+    *,
+    push_type: str = "alert",
+    priority: int = 10,
+    expiration: int | None = None,
+    collapse_id: str | None = None,
 ) -> PushHeaders:
     return PushHeaders(push_type, priority, expiration, collapse_id)
 

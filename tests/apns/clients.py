@@ -18,8 +18,9 @@ from relay.apns.connection import Timing
 from relay.apns.pool import Endpoint
 from relay.apns.sender import ApnsSender
 from relay.core.accounts import Environment
-from relay.core.delivery.sending import Answer, Credential, Fate, PushHeaders, SendBatch
+from relay.core.delivery.sending import Answer, Fate, PushHeaders, SendBatch
 from tests.apns.scripted_server import ScriptedServer
+from tests.factories import make_credential, make_send_batch
 
 TOPIC = "com.example.app"
 PAYLOAD = b'{"aps":{"alert":"hi"}}'
@@ -32,39 +33,6 @@ def new_key() -> str:
 
 def new_id() -> str:
     return str(uuid.uuid4())
-
-
-def make_batch(
-    count: int = 1,
-    payload: bytes = PAYLOAD,
-    headers: PushHeaders | None = None,
-    *,
-    ids: Sequence[str] = (),
-    topics: Sequence[str] = (),
-    tokens: Sequence[str] = (),
-    traced: bool = False,
-) -> SendBatch:
-    return SendBatch(
-        payload,
-        headers or PushHeaders("alert", 10),
-        tokens or [secrets.token_hex(32) for _ in range(count)],
-        ids or [new_id() for _ in range(count)],
-        topics or [TOPIC] * count,
-        traced,
-    )
-
-
-def credential(secret: str, **changes: Any) -> Credential:
-    values: dict[str, Any] = {
-        "credential_id": 1,
-        "version": 1,
-        "team_id": "TEAM000000",
-        "environment": Environment.SANDBOX,
-        "kind": "token",
-        "key_id": "KEY0000000",
-        "secret": secret,
-    }
-    return Credential(**(values | changes))
 
 
 class Outcome(NamedTuple):
@@ -108,8 +76,8 @@ class Ours:
         self, count: int = 1, ids: Sequence[str] = (), payload: bytes = PAYLOAD, **headers: Any
     ) -> list[Outcome]:
         values = PushHeaders(**({"push_type": "alert", "priority": 10} | headers))
-        batch = make_batch(count, payload, values, ids=ids)
-        await self.sender.send(credential(self.key), [batch])
+        batch = make_send_batch(size=count, payload=payload, headers=values, apns_ids=ids)
+        await self.sender.send(make_credential(secret=self.key), [batch])
         return outcomes(batch)
 
     async def aclose(self) -> None:

@@ -9,7 +9,7 @@ from relay.apns.frames import PREFACE
 from relay.apns.streams import Event, Flight
 from relay.apns.wire import Wire
 from relay.core.delivery.sending import Answer, SendBatch
-from tests.apns.clients import make_batch
+from tests.factories import make_send_batch
 
 ALL = 1 << 30
 
@@ -44,7 +44,7 @@ class Dialogue:
     # the client
 
     def submit(self, count: int = 1, payload: bytes = b"{}", **options: object) -> SendBatch:
-        batch = make_batch(count, payload, **options)  # type: ignore[arg-type]
+        batch = make_send_batch(size=count, payload=payload, **options)  # type: ignore[arg-type]
         self.wire.submit(batch, b"bearer x")
         return batch
 

@@ -26,14 +26,13 @@ from tests.apns.clients import (
     TOPIC,
     Client,
     Outcome,
-    credential,
-    make_batch,
     new_id,
     new_key,
     outcomes,
 )
 from tests.apns.scripted_server import Peer, ScriptedServer, Tls, hang
 from tests.eventually import eventually, loop_turns, nothing_happens_for
+from tests.factories import make_credential, make_send_batch
 
 Start = Callable[..., Awaitable[ScriptedServer]]
 Connect = Callable[..., Client]
@@ -516,9 +515,9 @@ def test_made_outside_a_loop(tls: Tls, request: pytest.FixtureRequest) -> None:
 
     async def push() -> list[Outcome]:
         async with ScriptedServer(lambda peer: peer.serve(), tls) as server, within():
-            endpoints[Environment.SANDBOX] = Endpoint("localhost", server.port, tls.ca_file)
-            batch = make_batch()
-            await sender.send(credential(new_key()), [batch])
+            endpoints[Environment.PRODUCTION] = Endpoint("localhost", server.port, tls.ca_file)
+            batch = make_send_batch()
+            await sender.send(make_credential(secret=new_key()), [batch])
             await sender.aclose()
             return outcomes(batch)
 

@@ -26,6 +26,7 @@ from relay.core.accounts import Environment
 from relay.core.delivery.sending import Answer, Credential, Fate, PushHeaders
 from tests.apns.scripted_server import Peer, ScriptedServer
 from tests.eventually import loop_turns
+from tests.factories import make_credential
 
 NOWHERE = Endpoint("127.0.0.1", 1)
 HEADERS = PushHeaders("liveactivity", 10, 0)
@@ -57,7 +58,7 @@ async def door(stuck: Endpoint, timing: Timing) -> AsyncIterator[AppleChannels]:
 
 def credential(key: str, environment: Environment = Environment.PRODUCTION, version: int = 1) -> Credential:
     number = 1 if environment is Environment.PRODUCTION else 2
-    return Credential(number, version, "TEAM000001", environment, "token", "KEY0000001", key)
+    return make_credential(credential_id=number, version=version, environment=environment, secret=key)
 
 
 async def push(channels: AppleChannels, with_: Credential) -> Answer:

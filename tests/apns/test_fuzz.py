@@ -21,7 +21,7 @@ from relay.apns.responses import MAX_BLOCK_BYTES, MAX_BODY_BYTES
 from relay.apns.streams import Flight
 from relay.apns.wire import MAX_CONTROL_BYTES, MAX_STREAMS, Wire
 from relay.core.delivery.sending import Answer
-from tests.apns.clients import make_batch
+from tests.factories import make_send_batch
 
 FRAMES = int(os.environ.get("FUZZ_FRAMES", "20000"))
 SECONDS = 10.0 if "FUZZ_FRAMES" not in os.environ else 3_600.0
@@ -128,7 +128,9 @@ def test_fuzz() -> None:
         wire.send(1 << 20)
         wire.receive(frames.settings([(4, rng.choice([0, 10, 65_535]))]))
         batches = [
-            make_batch(rng.randrange(0, 8), b"x" * rng.randrange(40), traced=rng.random() < 0.1)
+            make_send_batch(
+                size=rng.randrange(0, 8), payload=b"x" * rng.randrange(40), traced=rng.random() < 0.1
+            )
             for _ in range(4)
         ]
         share = rng.choice(

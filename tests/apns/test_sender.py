@@ -20,9 +20,10 @@ from relay.apns.pool import Endpoint, certificate_file
 from relay.apns.sender import APPLE, ApnsSender
 from relay.core.accounts import Environment
 from relay.core.delivery.sending import DELIVERED, Credential, SendBatch, Sender
-from tests.apns.clients import FAST, OK, Ours, Outcome, credential, make_batch, new_key, outcomes
+from tests.apns.clients import FAST, OK, Ours, Outcome, new_key, outcomes
 from tests.apns.scripted_server import Peer, Request, ScriptedServer, Tls, hang
 from tests.eventually import eventually, loop_turns, nothing_happens_for
+from tests.factories import make_credential, make_send_batch
 
 Start = Callable[..., Awaitable[ScriptedServer]]
 Connect = Callable[..., Ours]
@@ -55,9 +56,12 @@ def test_it_is_a_sender() -> None:
 async def test_many_batches_at_once(start: Start, connect: Connect) -> None:
     server = await start(serve)
     client = connect(server)
-    batches = [make_batch(1, b'{"n":%d}' % n) for n in range(200)] + [make_batch(300), make_batch(0)]
+    batches = [make_send_batch(size=1, payload=b'{"n":%d}' % n) for n in range(200)] + [
+        make_send_batch(size=300),
+        make_send_batch(size=0),
+    ]
     async with within():
-        await client.sender.send(credential(client.key), batches)
+        await client.sender.send(make_credential(secret=client.key), batches)
     assert all(answer is DELIVERED for batch in batches for answer in batch.answers)
     sent = {request.headers["apns-id"]: (request.token, request.body) for request in server.requests}
     assert len(server.requests) == 500
@@ -82,9 +86,9 @@ async def test_mixed_answers_keep_their_index(start: Start, connect: Connect) ->
     server = await start(script)
     client = connect(server)
     tokens = [f"{n:060x}{n % 16:x}" for n in range(320)]
-    batch = make_batch(320, tokens=tokens)
+    batch = make_send_batch(size=320, device_tokens=tokens)
     async with within():
-        await client.sender.send(credential(client.key), [batch])
+        await client.sender.send(make_credential(secret=client.key), [batch])
     expected = {"0": Outcome("answered", 410, "Unregistered"), "1": Outcome("not_sent", 0, "RefusedStream")}
     assert outcomes(batch) == [expected.get(token[-1], OK) for token in tokens]
 
@@ -98,7 +102,9 @@ async def test_what_has_been_answered_is_let_go_without_a_collection(start: Star
     try:
         async with within():
             for _ in range(5):
-                await client.sender.send(credential(client.key), [make_batch(700), make_batch(3)])
+                await client.sender.send(
+                    make_credential(secret=client.key), [make_send_batch(size=700), make_send_batch(size=3)]
+                )
         left = sum(isinstance(one, SendBatch) for one in gc.get_objects())
     finally:
         gc.enable()
@@ -113,8 +119,8 @@ async def test_new_version_gets_a_new_pool(start: Start, connect: Connect) -> No
     client = connect(server)
     async with within():
         for version, secret in ((1, client.key), (2, new_key()), (2, client.key)):
-            batch = make_batch()
-            await client.sender.send(credential(secret, version=version), [batch])
+            batch = make_send_batch()
+            await client.sender.send(make_credential(secret=secret, version=version), [batch])
             assert outcomes(batch) == [OK]
     assert [len(peer.requests) for peer in server.peers] == [1, 2]
     assert server.peers[0].goaway == 0
@@ -125,7 +131,9 @@ async def test_credentials_do_not_share_connections(start: Start, connect: Conne
     client = connect(server)
     async with within():
         for number in (1, 2, 1):
-            await client.sender.send(credential(client.key, credential_id=number), [make_batch()])
+            await client.sender.send(
+                make_credential(secret=client.key, credential_id=number), [make_send_batch()]
+            )
     assert [len(peer.requests) for peer in server.peers] == [2, 1]
 
 
@@ -190,9 +198,11 @@ async def test_certificate(start: Start, tls: Tls, tmp_path: Path) -> None:
     endpoint = Endpoint("localhost", server.port, tls.ca_file)
     sender = ApnsSender(dict.fromkeys(Environment, endpoint), timing=FAST)
     before = set(os.listdir(tempfile.gettempdir()))
-    batch = make_batch(5)
+    batch = make_send_batch(size=5)
     async with within():
-        await sender.send(credential(pem, kind="certificate", bundle_id="com.example.app"), [batch])
+        await sender.send(
+            make_credential(secret=pem, kind="certificate", bundle_id="com.example.app"), [batch]
+        )
         assert outcomes(batch) == [OK] * 5
         peer = server.peers[0]
         assert peer.writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
@@ -208,27 +218,29 @@ async def test_certificate(start: Start, tls: Tls, tmp_path: Path) -> None:
     ["", "nonsense", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMII=\n-----END ENCRYPTED PRIVATE KEY-----"],
 )
 async def test_bad_secret(kind: str, secret: str) -> None:
-    sender = ApnsSender({Environment.SANDBOX: Endpoint("localhost", 1)}, timing=FAST)
-    batch = make_batch(2)
-    await sender.send(credential(secret, kind=kind, bundle_id="com.example.app"), [batch])
+    sender = ApnsSender({Environment.PRODUCTION: Endpoint("localhost", 1)}, timing=FAST)
+    batch = make_send_batch(size=2)
+    await sender.send(make_credential(secret=secret, kind=kind, bundle_id="com.example.app"), [batch])
     assert outcomes(batch) == [Outcome("not_sent", 0, "BadCredential")] * 2
 
 
 async def test_untrusted_server(start: Start, key: str, tmp_path: Path) -> None:
     server = await start(serve)
     other = Tls.make(tmp_path)
-    sender = ApnsSender({Environment.SANDBOX: Endpoint("localhost", server.port, other.ca_file)}, timing=FAST)
-    batch = make_batch()
+    sender = ApnsSender(
+        {Environment.PRODUCTION: Endpoint("localhost", server.port, other.ca_file)}, timing=FAST
+    )
+    batch = make_send_batch()
     async with within():
-        await sender.send(credential(key), [batch])
+        await sender.send(make_credential(secret=key), [batch])
     assert outcomes(batch) == [Outcome("not_sent", 0, "TlsFailed")]
 
 
 async def test_unknown_host(key: str) -> None:
-    sender = ApnsSender({Environment.SANDBOX: Endpoint("nowhere.invalid")}, timing=FAST)
-    batch = make_batch()
+    sender = ApnsSender({Environment.PRODUCTION: Endpoint("nowhere.invalid")}, timing=FAST)
+    batch = make_send_batch()
     async with within():
-        await sender.send(credential(key), [batch])
+        await sender.send(make_credential(secret=key), [batch])
     assert outcomes(batch) == [Outcome("not_sent", 0, "ConnectFailed")]
 
 
@@ -272,7 +284,7 @@ async def test_failed_connects_are_spaced(start: Start, connect: Connect) -> Non
     await server._server.wait_closed()
     client = connect(server)
     attempts = 0
-    pool = client.sender._pool(credential(client.key))
+    pool = client.sender._pool(make_credential(secret=client.key))
     original = pool.create_connection
 
     async def counted() -> ApnsConnection:
@@ -369,7 +381,7 @@ async def test_server_that_does_not_read(start: Start, connect: Connect) -> None
     async with within(60):
         await client.push()
         await eventually(lambda: not server.peers[0].writer.transport.is_reading())
-        [connection] = client.sender._pool(credential(client.key)).connections
+        [connection] = client.sender._pool(make_credential(secret=client.key)).connections
         transport = connection.transport
         assert transport is not None
         pushes = asyncio.ensure_future(client.push(20_000, payload=b"x" * 4_000))
@@ -418,9 +430,9 @@ async def test_cancel_withdraws(start: Start, connect: Connect) -> None:
 
     server = await start(script, {3: 1})
     client = connect(server)
-    batch = make_batch(10)
+    batch = make_send_batch(size=10)
     async with within():
-        task = asyncio.ensure_future(client.sender.send(credential(client.key), [batch]))
+        task = asyncio.ensure_future(client.sender.send(make_credential(secret=client.key), [batch]))
         await eventually(lambda: held)
         other = asyncio.ensure_future(client.push(3))
         await loop_turns()
@@ -478,8 +490,8 @@ async def test_nothing_secret_in_logs_or_reprs(
 
     server = await start(script)
     client = connect(server)
-    batch = make_batch(2, b'{"aps":{"alert":"a secret"}}')
-    known = credential(client.key)
+    batch = make_send_batch(size=2, payload=b'{"aps":{"alert":"a secret"}}')
+    known = make_credential(secret=client.key)
     async with within():
         await client.sender.send(known, [batch])
         pool = client.sender._pool(known)
@@ -503,12 +515,12 @@ async def test_nothing_is_left_behind(start: Start, connect: Connect) -> None:
 
 
 def test_private_file_is_private(monkeypatch: pytest.MonkeyPatch) -> None:
-    with certificate_file(credential("secret")) as path:
+    with certificate_file(make_credential(secret="secret")) as path:
         assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
         assert Path(path).read_text() == "secret"
     assert not os.path.exists(path)
 
 
 def test_credential_hides_its_secret() -> None:
-    known: Credential = credential("PEM")
+    known: Credential = make_credential(secret="PEM")
     assert "PEM" not in repr(known)

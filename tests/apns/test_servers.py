@@ -19,8 +19,9 @@ from relay.apns.pool import Endpoint
 from relay.apns.sender import ApnsSender
 from relay.core.accounts import Environment
 from relay.core.delivery.sending import DELIVERED, Answer, Fate, SendBatch
-from tests.apns.clients import credential, make_batch, new_key, outcomes
+from tests.apns.clients import new_key, outcomes
 from tests.eventually import eventually
+from tests.factories import make_credential, make_send_batch
 
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/go/bin"])
 TIMING = Timing(response=60, tick=0.1, drain=1)
@@ -77,7 +78,7 @@ async def running(folder: Path, port: int, *command: str) -> AsyncIterator[ApnsS
 
 async def send(sender: ApnsSender, key: str, *batches: SendBatch) -> None:
     async with asyncio.timeout(90):
-        await sender.send(credential(key), batches)
+        await sender.send(make_credential(secret=key), batches)
 
 
 NGINX = """
@@ -106,8 +107,11 @@ def nginx(folder: Path, port: int, requests: int) -> tuple[str, ...]:
 async def test_nginx(folder: Path) -> None:
     key, port = new_key(), free_port()
     tokens = [f"{n:064x}" for n in range(3_000)]
-    batch, large = make_batch(3_000, tokens=tokens), make_batch(200, b"x" * 4_096)
-    singles = [make_batch(1, b'{"n":%d}' % n) for n in range(300)]
+    batch, large = (
+        make_send_batch(size=3_000, device_tokens=tokens),
+        make_send_batch(size=200, payload=b"x" * 4_096),
+    )
+    singles = [make_send_batch(size=1, payload=b'{"n":%d}' % n) for n in range(300)]
     async with running(folder, port, *nginx(folder, port, 1_000_000)) as sender:
         await send(sender, key, batch, large, *singles)
     gone = Answer(Fate.ANSWERED, 410, "Unregistered", 7)
@@ -123,7 +127,7 @@ async def test_nginx_limits_a_connection(folder: Path) -> None:
         left = 1_000
         rounds = 0
         while left and rounds < 50:
-            batch = make_batch(left, tokens=[f"{n:063x}1" for n in range(left)])
+            batch = make_send_batch(size=left, device_tokens=[f"{n:063x}1" for n in range(left)])
             await send(sender, key, batch)
             assert {outcome.fate for outcome in outcomes(batch)} <= {"answered", "not_sent"}
             left = sum(answer is not DELIVERED for answer in batch.answers)
@@ -147,9 +151,9 @@ async def test_nghttpd(folder: Path) -> None:
         "key.pem",
         "cert.pem",
     )
-    batch = make_batch(1_000, b"x" * 2_000)
+    batch = make_send_batch(size=1_000, payload=b"x" * 2_000)
     async with running(folder, port, *command) as sender:
-        await send(sender, key, batch, make_batch(3, b""))
+        await send(sender, key, batch, make_send_batch(size=3, payload=b""))
     assert batch.answers == [Answer(Fate.ANSWERED, 404)] * 1_000
 
 
@@ -158,7 +162,7 @@ async def test_nghttpd_echo(folder: Path) -> None:
     """A success with a body: windows in both directions, 4 MB each way."""
     key, port = new_key(), free_port()
     command = ("nghttpd", "--echo-upload", "-w", "10", "-W", "12", str(port), "key.pem", "cert.pem")
-    batch = make_batch(1_000, b"x" * 4_000)
+    batch = make_send_batch(size=1_000, payload=b"x" * 4_000)
     async with running(folder, port, *command) as sender:
         await send(sender, key, batch)
     assert batch.answers == [DELIVERED] * 1_000
@@ -205,7 +209,7 @@ async def test_node(folder: Path) -> None:
     (folder / "server.js").write_text(NODE)
     key, port = new_key(), free_port()
     tokens = [f"{n:064x}" for n in range(800)]
-    batch = make_batch(800, b"x" * 1_000, tokens=tokens)
+    batch = make_send_batch(size=800, payload=b"x" * 1_000, device_tokens=tokens)
     expected = {
         "0": Answer(Fate.ANSWERED, 410, "Unregistered", 7),
         "1": Answer(Fate.NOT_SENT, reason="RefusedStream"),
@@ -215,12 +219,12 @@ async def test_node(folder: Path) -> None:
         await send(sender, key, batch)
         assert batch.answers == [expected.get(token[-1], DELIVERED) for token in tokens]
         # session.close(): GOAWAY, and what was begun is still answered
-        closing = make_batch(50, tokens=["f" * 64] + [f"{n:063x}9" for n in range(49)])
+        closing = make_send_batch(size=50, device_tokens=["f" * 64] + [f"{n:063x}9" for n in range(49)])
         await send(sender, key, closing)
         fates = {outcome.fate for outcome in outcomes(closing)}
         assert fates <= {"answered", "not_sent"}
         assert closing.answers[0] is DELIVERED
-        again = make_batch(20, tokens=[f"{n:063x}9" for n in range(20)])
+        again = make_send_batch(size=20, device_tokens=[f"{n:063x}9" for n in range(20)])
         await send(sender, key, again)
         assert again.answers == [DELIVERED] * 20
 
@@ -249,7 +253,7 @@ async def test_go(folder: Path) -> None:
     (folder / "main.go").write_text(GO)
     key, port = new_key(), free_port()
     tokens = [f"{n:064x}" for n in range(2_000)]
-    batch = make_batch(2_000, b"x" * 500, tokens=tokens)
+    batch = make_send_batch(size=2_000, payload=b"x" * 500, device_tokens=tokens)
     program = shutil.which("go", path=PATH)
     assert program is not None
     build = await asyncio.create_subprocess_exec(

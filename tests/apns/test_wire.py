@@ -133,8 +133,8 @@ def test_first_block_gives_up_the_table() -> None:
 
 def test_oversize_block_is_continued() -> None:
     talk = Dialogue({})
-    talk.submit(tokens=["ab"], topics=["t"])
-    talk.submit(tokens=["ab" * 20_000], topics=["t"])
+    talk.submit(device_tokens=["ab"], topics=["t"])
+    talk.submit(device_tokens=["ab" * 20_000], topics=["t"])
     _, _, head, *more, body = talk.sent()
     assert "END_HEADERS" not in head.flags
     assert [type(frame) for frame in more] == [hf.ContinuationFrame] * 2

@@ -8,15 +8,14 @@ from typing import Any
 from uuid import uuid4
 
 from relay.cli.status import failures, rates
-from relay.core.accounts import Environment
 from relay.core.ids import push_id, push_id_floor
-from relay.store.accounts.credentials import Credentials, NewCredential
+from relay.store.accounts.credentials import Credentials
 from relay.store.database import Database
 from relay.store.operations.audit import COMMAND_LINE, AuditRepository
 from relay.store.operations.minute_counts import MinuteCount, MinuteCountRepository
 from relay.store.operations.nodes import NodeRepository, NodeState
 from tests.api import pems
-from tests.api.front import KEYS, TEAM, Front
+from tests.api.front import KEYS, Front
 from tests.cli.conftest import Command
 
 
@@ -53,14 +52,7 @@ async def test_status_and_queue(command: Command, front: Front) -> None:
     counts = MinuteCountRepository(database)
     await counts.add_counts(now, {("delivered", ""): 600, ("failed", "TopicDisallowed"): 3})
     await counts.add_counts(now - timedelta(minutes=30), {("delivered", ""): 400})
-    key = NewCredential(
-        team_id=TEAM,
-        environment=Environment.PRODUCTION,
-        bundle_id="",
-        kind="token",
-        key_id="KEY0000001",
-        secret=pems.p8(),
-    )
+    key = make_new_credential(secret=pems.p8())
     stored = await Credentials(database, KEYS).put(key, now, COMMAND_LINE)
     await Credentials(database, KEYS).suspend(stored.credential_id, "InvalidProviderToken", now)
     await queued(database, app_id, 1, 2, 3)

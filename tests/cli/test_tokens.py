@@ -6,27 +6,22 @@ import secrets
 from typing import Any
 from uuid import uuid4
 
-from relay.core.accounts import Environment
 from relay.core.api_tokens import make_token
 from relay.core.errors import Conflict
 from relay.core.install_tokens import InstallClaims, InstallTokens
-from relay.store.accounts.credentials import Credentials, NewCredential
+from relay.store.accounts.credentials import Credentials
 from relay.store.database import Database
 from relay.store.operations.audit import COMMAND_LINE, AuditRepository
 from tests.api import pems
 from tests.api.front import KEYS, Front
 from tests.cli.conftest import Command
+from tests.factories import make_new_credential
 
 OLD, NEW = KEYS
 
 
 async def test_rotating_the_key_of_credentials(command: Command, database: Database) -> None:
-    new = NewCredential(
-        team_id="TEAM000001",
-        environment=Environment.PRODUCTION,
-        bundle_id="",
-        kind="token",
-        key_id="KEY0000001",
+    new = make_new_credential(
         secret=pems.p8(),
     )
     await Credentials(database, (OLD,)).put(new, (await _now(database)), COMMAND_LINE)

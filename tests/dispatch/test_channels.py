@@ -22,6 +22,7 @@ from relay.store.channels.records import Channel
 from relay.store.database import Database
 from relay.store.operations.audit import COMMAND_LINE
 from tests.eventually import eventually
+from tests.factories import make_new_credential
 
 KEYS = ("a key of more than thirty-two characters",)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -100,14 +101,7 @@ async def to_be_deleted(database: Database, attempt: int = 0) -> None:
 
 @pytest.fixture
 def key() -> NewCredential:
-    return NewCredential(
-        team_id=TOPIC.team_id,
-        environment=TOPIC.environment,
-        bundle_id="",
-        kind="token",
-        key_id="KEY0000001",
-        secret="Apple's",
-    )
+    return make_new_credential(secret="Apple's")
 
 
 @pytest.mark.parametrize(

@@ -5,22 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import count
-from uuid import uuid4
 
 import pytest
 
 from relay.core.delivery.plan import ClaimedBatch, TargetGroup
-from relay.core.delivery.sending import PushHeaders
 from relay.core.errors import Unavailable
-from relay.core.ids import push_id
-from relay.core.push.request import PushRequest
 from relay.dispatch.backlog import Backlog
 from relay.dispatch.intake import Intake
 from relay.store.database import Database
 from relay.store.push.records import DispatchContext, Lease
 from tests.eventually import loop_turns
+from tests.factories import make_push_request
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -37,13 +34,6 @@ class Elsewhere:
         raise AssertionError("nothing was leased")
 
 
-def request(number: int, customers: Sequence[str], collapse_id: str | None = None) -> PushRequest:
-    made = push_id(int(NOW.timestamp() * 1000), number)
-    headers = PushHeaders("alert", 10, collapse_id=collapse_id)
-    later = NOW + timedelta(days=1)
-    return PushRequest("app", made, uuid4(), NOW, later, headers, "apns", b"{}", False, list(customers), [])
-
-
 @pytest.fixture
 def intake(database: Database) -> Intake:
     ids = count(1)
@@ -56,10 +46,10 @@ async def test_a_push_to_one_does_not_wait_for_large_ones(intake: Intake) -> Non
     ended = []
 
     async def send(number: int, customers: Sequence[str]) -> None:
-        await intake.accept(request(number, customers))
+        await intake.accept(make_push_request(number=number, customers=customers))
         ended.append(number)
 
-    connected = [intake.accept(request(number, names[:1])) for number in (10, 11)]
+    connected = [intake.accept(make_push_request(number=number, customers=names[:1])) for number in (10, 11)]
     await asyncio.gather(*connected)
     large = [asyncio.create_task(send(number, names)) for number in range(1, 6)]
     await loop_turns()
@@ -71,9 +61,12 @@ async def test_a_push_to_one_does_not_wait_for_large_ones(intake: Intake) -> Non
 
 async def test_large_requests_that_wait_fill_nobody_elses_line(intake: Intake) -> None:
     names = [f"c_{number}" for number in range(50_000)]
-    large = [asyncio.create_task(intake.accept(request(number, names))) for number in range(1, 8)]
+    large = [
+        asyncio.create_task(intake.accept(make_push_request(number=number, customers=names)))
+        for number in range(1, 8)
+    ]
     await loop_turns()
-    assert await intake.accept(request(9, names[:1]))
+    assert await intake.accept(make_push_request(number=9, customers=names[:1]))
     ends = await asyncio.gather(*large, return_exceptions=True)
     assert isinstance(ends[-1], Unavailable), "there is an end to their own"
     assert not isinstance(ends[0], BaseException)
@@ -85,7 +78,7 @@ async def test_a_fault_of_ours_is_logged_by_its_type(
 ) -> None:
     caplog.set_level(logging.ERROR)
     with pytest.raises(Unavailable):
-        await intake.accept(request(1, ["c_secret"], collapse_id="a\0b"))
+        await intake.accept(make_push_request(customers=["c_secret"], collapse_id="a\0b"))
     assert "pushes could not be stored" in caplog.text
     assert "CharacterNotInRepertoireError" in caplog.text
     assert "c_secret" not in caplog.text

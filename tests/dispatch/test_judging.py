@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from datetime import UTC, datetime
 
 from relay.core.accounts import Environment
-from relay.core.delivery.plan import ClaimedBatch, SendJob, TargetGroup, plan_sends
+from relay.core.delivery.plan import SendJob, TargetGroup, plan_sends
 from relay.core.delivery.retry import Backoff
-from relay.core.delivery.sending import DELIVERED, Answer, Credential, Fate, PushHeaders
+from relay.core.delivery.sending import DELIVERED, Answer, Fate
 from relay.dispatch.decisions import DecisionMaker
+from tests.factories import make_batch, make_credential
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 BAD_TOKEN = Answer(Fate.ANSWERED, 400, "BadDeviceToken")
-CREDENTIAL = Credential(1, 1, "TEAM000001", Environment.PRODUCTION, "token", "KEY0000001", "secret")
+CREDENTIAL = make_credential()
 
 
 def answered(answer: Answer) -> SendJob:
     """A push to a single device, and its answer."""
-    later = NOW + timedelta(days=1)
-    batch = ClaimedBatch("app", UUID(int=7), 1, 0, [5], b"{}", PushHeaders("alert", 10), NOW, later)
+    batch = make_batch(installations=[5])
     copies = TargetGroup("TEAM000001", Environment.PRODUCTION, [5], [bytes(32)], ["com.example"])
     [leg] = plan_sends([batch], [[copies]], lambda *_: (CREDENTIAL, 0), {}).lanes[1]
     leg.send.answers = [answer]

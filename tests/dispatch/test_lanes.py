@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from relay.core.delivery.plan import ClaimedBatch, SendJob
-from relay.core.delivery.sending import PushHeaders, SendBatch
-from relay.core.ids import push_id
+from relay.core.delivery.plan import SendJob
 from relay.dispatch.lanes import STUCK, Lanes
+from tests.factories import make_batch, make_send_batch
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def leg(size: int) -> SendJob:
-    headers = PushHeaders("alert", 10)
     ids = list(range(size))
-    batch = ClaimedBatch("app", push_id(1, 1), 1, 0, ids, b"{}", headers, NOW, NOW)
-    send = SendBatch(b"{}", headers, ["00"] * size, [""] * size, ["t"] * size)
-    return SendJob(batch, send, ids, "t", None)
+    return SendJob(make_batch(installations=ids), make_send_batch(size=size), ids, "t", None)
 
 
 def test_a_lane_that_moves_may_be_filled_leg_by_leg() -> None:

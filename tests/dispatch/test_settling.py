@@ -12,10 +12,6 @@ import pytest
 
 from relay.core.delivery.plan import ClaimedBatch
 from relay.core.delivery.retry import Backoff
-from relay.core.delivery.routing import Route, Target
-from relay.core.delivery.sending import PushHeaders
-from relay.core.ids import push_id
-from relay.core.push.request import PushRequest
 from relay.dispatch.decisions import DecisionMaker, Decisions
 from relay.dispatch.settlement import Settler
 from relay.store.database import Database
@@ -25,6 +21,7 @@ from relay.store.push.records import DeliveryOutcome, Retry, Settlement, Trace
 from relay.store.push.reports import PushReportRepository
 from relay.store.push.settlement import SettlementRepository
 from tests.eventually import loop_turns
+from tests.factories import make_batch, make_push_request, make_route
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HERE, THERE = uuid4(), uuid4()
@@ -53,16 +50,13 @@ class Node:
         return self.time
 
     async def put(self, installations: int = 3) -> UUID:
-        made = push_id(int(NOW.timestamp() * 1000), next(self._ids))
-        headers = PushHeaders("alert", 10)
-        later = NOW + timedelta(days=1)
-        request = PushRequest("app", made, uuid4(), NOW, later, headers, "apns", b"{}", False, [], [])
-        copies = {n: Target(n, "b", "t", None, b"") for n in range(installations)}
+        request = make_push_request(number=next(self._ids))
+        route = make_route(installations=range(installations))
         async with self._database.connection() as connection:
             await AcceptanceRepository(self._database).store_pushes(
-                connection, [request], [Route(copies, 0, [])], [None], 2000, lambda: next(self._ids)
+                connection, [request], [route], [None], 2000, lambda: next(self._ids)
             )
-        return made
+        return request.push_id
 
     async def claim(self, owner: UUID = HERE) -> list[ClaimedBatch]:
         lease_end = self.time + timedelta(seconds=30)
@@ -209,21 +203,8 @@ async def test_a_batch_that_another_node_settled_in_part_is_begun_anew(
 
 def test_held_pushes_are_looked_at_soon_once_and_then_seldom() -> None:
     judge = DecisionMaker(Backoff(0.1, 900), lambda: 1.0)
-    first = ClaimedBatch(
-        "app", push_id(1, 1), 1, 3, [1], b"{}", PushHeaders("alert", 10), NOW, NOW + timedelta(days=1)
-    )
+    first = make_batch(attempt=3)
     again = judge.hold(first, 7, [1], NOW)
     assert (again.due_at - NOW, again.attempt, again.held_by) == (timedelta(seconds=3), 3, 7)
-    second = ClaimedBatch(
-        "app",
-        push_id(1, 1),
-        2,
-        3,
-        [1],
-        b"{}",
-        PushHeaders("alert", 10),
-        NOW,
-        NOW + timedelta(days=1),
-        again.reason,
-    )
+    second = make_batch(batch_id=2, attempt=3, last_reason=again.reason)
     assert judge.hold(second, 7, [1], NOW).due_at - NOW == timedelta(seconds=900)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import count
 from typing import NoReturn
 from uuid import UUID, uuid4
@@ -12,17 +12,12 @@ from uuid import UUID, uuid4
 import pytest
 
 from relay.apns.sender import ApnsSender
-from relay.core.accounts import Environment
 from relay.core.delivery.plan import ClaimedBatch
-from relay.core.delivery.routing import Route, Target
-from relay.core.delivery.sending import PushHeaders
 from relay.core.errors import Unavailable
-from relay.core.ids import push_id
-from relay.core.push.request import PushRequest
 from relay.dispatch.credential_cache import CredentialCache
 from relay.dispatch.dispatcher import Dispatcher
 from relay.settings import DispatchSettings
-from relay.store.accounts.credentials import Credentials, NewCredential
+from relay.store.accounts.credentials import Credentials
 from relay.store.database import Connection, Database
 from relay.store.operations.audit import COMMAND_LINE
 from relay.store.push.acceptance import AcceptanceRepository
@@ -30,6 +25,7 @@ from relay.store.push.batches import BatchRepository
 from relay.store.push.cancellation import CancellationRepository
 from relay.store.push.records import Lease
 from tests.eventually import eventually, loop_turns
+from tests.factories import make_new_credential, make_push_request, make_route
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OWNER = uuid4()
@@ -63,27 +59,18 @@ class Node:
         self.ended += [batch.push_id for batch in batches]
 
     async def put(self, installation_id: int, lease: Lease | None = None) -> ClaimedBatch:
-        made = push_id(int(NOW.timestamp() * 1000), next(self._ids))
-        headers, later = PushHeaders("alert", 10), NOW + timedelta(days=1)
-        request = PushRequest("app", made, uuid4(), NOW, later, headers, "apns", b"{}", False, [], [])
-        copies = {installation_id: Target(installation_id, "b", "TEAM000001", None, b"")}
+        request = make_push_request(number=next(self._ids))
+        route = make_route(installations=[installation_id])
         async with self.database.connection() as connection:
             [own] = await AcceptanceRepository(self.database).store_pushes(
-                connection, [request], [Route(copies, 0, [])], [lease], 2000, lambda: next(self._ids)
+                connection, [request], [route], [lease], 2000, lambda: next(self._ids)
             )
         assert own is not None
         return own[0]
 
     async def copy(self) -> int:
         """A copy with a device token, and the credential for it."""
-        new = NewCredential(
-            team_id="TEAM000001",
-            environment=Environment.PRODUCTION,
-            bundle_id="",
-            kind="token",
-            key_id="KEY0000001",
-            secret="the secret",
-        )
+        new = make_new_credential(secret="the secret")
         await self.credentials.put(new, NOW, COMMAND_LINE)
         async with self.database.connection() as connection:
             made: int = await connection.fetchval(

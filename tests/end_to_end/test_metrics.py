@@ -180,11 +180,8 @@ async def test_what_happened_is_added_to_the_minutes(relay: Relay, store: Store)
 
 
 async def test_a_node_says_that_it_lives(relay: Relay) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not (listed := await NodeRepository(relay.database).list_nodes(await relay.database.now())):
-        assert time.monotonic() < deadline, "it never said so"
-        await asyncio.sleep(0.1)
-    (node,) = listed
+    now = await relay.database.now()
+    [node] = await eventually(lambda: NodeRepository(relay.database).list_nodes(now))
     assert (node.roles, node.process_id) == (("api", "dispatch"), os.getpid())
     assert abs(node.clock_ahead) < 60
 

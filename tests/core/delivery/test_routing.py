@@ -12,22 +12,25 @@ from hypothesis import strategies as st
 from relay.core.accounts import Environment
 from relay.core.delivery.plan import ClaimedBatch, ListedDevice, Plan, group_targets, plan_sends
 from relay.core.delivery.routing import Reach, Target, route_push
-from relay.core.delivery.sending import Credential, PushHeaders
+from relay.core.delivery.sending import Credential
 from relay.core.ids import ApnsIds, push_id, push_id_floor
 from relay.core.push.destinations import MAX_FAULTS
+from tests.factories import make_batch, make_credential, make_target
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PUSH = push_id(1_767_225_600_000, 7)
 
 
-def credential(credential_id: int, team_id: str, environment: Environment, bundle_id: str = "") -> Credential:
-    return Credential(credential_id, 1, team_id, environment, "token", "KEYKEYKEY1", "secret", bundle_id)
-
-
 CREDENTIALS = {
-    ("TEAM000001", Environment.PRODUCTION): credential(1, "TEAM000001", Environment.PRODUCTION),
-    ("TEAM000001", Environment.SANDBOX): credential(2, "TEAM000001", Environment.SANDBOX),
-    ("TEAM000002", Environment.PRODUCTION): credential(3, "TEAM000002", Environment.PRODUCTION),
+    ("TEAM000001", Environment.PRODUCTION): make_credential(
+        credential_id=1, team_id="TEAM000001", environment=Environment.PRODUCTION
+    ),
+    ("TEAM000001", Environment.SANDBOX): make_credential(
+        credential_id=2, team_id="TEAM000001", environment=Environment.SANDBOX
+    ),
+    ("TEAM000002", Environment.PRODUCTION): make_credential(
+        credential_id=3, team_id="TEAM000002", environment=Environment.PRODUCTION
+    ),
 }
 SUSPENDED = {("TEAM000003", Environment.PRODUCTION): 4}
 
@@ -37,8 +40,7 @@ def find(team_id: str, environment: Environment, bundle_id: str) -> tuple[Creden
 
 
 def batch(*installations: int, push_type: str = "alert") -> ClaimedBatch:
-    headers = PushHeaders(push_type, 10)
-    return ClaimedBatch("app", PUSH, 1, 0, list(installations), b"{}", headers, NOW, NOW)
+    return make_batch(push=PUSH, installations=installations, push_type=push_type)
 
 
 def copy(
@@ -47,8 +49,13 @@ def copy(
     environment: Environment | None = Environment.PRODUCTION,
     token: bytes | None = None,
 ) -> Target:
-    bundle_id = f"com.example.copy{number}"
-    return Target(number, bundle_id, team_id, environment, token or bytes([number]) * 32)
+    return make_target(
+        installation_id=number,
+        bundle_id=f"com.example.copy{number}",
+        team_id=team_id,
+        environment=environment,
+        token=token or bytes([number]) * 32,
+    )
 
 
 def reach(destination: str, number: int, listed: bool = False) -> Reach:

@@ -16,6 +16,7 @@ from relay.store.database import Database
 from relay.store.key_rotation import Rotation, rotate_keys
 from relay.store.operations.audit import Actor, AuditRepository
 from tests.eventually import eventually
+from tests.factories import make_new_credential
 
 OLD, NEW = "an old key of thirty-two characters..", "a new key of thirty-two characters.."
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -27,14 +28,7 @@ PRODUCTION, SANDBOX = Environment.PRODUCTION, Environment.SANDBOX
 def key(
     secret: str = "the secret", *, bundle_id: str = "", environment: Environment = PRODUCTION
 ) -> NewCredential:
-    return NewCredential(
-        team_id="TEAM000001",
-        environment=environment,
-        bundle_id=bundle_id,
-        kind="token",
-        key_id="KEY0000001",
-        secret=secret,
-    )
+    return make_new_credential(environment=environment, bundle_id=bundle_id, secret=secret)
 
 
 async def hold(database: Database, credential_id: int) -> None:

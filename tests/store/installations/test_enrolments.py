@@ -6,7 +6,8 @@ import asyncio
 import random
 import secrets
 from datetime import UTC, datetime
-from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -19,6 +20,7 @@ from relay.store.installations.device_tokens import DeviceTokens
 from relay.store.installations.enrolments import Enrolment, EnrolmentRefused, Enrolments
 from relay.store.installations.installations import Installations
 from relay.store.operations.audit import Actor
+from tests.factories import make_enrolment
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 OPERATOR = Actor("operator", uuid4())
@@ -37,18 +39,8 @@ async def enrolments(database: Database) -> Enrolments:
     return Enrolments(database, IDENTIFIERS, secrets.token_bytes)
 
 
-def copy(device: int, *, app_id: str = "chess", customer: str = "", uuid: UUID | None = None) -> Enrolment:
-    return Enrolment(
-        installation_uuid=uuid or uuid5(NAMESPACE_URL, f"{app_id} {device}"),
-        app_id=app_id,
-        customer=customer or f"customer {device // 3}",
-        udid_digest=device.to_bytes(32, "big"),
-        alongside="",
-        bundle_id="com.example.chess",
-        team_id="TEAM000001",
-        environment=None,
-        app_version="1",
-    )
+def copy(device: int, *, app_id: str = "chess", **fields: Any) -> Enrolment:
+    return make_enrolment(device=device, app_id=app_id, **fields)
 
 
 async def values(database: Database, sql: str) -> list[tuple[object, ...]]:
@@ -81,7 +73,7 @@ async def test_one_owner_of_a_device_whoever_comes_at_once(
 ) -> None:
     async def enrol(number: int) -> None:
         batch = [
-            copy(d, customer=f"owner {number}", uuid=uuid4())
+            copy(d, customer=f"owner {number}", installation_uuid=uuid4())
             for d in random.Random(number).sample(range(9), 9)
         ]
         await enrolments.enrol(batch, NOW, OPERATOR)
@@ -98,7 +90,7 @@ async def test_one_owner_of_a_device_whoever_comes_at_once(
 async def test_one_uuid_for_two_devices_at_once(database: Database, enrolments: Enrolments) -> None:
     uuid = uuid4()
     results = await asyncio.gather(
-        *(enrolments.enrol([copy(device, uuid=uuid)], NOW, OPERATOR) for device in range(8)),
+        *(enrolments.enrol([copy(device, installation_uuid=uuid)], NOW, OPERATOR) for device in range(8)),
         return_exceptions=True,
     )
     refused = [result for result in results if isinstance(result, EnrolmentRefused)]

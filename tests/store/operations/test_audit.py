@@ -5,21 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from relay.core.accounts import Environment
-from relay.store.accounts.credentials import Credentials, NewCredential
+from relay.store.accounts.credentials import Credentials
 from relay.store.database import Database
 from relay.store.operations import audit
 from relay.store.operations.audit import COMMAND_LINE, RELAY, Actor, AuditAction, AuditEntry, AuditRepository
+from tests.factories import make_new_credential
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-PEM = NewCredential(
-    team_id="TEAM000001",
-    environment=Environment.PRODUCTION,
-    bundle_id="",
-    kind="token",
-    key_id="KEY0000001",
-    secret="the secret",
-)
+PEM = make_new_credential(secret="the secret")
 
 
 async def test_a_suspension_is_the_relays_own(database: Database) -> None:

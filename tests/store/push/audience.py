@@ -7,7 +7,8 @@ from uuid import UUID
 from relay.store.database import Database
 from relay.store.push.broadcasts import BroadcastRepository
 from relay.store.push.reports import PushReportRepository
-from tests.store.push.batch_queue import NOW, push_request, store_push
+from tests.factories import make_push_request
+from tests.store.push.batch_queue import NOW, store_push
 
 
 class Audience:
@@ -50,7 +51,7 @@ class Audience:
 
     async def send(self, app_id: str, token_kind: str = "apns") -> UUID:
         self._pushes += 1
-        request = push_request(self._pushes, app_id=app_id, everyone=True, token_kind=token_kind)
+        request = make_push_request(number=self._pushes, app_id=app_id, everyone=True, token_kind=token_kind)
         await store_push(self._database, request, 0, 5, lambda: 1)
         return request.push_id
 

@@ -8,9 +8,6 @@ from itertools import count
 from uuid import UUID, uuid4
 
 from relay.core.delivery.plan import ClaimedBatch
-from relay.core.delivery.routing import Route, Target
-from relay.core.delivery.sending import PushHeaders
-from relay.core.ids import push_id
 from relay.core.push.request import PushRequest
 from relay.store.database import Database
 from relay.store.push.acceptance import AcceptanceRepository
@@ -18,31 +15,12 @@ from relay.store.push.batches import BatchRepository
 from relay.store.push.records import DeliveryOutcome, Lease, Settlement
 from relay.store.push.reports import PushReportRepository
 from relay.store.push.settlement import SettlementRepository
+from tests.factories import make_push_request, make_route
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE = timedelta(seconds=30)
 LATER = NOW + LEASE
 HERE, THERE = uuid4(), uuid4()
-
-
-def push_request(
-    number: int, *, app_id: str = "app", everyone: bool = False, token_kind: str = "apns"
-) -> PushRequest:
-    """A request with an id made from `number`."""
-    return PushRequest(
-        app_id,
-        push_id(int(NOW.timestamp() * 1000), number),
-        uuid4(),
-        NOW,
-        NOW + timedelta(days=1),
-        PushHeaders("alert", 10),
-        token_kind,
-        b"{}",
-        False,
-        [],
-        [],
-        everyone=everyone,
-    )
 
 
 async def store_push(
@@ -54,7 +32,7 @@ async def store_push(
     lease: Lease | None = None,
 ) -> None:
     """Store a push to that number of installations, with the ids from 0 on. They have no rows of their own."""
-    route = Route({n: Target(n, "b", "t", None, b"") for n in range(installations)}, 0, [])
+    route = make_route(installations=range(installations))
     async with database.connection() as connection:
         await AcceptanceRepository(database).store_pushes(
             connection, [request], [route], [lease], batch_size, batch_id
@@ -72,7 +50,7 @@ class BatchQueue:
     async def put(
         self, installations: int, app_id: str = "app", lease: Lease | None = None, batch_size: int = 2000
     ) -> UUID:
-        request = push_request(next(self._ids), app_id=app_id)
+        request = make_push_request(number=next(self._ids), app_id=app_id)
         await store_push(self.database, request, installations, batch_size, lambda: next(self._ids), lease)
         return request.push_id
 

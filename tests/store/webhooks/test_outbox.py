@@ -18,7 +18,8 @@ from relay.store.push.broadcasts import BroadcastRepository
 from relay.store.push.records import DeliveryOutcome, Retry, Settlement
 from relay.store.push.settlement import SettlementRepository
 from relay.store.webhooks.outbox import OutboxRepository
-from tests.store.push.batch_queue import push_request, store_push
+from tests.factories import make_push_request
+from tests.store.push.batch_queue import store_push
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=1)
@@ -52,7 +53,7 @@ class App:
         return made
 
     async def push(self, installations: int, size: int = 1, *, everyone: bool = False) -> UUID:
-        request = push_request(next(self._ids), everyone=everyone)
+        request = make_push_request(number=next(self._ids), everyone=everyone)
         await store_push(self.database, request, installations, size, lambda: next(self._ids))
         return request.push_id
 

@@ -7,15 +7,15 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from relay.core.accounts import Environment
 from relay.core.errors import Conflict
-from relay.store.accounts.credentials import Credentials, NewCredential
+from relay.store.accounts.credentials import Credentials
 from relay.store.database import Database
 from relay.store.encryption import UndecryptableSecret
 from relay.store.key_rotation import Rotation, rotate_keys
 from relay.store.operations.audit import COMMAND_LINE, AuditRepository
 from relay.store.webhooks.records import NewWebhook
 from relay.store.webhooks.webhooks import WebhookRepository
+from tests.factories import make_new_credential
 
 OLD, NEW = "an old key of thirty-two characters..", "a new key of thirty-two characters.."
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -63,14 +63,7 @@ async def test_a_secret_is_encrypted_and_not_as_a_credential_is(database: Databa
 
 async def test_one_rotation_is_of_webhooks_and_credentials(database: Database, app: str) -> None:
     await put(WebhookRepository(database, (OLD,)), WEBHOOK)
-    key = NewCredential(
-        team_id="TEAM000001",
-        environment=Environment.PRODUCTION,
-        bundle_id="",
-        kind="token",
-        key_id="KEY0000001",
-        secret="Apple's",
-    )
+    key = make_new_credential(secret="Apple's")
     await Credentials(database, (OLD,)).put(key, NOW, COMMAND_LINE)
     both = OLD, NEW
     stores = [Credentials(database, both), WebhookRepository(database, both)]
