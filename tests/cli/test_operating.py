@@ -17,6 +17,7 @@ from relay.store.operations.nodes import NodeRepository, NodeState
 from tests.api import pems
 from tests.api.front import KEYS, Front
 from tests.cli.conftest import Command
+from tests.factories import make_new_credential
 
 
 async def as_json(command: Command, *arguments: str) -> Any:
