@@ -1,5 +1,5 @@
--- The first schema. `app_id` leads every large table's primary key and stands in every statement on one, so that
--- the tables can be distributed by it.
+-- The first schema. `app_id` leads the primary key of every large table and stands in every statement on one, so that
+-- the rows of an app can be kept together.
 
 CREATE TABLE publisher (
     publisher_id uuid PRIMARY KEY,
@@ -15,7 +15,7 @@ CREATE TABLE app (
 );
 CREATE INDEX app_of_publisher ON app (publisher_id);
 
--- What authenticates to APNs. `bundle_id` is '' for a key that serves all topics of its team. `secret` is encrypted.
+-- Credentials for APNs. `bundle_id` is '' for a key that serves all topics of its team. `secret` is encrypted.
 CREATE TABLE credential (
     credential_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     team_id text NOT NULL,
@@ -32,7 +32,7 @@ CREATE TABLE credential (
     UNIQUE (team_id, environment, bundle_id)
 );
 
--- API tokens: random, kept as SHA-256 digests.
+-- API tokens: random texts, stored as SHA-256 digests.
 CREATE TABLE api_token (
     digest bytea PRIMARY KEY,
     token_id uuid NOT NULL UNIQUE,
@@ -53,8 +53,8 @@ CREATE TABLE customer (
     external_ref text NOT NULL UNIQUE
 );
 
--- A UDID is kept as a keyed digest only. A device under another customer is another device: its new owner must not
--- be linkable to the former one.
+-- A UDID is stored as a keyed digest only. A physical device has one row for each customer it belonged to, so that its
+-- new owner cannot be linked to the former one.
 CREATE TABLE device (
     device_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     customer_id bigint NOT NULL REFERENCES customer,
@@ -62,20 +62,20 @@ CREATE TABLE device (
     UNIQUE (udid_digest, customer_id)
 );
 
--- Whose a physical device is today. The row is also the lock of its UDID: whoever enrols copies on it holds it.
+-- The current owner of a physical device. An enrolment on the device locks this row.
 CREATE TABLE device_owner (
     udid_digest bytea PRIMARY KEY,
     device_id bigint NOT NULL
 );
 
--- The apps that a device has, or had, copies of: where to look when the device changes hands.
+-- The apps with installations on a device, now or formerly: where to look when the device changes hands.
 CREATE TABLE device_app (
     device_id bigint NOT NULL,
     app_id text COLLATE "C" NOT NULL,
     PRIMARY KEY (device_id, app_id)
 );
 
--- c_ and d_: minted once and stored, so that they never change.
+-- The identifiers `c_…` and `d_…`. They are minted once and stored, so that they never change.
 CREATE TABLE scoped_identifier (
     app_id text COLLATE "C" NOT NULL,
     kind "char" NOT NULL CHECK (kind IN ('c', 'd')),
@@ -85,10 +85,10 @@ CREATE TABLE scoped_identifier (
     UNIQUE (app_id, value)
 );
 
--- A copy of an app on a device. Its row stays the same over reinstalls and updates; uuid, bundle and team may change.
--- `environment` is NULL where the store does not know it. `serial` grows when the copy is retired or gets another
--- uuid: install_ tokens signed with an older one are refused. It comes from one sequence, so that it never returns,
--- not even where a uuid moves on to the row of the device's next owner.
+-- An installation: a copy of an app on a device. It keeps its row over reinstalls and updates; uuid, bundle and team may
+-- change. `environment` is NULL if the store does not know it. `serial` grows when the installation is retired or gets
+-- another uuid: install_ tokens signed with an older serial are refused. It comes from one sequence, so that no serial
+-- returns, even when a uuid moves to the row of the device's next owner.
 CREATE SEQUENCE installation_serial;
 CREATE TABLE installation (
     app_id text COLLATE "C" NOT NULL,
@@ -110,8 +110,8 @@ CREATE TABLE installation (
 CREATE UNIQUE INDEX installation_active ON installation (app_id, installation_uuid) WHERE retired_at IS NULL;
 CREATE INDEX installation_of_customer ON installation (app_id, customer_id);
 
--- Which copy an installation UUID belongs to, or belonged to: no other copy may have it. Also for the one request
--- that names nothing else.
+-- The installation that an installation UUID belongs to, or belonged to: no other installation may have it. One request
+-- of the API names an installation by this UUID alone.
 CREATE TABLE installation_app (
     installation_uuid uuid PRIMARY KEY,
     app_id text COLLATE "C" NOT NULL,
@@ -128,7 +128,7 @@ CREATE TABLE device_token (
     retired_reason text,
     PRIMARY KEY (app_id, installation_id, kind)
 );
--- One device token is one copy: registered for another installation, it leaves the former.
+-- A device token belongs to one installation. When it is registered for another one, the former loses it.
 CREATE UNIQUE INDEX device_token_active ON device_token (app_id, token) WHERE retired_at IS NULL;
 
 CREATE TABLE test_device (
@@ -141,8 +141,8 @@ CREATE TABLE test_device (
     PRIMARY KEY (publisher_id, udid_digest)
 );
 
--- push_id is a UUIDv7: it holds the time, so pushes and deliveries are partitioned by it and a look-up by id reads
--- one partition. No foreign keys: what is inserted here was checked a moment ago, thousands of times a second.
+-- push_id is a UUIDv7, which begins with the time: pushes and deliveries are partitioned by it, and a look-up by id reads
+-- one partition. No foreign keys: rows are inserted thousands of times a second and were checked just before.
 CREATE TABLE push (
     app_id text COLLATE "C" NOT NULL,
     push_id uuid NOT NULL,
@@ -160,7 +160,7 @@ CREATE TABLE push (
     PRIMARY KEY (app_id, push_id)
 ) PARTITION BY RANGE (push_id);
 
--- The outcomes: one row for all installations of a batch that ended in the same way at the same time.
+-- Outcomes: one row for all installations of a batch that ended together with one outcome, status and reason.
 CREATE TABLE delivery (
     app_id text COLLATE "C" NOT NULL,
     push_id uuid NOT NULL,
@@ -175,7 +175,7 @@ CREATE TABLE delivery (
     PRIMARY KEY (app_id, push_id, delivery_id)
 ) PARTITION BY RANGE (push_id);
 
--- What happened to each delivery to a listed test device, attempt by attempt.
+-- Records of attempts at listed test devices, one for each attempt.
 CREATE TABLE trace (
     app_id text COLLATE "C" NOT NULL,
     push_id uuid NOT NULL,
@@ -189,8 +189,8 @@ CREATE TABLE push_default PARTITION OF push DEFAULT;
 CREATE TABLE delivery_default PARTITION OF delivery DEFAULT;
 CREATE TABLE trace_default PARTITION OF trace DEFAULT;
 
--- The queue. A batch is claimed by moving `due_at` to the end of the lease and writing `lease_owner`; whoever finds
--- it due again takes it over. `bulk` keeps large batches from standing before single sends.
+-- The queue. A lease on a batch moves `due_at` to the end of the lease and sets `lease_owner`. A batch that is due again
+-- is taken over by another node. `bulk` keeps large batches from delaying small ones.
 CREATE TABLE batch (
     app_id text COLLATE "C" NOT NULL,
     push_id uuid NOT NULL,
@@ -207,7 +207,7 @@ CREATE TABLE batch (
 CREATE INDEX batch_due ON batch (app_id, bulk, due_at);
 CREATE INDEX batch_held ON batch (held_by) WHERE held_by IS NOT NULL;
 
--- Rows that travel as one parameter: a list of these is written by one statement.
+-- Types of rows that are passed as one array parameter and written by one statement.
 CREATE TYPE batch_key AS (app_id text, push_id uuid, batch_id bigint);
 CREATE TYPE batch_row AS (
     app_id text, push_id uuid, batch_id bigint, attempt smallint, due_at timestamptz, lease_owner uuid, held_by bigint,

@@ -1,5 +1,5 @@
--- Pushes to every customer of an app, while they are cut into batches. `after` is the last installation that is in a
--- batch already. Whoever cuts the next piece locks the row for that one transaction, so there is nothing to take over.
+-- Pushes to every customer of an app, while they are cut into batches. `after` is the last installation that was looked
+-- at. A node locks the row while it cuts a piece, for one transaction, so there is no lease to take over.
 CREATE TABLE broadcast (
     app_id text COLLATE "C" NOT NULL,
     push_id uuid NOT NULL,

@@ -1,5 +1,6 @@
--- Who did what. An entry is written in the transaction of its action. `token_id` is the actor's: NULL for the relay itself
--- and for the command line on its machine. `publisher_id` is in whose log the entry is: NULL for the operator's alone.
+-- The audit log. An entry is written in the transaction of its action. `token_id` is the API token of the actor, NULL for
+-- the relay itself and for the command line on its machine. `publisher_id` is the publisher that sees the entry in its
+-- log, NULL if only the operator does.
 CREATE TABLE audit (
     audit_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at timestamptz NOT NULL,

@@ -1,5 +1,6 @@
--- The answers to requests with an Idempotency-Key, for a day. A row is written with its push, by one statement. `digest` is
--- of the key and its push token, `fingerprint` of these and the body; `answer` is encrypted, for the same request to read.
+-- Answers to requests with an Idempotency-Key, kept for a day. A row is written with its push, by one statement. `digest`
+-- is the digest of the key and its push token, `fingerprint` that of the body as well. `answer` is encrypted: only a
+-- request with this key and body can read it.
 CREATE TABLE idempotency_key (
     app_id text COLLATE "C" NOT NULL,
     digest bytea NOT NULL,

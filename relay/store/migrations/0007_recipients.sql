@@ -1,9 +1,9 @@
--- A push to every customer of an app needs a token that was made for it. Tokens from before this could do it, and still can.
+-- A push to every customer of an app needs a token with this permission. Older tokens were allowed it, and still are.
 ALTER TABLE api_token ADD broadcast boolean NOT NULL DEFAULT true;
 ALTER TABLE api_token ALTER broadcast SET DEFAULT false;
 
--- E-mail addresses that customers of an app are reached by, as keyed digests that differ from app to app. Several
--- customers may have one of them.
+-- Aliases: email addresses that reach customers of an app, as keyed digests that differ from app to app. Several customers
+-- may have one address.
 CREATE TABLE alias (
     app_id text COLLATE "C" NOT NULL,
     digest bytea NOT NULL,
@@ -14,11 +14,12 @@ CREATE TABLE alias (
 );
 CREATE UNIQUE INDEX alias_of_customer ON alias (app_id, customer_id, alias_id);
 
--- Whether copies of the app may attach aliases to their own customer: any copy could claim somebody else's address.
+-- Whether installations of the app may attach aliases to their own customer. By default not: an installation could claim
+-- the address of another person.
 ALTER TABLE app ADD installations_attach_aliases boolean NOT NULL DEFAULT false;
 
--- When a copy was last seen to be started, about to the day. A table of its own: the copies themselves are read in
--- the order in which they lie, and must not move because somebody looked at their phone.
+-- When an installation was last started, to about a day. A table of its own: installations are read in the order of their
+-- rows on disk, and an update would move them.
 CREATE TABLE sighting (
     app_id text COLLATE "C" NOT NULL,
     installation_id bigint NOT NULL,

@@ -1,5 +1,6 @@
--- Which of a copy's device tokens a push goes to, where its type alone does not say: a Live Activity has one to be started
--- by, and then one of its own. NULL: that of the push type. What a push is written from is a new type, see 0005.
+-- The kind of device token that a push goes to, if the push type does not imply it: a Live Activity is started through one
+-- token and then updated through another. NULL: the kind that the push type implies. A push is stored from a new type of
+-- row, see 0005.
 ALTER TABLE push ADD token_kind text;
 CREATE TYPE push_row_with_kind AS (
     app_id text, push_id uuid, token_id uuid, created_at timestamptz, expires_at timestamptz, push_type text,
@@ -7,8 +8,8 @@ CREATE TYPE push_row_with_kind AS (
     skipped integer, token_kind text
 );
 
--- Broadcast channels. Apple's belong to one bundle identifier in one environment; one of ours is all of Apple's that copies
--- of the app asked for.
+-- Broadcast channels. A channel at Apple belongs to one bundle identifier in one environment. A channel of the relay stands
+-- for all channels at Apple that installations of the app asked for.
 CREATE TABLE channel (
     app_id text COLLATE "C" NOT NULL,
     channel_id uuid NOT NULL,
@@ -17,7 +18,7 @@ CREATE TABLE channel (
     PRIMARY KEY (app_id, channel_id)
 );
 
--- Every channel that was made at Apple has a row until it is deleted there: from `remove_at` on that is tried.
+-- A channel that was created at Apple has a row until it is deleted there. That is tried from `remove_at` on.
 CREATE TABLE apple_channel (
     app_id text COLLATE "C" NOT NULL,
     channel_id uuid NOT NULL,
@@ -49,8 +50,8 @@ CREATE TABLE channel_push (
 );
 CREATE INDEX channel_push_of_channel ON channel_push (app_id, channel_id);
 
--- A push on its way to one channel of Apple's, and what became of it. Claimed as batches are: `due_at` moves to the end of
--- the lease. It is NULL once there is an outcome.
+-- A push to one channel at Apple, and its outcome. It is leased as batches are: `due_at` moves to the end of the lease.
+-- `due_at` is NULL once there is an outcome.
 CREATE TABLE channel_delivery (
     app_id text COLLATE "C" NOT NULL,
     push_id uuid NOT NULL,

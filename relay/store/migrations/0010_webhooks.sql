@@ -1,5 +1,5 @@
--- Where publishers are told what became of their pushes. `secret` is encrypted. Whoever has the lease is the only one who
--- sends to it and writes how it is doing. `given_up`: messages that were never taken.
+-- Webhooks: URLs of publishers that get messages about pushes. `secret` is encrypted. Only the node with the lease sends to
+-- the webhook and writes its health. `given_up` counts the messages that were dropped undelivered.
 CREATE TABLE webhook (
     app_id text COLLATE "C" NOT NULL REFERENCES app,
     webhook_id uuid NOT NULL,
@@ -20,9 +20,9 @@ CREATE TABLE webhook (
     PRIMARY KEY (app_id, webhook_id)
 );
 
--- The outbox: a row is a message that has not been taken yet. It holds what a message is made from when it is sent, as
--- `delivery` does: outcome and installations. Of a completed push that is its id alone. No foreign keys: rows are written
--- with the settlement of pushes.
+-- The outbox: a row is a message that has not been delivered. The message is composed when it is sent, from the outcome and
+-- installations in the row, or for a completed push from its id alone. No foreign keys: rows are written with the
+-- settlement of pushes.
 CREATE TABLE webhook_event (
     app_id text COLLATE "C" NOT NULL,
     webhook_id uuid NOT NULL,

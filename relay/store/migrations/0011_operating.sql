@@ -1,5 +1,5 @@
--- What operators look at. A row for each process that runs: it writes it every few seconds, and takes it away when it ends
--- in order. `clock_ahead`: seconds by which its clock is ahead of the database's.
+-- The nodes: a row for each running process, which updates it every few seconds and deletes it when it shuts down.
+-- `clock_ahead`: seconds by which its clock is ahead of the database's.
 CREATE TABLE node (
     node_id uuid PRIMARY KEY,
     host text NOT NULL,
@@ -14,7 +14,7 @@ CREATE TABLE node (
     clock_ahead real NOT NULL
 ) WITH (fillfactor = 50);
 
--- How much of what happened in a minute, on all nodes together: charts are drawn from it. `reason` is from a closed set.
+-- Counts for each minute, over all nodes, for the console's charts. `reason` is from a closed set.
 CREATE TABLE minute_count (
     minute timestamptz NOT NULL,
     outcome text COLLATE "C" NOT NULL,

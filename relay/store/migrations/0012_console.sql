@@ -1,5 +1,5 @@
--- Who is signed in to the console. The browser holds a random id, and here is its digest. Each session is as good as the
--- API token that it began with, and ends with that. `seen_at` is written at most once a minute.
+-- Sessions of the console. The browser holds a random id; `digest` is the digest of that id. A session has the permissions of
+-- the API token that it began with, and ends with the token. `seen_at` is written at most once a minute.
 CREATE TABLE console_session (
     digest bytea PRIMARY KEY,
     token_id uuid NOT NULL REFERENCES api_token (token_id),
@@ -8,5 +8,6 @@ CREATE TABLE console_session (
 );
 CREATE INDEX console_session_seen ON console_session (seen_at);
 
--- Since when a credential has the secret that it has. NULL: since it was made, or a node of the version before replaced it.
+-- When the current secret of a credential was stored. NULL: when the credential was created, or unknown because a node of
+-- an earlier version replaced it.
 ALTER TABLE credential ADD secret_since timestamptz;
