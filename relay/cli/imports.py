@@ -1,8 +1,8 @@
-"""Bulk import of installations: NDJSON in, install_ tokens out.
+"""The bulk import of installations: NDJSON in, install_ tokens out.
 
-Every line is the body of a bulk enrolment: {"installation_uuid", "app_id", "customer", "udid", …}. A thousand
-lines go in one request. A request with bad lines is refused as a whole, so they are reported by number, taken
-out, and the rest is sent again. Enrolling is idempotent: an import that broke off is simply run again.
+Each line is an item of a bulk enrolment: {"installation_uuid", "app_id", "customer", "udid", …}. A request holds up to
+1000 lines. The relay refuses a request with bad lines as a whole, so these are reported by number and removed, and the
+rest is sent again. Enrolling is idempotent: an import that stopped midway may be run again.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Any, NamedTuple, TextIO
 
 import msgspec
 
-from relay.cli.operator_client import AdminClient, AdminError
+from relay.cli.operator_client import OperatorClient, OperatorError
 from relay.core import strict_json
 from relay.core.errors import MalformedBody
 
-LINES_A_REQUEST = 1000
-LONGEST_LINE = 64 * 1024
-ATTEMPTS = 6
-"""How often a request is sent that the relay cannot take: enrolling twice does no harm."""
+MAX_REQUEST_LINES = 1000
+MAX_LINE_BYTES = 64 * 1024
+MAX_ATTEMPTS = 6
+"""Attempts of a request that the relay cannot take. Enrolling twice is harmless."""
 _INDEX = re.compile(r"/installations/(\d+)(/.*)?")
 
 
-class Line(NamedTuple):
+class ImportLine(NamedTuple):
     """A line of the file: its number from 1, its size in bytes, its value."""
 
     number: int
@@ -34,18 +34,18 @@ class Line(NamedTuple):
 
 
 class BadLine(NamedTuple):
-    """A line that cannot be imported, and why."""
+    """A line that cannot be imported, with the reason."""
 
     number: int
-    why: str
+    reason: str
 
 
 class Importer:
-    """One import. `report` is told of bad lines, `advance` how many bytes of the file are done."""
+    """One import. `report` is called for each bad line, `advance` with the bytes of the file that are done."""
 
     def __init__(
         self,
-        client: AdminClient,
+        client: OperatorClient,
         out: TextIO | None,
         report: Callable[[BadLine], None],
         advance: Callable[[int], None],
@@ -58,71 +58,81 @@ class Importer:
         self.bad = 0
 
     async def run(self, lines: Iterable[bytes]) -> None:
-        """Import all lines. Raises AdminError when the relay refuses for another reason than a bad line."""
-        waiting: deque[Line] = deque()
+        """Import all lines.
+
+        Raises:
+            OperatorError: the relay refused a request for another reason than a bad line.
+        """
+        waiting: deque[ImportLine] = deque()
         for number, text in enumerate(lines, start=1):
             if text.strip():
                 self._parse(number, text, waiting)
             else:
                 self._advance(len(text))
-            if len(waiting) >= LINES_A_REQUEST:
+            if len(waiting) >= MAX_REQUEST_LINES:
                 await self._send(waiting)
         while waiting:
             await self._send(waiting)
 
-    def _parse(self, number: int, text: bytes, waiting: deque[Line]) -> None:
-        if len(text) > LONGEST_LINE:
-            self._bad(Line(number, len(text), None), f"The line is longer than {LONGEST_LINE} bytes.")
+    def _parse(self, number: int, text: bytes, waiting: deque[ImportLine]) -> None:
+        if len(text) > MAX_LINE_BYTES:
+            self._report_bad(
+                ImportLine(number, len(text), None), f"The line is longer than {MAX_LINE_BYTES} bytes."
+            )
             return
         try:
-            waiting.append(Line(number, len(text), strict_json.decode(text)))
+            waiting.append(ImportLine(number, len(text), strict_json.decode(text)))
         except MalformedBody as error:
-            self._bad(Line(number, len(text), None), error.detail.replace("body", "line"))
+            self._report_bad(ImportLine(number, len(text), None), error.detail.replace("body", "line"))
 
-    async def _send(self, waiting: deque[Line]) -> None:
-        """Send the lines that wait, until none of these is left but those put back."""
-        lines = [waiting.popleft() for _ in range(min(len(waiting), LINES_A_REQUEST))]
+    async def _send(self, waiting: deque[ImportLine]) -> None:
+        """Send the next lines of `waiting`, again without those that the relay refuses, until it accepts them."""
+        lines = [waiting.popleft() for _ in range(min(len(waiting), MAX_REQUEST_LINES))]
         while lines:
             body = {"installations": [line.value for line in lines]}
             try:
-                answer = await self._client.call("POST", "operator/installations/", body, attempts=ATTEMPTS)
-            except AdminError as error:
+                answer = await self._client.call(
+                    "POST", "operator/installations/", body, attempts=MAX_ATTEMPTS
+                )
+            except OperatorError as error:
                 lines = self._without_refused(lines, error, waiting)
             else:
-                self._done(lines, answer["installations"])
+                self._record_enrolled(lines, answer["installations"])
                 return
 
-    def _without_refused(self, lines: list[Line], error: AdminError, waiting: deque[Line]) -> list[Line]:
-        """What is left to send after a refusal."""
+    def _without_refused(
+        self, lines: list[ImportLine], error: OperatorError, waiting: deque[ImportLine]
+    ) -> list[ImportLine]:
+        """Report the refused lines, and return those to send again."""
         refused: dict[int, str] = {}
         cut = len(lines)
-        for fault in error.refusals:
-            match = _INDEX.fullmatch(fault.pointer)
+        for problem in error.problems:
+            match = _INDEX.fullmatch(problem.pointer)
             if match is None:
                 raise error
             index = int(match[1])
-            if fault.code == "duplicate":
-                # Lines that contradict earlier ones come later in time: they go into a request of their own.
+            if problem.code == "duplicate":
+                # A line that contradicts an earlier one is newer, so it goes into the next request.
                 cut = min(cut, index)
             else:
-                refused.setdefault(index, f"{(match[2] or '').lstrip('/') or 'line'}: {fault.detail}")
+                refused.setdefault(index, f"{(match[2] or '').lstrip('/') or 'line'}: {problem.detail}")
         if not refused and cut == len(lines):
             raise error
         waiting.extendleft(reversed(lines[cut:]))
-        for index, why in sorted(refused.items()):
+        for index, reason in sorted(refused.items()):
             if index < cut:
-                self._bad(lines[index], why)
+                self._report_bad(lines[index], reason)
         return [line for index, line in enumerate(lines[:cut]) if index not in refused]
 
-    def _bad(self, line: Line, why: str) -> None:
+    def _report_bad(self, line: ImportLine, reason: str) -> None:
         self.bad += 1
-        self._report(BadLine(line.number, why))
+        self._report(BadLine(line.number, reason))
         self._advance(line.size)
 
-    def _done(self, lines: list[Line], enrolled: list[dict[str, str]]) -> None:
+    def _record_enrolled(self, lines: list[ImportLine], enrolled: list[dict[str, str]]) -> None:
         if self._out is not None:
-            for one in enrolled:
-                self._out.write(msgspec.json.encode(one).decode() + "\n")
+            for installation in enrolled:
+                self._out.write(msgspec.json.encode(installation).decode() + "\n")
             self._out.flush()
         self.imported += len(lines)
         self._advance(sum(line.size for line in lines))

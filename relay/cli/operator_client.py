@@ -1,40 +1,43 @@
-"""How the command line talks to a running relay."""
+"""The client of commands that send requests to a running relay."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import aiohttp
 import msgspec
 
+from relay.client import ClientError, Problem, RelayClient
 
-class Refusal(NamedTuple):
-    """One fault that the relay found: its code, JSON pointer and sentence."""
-
-    code: str
-    pointer: str
-    detail: str
+_TIMEOUT_SECONDS = 300.0
+_RETRYABLE_STATUSES = (0, 503)
+"""Without an answer, and while the relay cannot take the request."""
 
 
-class AdminError(Exception):
-    """The relay refused or could not be reached. The text is for the person at the terminal."""
+class OperatorError(Exception):
+    """A failure that ends a command. Its text is for the operator.
 
-    def __init__(self, text: str, status: int = 0, refusals: tuple[Refusal, ...] = ()) -> None:
+    `status` is the HTTP status, 0 without an answer. `problems` are the faults that the relay found in the request.
+    """
+
+    def __init__(self, text: str, status: int = 0, problems: tuple[Problem, ...] = ()) -> None:
         super().__init__(text)
         self.status = status
-        self.refusals = refusals
+        self.problems = problems
 
 
-class AdminClient:
-    """A session with the relay at `url` under one API token. An async context manager."""
+class OperatorClient:
+    """The API of the relay at `url` under one token, with errors for the terminal. An async context manager."""
 
     def __init__(self, url: str, token: str, pause: float = 0.5) -> None:
         self._url = url.rstrip("/")
         self._pause = pause
-        self._session = aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"})
+        self._session = aiohttp.ClientSession(json_serialize=_encode)
+        # With no patience the client makes one attempt: a command reports a failure at once.
+        self._client = RelayClient(token, url, patience=0, timeout=_TIMEOUT_SECONDS, session=self._session)
 
     async def __aenter__(self) -> Self:
         return self
@@ -45,60 +48,50 @@ class AdminClient:
         await self._session.close()
 
     async def call(self, method: str, path: str, body: Any = None, *, attempts: int = 1) -> Any:
-        """The answer of `/v1.0/<path>` as plain values, None without a body. Raises AdminError.
+        """Send a request to `/v1.0/<path>` and return the answer in plain values, None without a body.
 
-        With more `attempts` it is sent again, after growing pauses, when the relay was away or could not take
-        it.
+        With more `attempts`, repeat it after growing pauses while the relay is away or cannot take it.
+
+        Raises:
+            OperatorError: the relay refused the request or could not be reached.
         """
         for attempt in range(attempts - 1):
             try:
-                return await self._once(method, path, body)
-            except AdminError as error:
-                if error.status not in (0, 503):
+                return await self._call_once(method, path, body)
+            except OperatorError as error:
+                if error.status not in _RETRYABLE_STATUSES:
                     raise
                 await asyncio.sleep(self._pause * 2**attempt)
-        return await self._once(method, path, body)
+        return await self._call_once(method, path, body)
 
-    async def _once(self, method: str, path: str, body: Any) -> Any:
-        data = None if body is None else msgspec.json.encode(body)
-        headers = {} if data is None else {"Content-Type": "application/json"}
+    async def list_items(self, path: str) -> AsyncIterator[dict[str, Any]]:
+        """Yield all items of a list, page by page. Raises OperatorError."""
         try:
-            async with self._session.request(
-                method, f"{self._url}/v1.0/{path}", data=data, headers=headers
-            ) as response:
-                text = await response.read()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise AdminError(f"The relay at {self._url} cannot be reached: {type(error).__name__}.") from None
-        if response.status >= 400:
-            raise _error(response.status, text)
-        try:
-            return msgspec.json.decode(text) if text else None
-        except msgspec.DecodeError:
-            raise AdminError(f"{self._url} does not answer like a relay.", response.status) from None
-
-    async def every(self, path: str) -> AsyncIterator[dict[str, Any]]:
-        """All items of a list, page after page."""
-        cursor = ""
-        while True:
-            page = await self.call("GET", f"{path}?limit=1000{cursor}")
-            for item in page["items"]:
+            async for item in self._client.every(path):
                 yield item
-            if page["next"] is None:
-                return
-            cursor = f"&cursor={page['next']}"
+        except ClientError as error:
+            raise self._explain(error) from None
+
+    async def _call_once(self, method: str, path: str, body: Any) -> Any:
+        try:
+            return await self._client.call(method, path, body)
+        except ClientError as error:
+            raise self._explain(error) from None
+
+    def _explain(self, error: ClientError) -> OperatorError:
+        """Return `error` with a text for the terminal: the relay's summary, then a line for each faulty field."""
+        if error.detail:
+            problems = tuple(problem for problem in error.errors if problem.code != "not_a_relay")
+            lines = [error.detail]
+            if any(problem.pointer for problem in problems):
+                lines += [f"  {problem.pointer or '(request)'}: {problem.detail}" for problem in problems]
+            return OperatorError("\n".join(lines), error.status, problems)
+        if error.status >= 400:
+            return OperatorError(f"The relay answered {error.status}.", error.status)
+        if error.status:
+            return OperatorError(f"{self._url} does not answer like a relay.", error.status)
+        return OperatorError(str(error))
 
 
-class _OperatorProblem(msgspec.Struct):
-    detail: str
-    errors: list[dict[str, str]] = []
-
-
-def _error(status: int, text: bytes) -> AdminError:
-    try:
-        problem = msgspec.json.decode(text, type=_OperatorProblem)
-        refusals = tuple(Refusal(e["code"], e["pointer"], e["detail"]) for e in problem.errors)
-    except (msgspec.DecodeError, KeyError):
-        return AdminError(f"The relay answered {status}.", status)
-    lines = [problem.detail]
-    lines += [f"  {fault.pointer or '(request)'}: {fault.detail}" for fault in refusals]
-    return AdminError("\n".join(lines) if any(f.pointer for f in refusals) else lines[0], status, refusals)
+def _encode(body: Any) -> str:
+    return msgspec.json.encode(body).decode()

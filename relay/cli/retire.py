@@ -1,4 +1,4 @@
-"""`push-relay retire`: copies of an app that are to get nothing any more, with all their tokens."""
+"""`push-relay retire`: the retirement of copies of an app, with all their tokens."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from relay.store.database import Database
 from relay.store.installations.retiring import PIECE, ActiveCopy, Retiring
 from relay.store.operations.audit import COMMAND_LINE
 
-SHOWN = 100
-"""Copies that are named; of more, only the number is told."""
+MAX_SHOWN_COPIES = 100
+"""Copies that are listed; of further ones only the number is shown."""
 
 
-class Retirement:
-    """What is to be retired: all copies of each of `subjects` (c_, d_, installation UUIDs); of all the app, if none."""
+class CopyRetirement:
+    """The retirement of all copies of `subjects` (c_, d_, installation UUIDs) or, without subjects, of the app."""
 
     def __init__(self, database: Database, app_id: str, subjects: Sequence[str | UUID], clock: Clock) -> None:
         self._retiring = Retiring(database)
@@ -24,8 +24,12 @@ class Retirement:
         self._subjects: Sequence[str | UUID | None] = subjects or (None,)
         self._clock = clock
 
-    async def look(self) -> tuple[int, list[ActiveCopy]]:
-        """How many copies that is, and the first hundred of them. Raises NotFound for what the app never had."""
+    async def find_copies(self) -> tuple[int, list[ActiveCopy]]:
+        """Return the number of these copies, and the first hundred.
+
+        Raises:
+            NotFound: the app never had one of the subjects.
+        """
         for subject in self._subjects:
             if isinstance(subject, UUID):
                 if await self._retiring.app_of(subject) != self._app_id:
@@ -34,14 +38,18 @@ class Retirement:
                 raise NotFound(f"The app has no customer or device {subject}.")
         if self._subjects == (None,):
             count = await self._retiring.count(self._app_id)
-            return count, await self._retiring.copies(self._app_id, None, limit=SHOWN)
+            return count, await self._retiring.copies(self._app_id, None, limit=MAX_SHOWN_COPIES)
         copies = {copy.installation_id: copy async for piece in self._pieces() for copy in piece}
-        return len(copies), list(copies.values())[:SHOWN]
+        return len(copies), list(copies.values())[:MAX_SHOWN_COPIES]
 
     async def carry_out(self, advance: Callable[[int], None]) -> int:
-        """Retire them, 500 a transaction; `advance` is called with how many that were. Returns how many in all.
+        """Retire the copies and return their number.
 
-        If it breaks off, the rest is as it was: run it again. Raises Unavailable.
+        Each transaction retires up to 500 and calls `advance` with their number. After a failure, those that remain
+        are unchanged: run the command again.
+
+        Raises:
+            Unavailable: the database does not answer.
         """
         retired = 0
         async for piece in self._pieces():

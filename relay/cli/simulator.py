@@ -1,9 +1,9 @@
-"""Push to iOS simulators, past any relay: with `xcrun simctl push` on macOS, else as a file to drag.
+"""Pushes to iOS simulators without a relay: by `xcrun simctl push` on macOS, elsewhere as a file to drag.
 
-A simulator has no device token that a relay could know, and runs the developer's own build, so the bundle identifier
-is that of Xcode's project. The payload goes to simctl by its standard input; no shell is involved. Elsewhere it is
-written as the .apns file that Simulator takes by drag and drop (Xcode 11.4 release notes: the key "Simulator Target
-Bundle" says whose it is).
+A simulator has no device token that a relay could know. It runs the developer's own build, so the bundle identifier is
+that of the Xcode project. The payload goes to simctl by its standard input; no shell is involved. Elsewhere it is
+written as the .apns file that Simulator accepts by drag and drop; its key "Simulator Target Bundle" names the app
+(Xcode 11.4 release notes).
 """
 
 from __future__ import annotations
@@ -31,14 +31,17 @@ _BUNDLE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)*")
 
 
 def find_xcrun() -> str | None:
-    """Where Xcode's xcrun is on this machine: on macOS only."""
+    """Return the path of Xcode's xcrun, None without Xcode."""
     return shutil.which("xcrun") if sys.platform == "darwin" else None
 
 
 class Simulators:
-    """The simulators of this machine that run `bundle_id`. Raises ValueError if that can be none.
+    """The simulators of this machine that run `bundle_id`.
 
-    `directory` is where files to drag are written, `timeout` how many seconds one simulator may take.
+    Files to drag are written to `directory`. `timeout` is the limit for one simulator, in seconds.
+
+    Raises:
+        ValueError: `bundle_id` is no bundle identifier.
     """
 
     def __init__(
@@ -52,9 +55,9 @@ class Simulators:
         self._timeout = timeout
 
     async def push(self, simulators: Sequence[str], content: Mapping[str, Any]) -> Result:
-        """Push to each simulator (a UDID, or "booted"), what the relay would send.
+        """Push to each simulator (a UDID, or "booted") what the relay would send.
 
-        A file that is written instead is a warning that says where it is.
+        Without xcrun, write a file to drag; a warning names it.
         """
         try:
             payload, warnings = _checked(content)
@@ -78,7 +81,7 @@ class Simulators:
         return Result(True, warnings=tuple(problems)) if pushed else Result(False, errors=tuple(problems))
 
     async def _push(self, xcrun: str, simulator: str, payload: bytes) -> Problem | None:
-        """What went wrong at one simulator, or None."""
+        """Push to one simulator. Returns the problem, or None."""
         try:
             process = await asyncio.create_subprocess_exec(
                 xcrun,
@@ -95,7 +98,7 @@ class Simulators:
             return Problem("simulator", "/destinations", f"xcrun does not start: {error.strerror}.")
         try:
             async with asyncio.timeout(self._timeout):
-                _, said = await process.communicate(payload)
+                _, stderr = await process.communicate(payload)
         except TimeoutError:
             return Problem("simulator", "/destinations", f"{simulator}: simctl does not end.")
         finally:
@@ -104,13 +107,13 @@ class Simulators:
                 await process.wait()
         if process.returncode == 0:
             return None
-        why = " ".join(said.decode(errors="replace").split())[:300]
+        reason = " ".join(stderr.decode(errors="replace").split())[:300]
         return Problem(
-            "simulator", "/destinations", f"{simulator}: simctl ends with {process.returncode}. {why}"
+            "simulator", "/destinations", f"{simulator}: simctl ends with {process.returncode}. {reason}"
         )
 
     def _write(self, payload: bytes) -> Result:
-        """The file to drag. The same push is the same file, which only its owner can read."""
+        """Write the file to drag, readable only by its owner. Equal pushes are written to one file."""
         document = {**json.loads(payload), "Simulator Target Bundle": self._bundle_id}
         name = f"{self._bundle_id}-{hashlib.sha256(payload).hexdigest()[:12]}.apns"
         path = (self._directory / name).absolute()
@@ -126,7 +129,7 @@ class Simulators:
 
 
 def _checked(content: Mapping[str, Any]) -> payloads.Checked:
-    """The payload, by the relay's own rules for an alert. Raises Invalid."""
+    """Check the payload by the relay's rules for an alert. Raises Invalid."""
     if "notification" in content:
         return notifications.check(content["notification"])
     return payloads.check(content["payload"], PUSH_TYPES["alert"])

@@ -1,4 +1,4 @@
-"""`push-relay tokens`: API tokens of all kinds, as the operator sees them. None is ever shown again."""
+"""`push-relay tokens`: commands on API tokens of all kinds."""
 
 from __future__ import annotations
 
@@ -8,39 +8,42 @@ from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
-import uvloop
 
-from relay.cli.local import HERE, ConfigFile, load_settings, with_database
-from relay.cli.terminal import Json, show, show_json, show_table
+from relay.cli.options import LOCAL_PANEL, ConfigFile, Json
+from relay.cli.output import show, show_json, show_table
+from relay.cli.session import load_settings, with_database
 from relay.core.accounts import TokenKind
 
 if TYPE_CHECKING:
+    from relay.cli.local import FoundToken
     from relay.settings import Settings
     from relay.store.accounts.api_tokens import TokenDescription
     from relay.store.database import Database
 
-token_app = typer.Typer(no_args_is_help=True, help="API tokens of all kinds: made, listed, checked, revoked.")
+token_app = typer.Typer(no_args_is_help=True, help="Create, list, check and revoke API tokens.")
 
 
 @token_app.command("list")
 def list_tokens(
-    kind: Annotated[TokenKind | None, typer.Option("--kind", help="Only these.")] = None,
+    kind: Annotated[TokenKind | None, typer.Option("--kind", help="Only this kind.")] = None,
     app_id: Annotated[str | None, typer.Option("--app", help="Only push tokens of this app.")] = None,
-    publisher: Annotated[UUID | None, typer.Option("--publisher", help="Only this publisher's.")] = None,
-    unused_days: Annotated[
-        int | None, typer.Option("--unused-days", min=1, help="Only those not used for so many days.")
+    publisher: Annotated[
+        UUID | None, typer.Option("--publisher", help="Only tokens of this publisher.")
     ] = None,
-    revoked: Annotated[bool, typer.Option("--revoked", help="Also those that are revoked.")] = False,
+    unused_days: Annotated[
+        int | None, typer.Option("--unused-days", min=1, help="Only tokens not used for this many days.")
+    ] = None,
+    revoked: Annotated[bool, typer.Option("--revoked", help="Include revoked tokens.")] = False,
     config_file: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """List tokens with their owners and when they were used last (about to the minute)."""
-    from relay.cli import local_tokens as admin_local
+    """List tokens with their owners and their last use, accurate to about a minute."""
+    from relay.cli import local
     from relay.node.clock import SystemClock
     from relay.store.accounts.api_tokens import TokenFilter
 
     now = SystemClock().now()
-    wanted = TokenFilter(
+    token_filter = TokenFilter(
         kind=kind,
         app_id=app_id,
         publisher_id=publisher,
@@ -49,11 +52,11 @@ def list_tokens(
     )
 
     async def work(_: Settings, database: Database) -> list[TokenDescription]:
-        return await admin_local.list_tokens(database, wanted)
+        return await local.list_tokens(database, token_filter)
 
-    found = with_database(config_file, work)
+    tokens = with_database(config_file, work)
     if as_json:
-        show_json(found)
+        show_json(tokens)
         return
     rows = [
         (
@@ -66,52 +69,55 @@ def list_tokens(
                 for right, has in (("test-only", token.test_only), ("broadcast", token.broadcast))
                 if has and token.kind == TokenKind.PUSH
             ),
-            admin_local.state_of(token, now),
+            local.state_of(token, now),
             token.last_used_at or "never",
         )
-        for token in found
+        for token in tokens
     ]
     names = ("id", "kind", "app or publisher", "label", "rights", "state", "last used")
-    show_table(f"Tokens: {len(found)}", names if rows else (), rows)
+    show_table(f"Tokens: {len(tokens)}", names if rows else (), rows)
 
 
 @token_app.command("revoke")
 def revoke_tokens(
-    token_ids: Annotated[list[UUID], typer.Argument(help="Their ids, which tokens list shows.")],
+    token_ids: Annotated[list[UUID], typer.Argument(help="Ids of tokens, as `tokens list` shows them.")],
     config_file: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """Revoke tokens of any kind. Running relays refuse them within two seconds. 1 if there is one that is not there."""
-    from relay.cli import local_tokens as admin_local
+    """Revoke tokens of any kind.
+
+    Running relays refuse them within two seconds. Ends with 1 if one of them does not exist or was revoked before.
+    """
+    from relay.cli import local
 
     async def work(_: Settings, database: Database) -> dict[UUID, bool]:
-        return await admin_local.revoke_tokens(database, token_ids)
+        return await local.revoke_tokens(database, token_ids)
 
-    done = with_database(config_file, work)
+    revoked_by_id = with_database(config_file, work)
     if as_json:
-        show_json([{"id": token_id, "revoked": revoked} for token_id, revoked in done.items()])
+        show_json([{"id": token_id, "revoked": revoked} for token_id, revoked in revoked_by_id.items()])
     else:
-        for token_id, revoked in done.items():
+        for token_id, revoked in revoked_by_id.items():
             typer.echo(f"{token_id}  {'revoked' if revoked else 'there is none, or it was revoked before'}")
-    if not all(done.values()):
+    if not all(revoked_by_id.values()):
         raise typer.Exit(1)
 
 
 @token_app.command("check")
 def check_token(
     config_file: ConfigFile = None,
-    revoke: Annotated[bool, typer.Option("--revoke", help="Revoke it, if it is ours.")] = False,
+    revoke: Annotated[bool, typer.Option("--revoke", help="Revoke it if this relay issued it.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what a token is that somebody found. It is read from standard input, so that no shell remembers it."""
+    """Examine a found token. It is read from standard input: no shell keeps it in its history."""
     from getpass import getpass
 
-    from relay.cli import local_tokens as admin_local
+    from relay.cli import local
 
     text = (getpass("Token: ") if sys.stdin.isatty() else sys.stdin.readline()).strip()
 
-    async def work(settings: Settings, database: Database) -> admin_local.FoundToken:
-        return await admin_local.check_token(settings, database, text, revoke=revoke)
+    async def work(settings: Settings, database: Database) -> FoundToken:
+        return await local.check_token(settings, database, text, revoke=revoke)
 
     found = with_database(config_file, work)
     if as_json:
@@ -130,10 +136,12 @@ def check_token(
 @token_app.command("create-operator")
 def create_operator_token(
     config_file: ConfigFile = None,
-    label: Annotated[str, typer.Option(help="What it is for.")] = "",
+    label: Annotated[str, typer.Option(help="What the token is for.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Make an operator_ token and print it; it is shown this once."""
+    """Create an operator_ token and print it. It is not shown again."""
+    import uvloop
+
     text = uvloop.run(_create(load_settings(config_file, log="warning"), label))
     if as_json:
         show_json({"operator_token": text})
@@ -142,14 +150,14 @@ def create_operator_token(
 
 
 async def _create(settings: Settings, label: str) -> str:
-    """Not by `with_database`: where there is no database yet, this makes it."""
+    """Create a token. Unlike `with_database`, this creates a database that does not exist yet."""
     from contextlib import AsyncExitStack
 
-    from relay.cli import local_tokens as admin_local
+    from relay.cli import local
     from relay.node.database import open_database
 
     async with AsyncExitStack() as stack:
-        return await admin_local.make_operator_token(await open_database(settings, stack), label)
+        return await local.make_operator_token(await open_database(settings, stack), label)
 
 
 def _described(token: TokenDescription, state: str) -> dict[str, Any]:
@@ -168,7 +176,7 @@ def _described(token: TokenDescription, state: str) -> dict[str, Any]:
 
 
 def add_to(app: typer.Typer) -> None:
-    """The commands in their places; under their names of 0.1 they are not listed."""
-    app.add_typer(token_app, name="tokens", rich_help_panel=HERE)
+    """Add the commands to `app`, also under their hidden names of 0.1."""
+    app.add_typer(token_app, name="tokens", rich_help_panel=LOCAL_PANEL)
     app.command("operator-token", hidden=True)(create_operator_token)
     app.command("token-check", hidden=True)(check_token)

@@ -1,4 +1,4 @@
-"""`push-relay vacuum`: what is past its time goes now, and not in the next rounds of upkeep. It says what went."""
+"""`push-relay vacuum`: the deletion of expired data now, ahead of the nodes' maintenance."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from relay.store.webhooks.webhook_queue import WebhookQueueRepository
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
-    """What went, or would go: partitions (with about so many rows), and rows of the other tables by their names.
+class SweptData:
+    """The data that was deleted or would be: partitions with their estimated rows, and rows of other tables by name.
 
-    `left`: partitions that could not be dropped, because another node is at it.
+    `left`: partitions that could not be dropped because another node holds a lock.
     """
 
     partitions: list[str]
@@ -36,8 +36,8 @@ class Swept:
     left: list[str]
 
 
-class _Kind(NamedTuple):
-    """Rows of one table that are past their time: how many, and what drops some of them and says how many."""
+class _ExpiredRows(NamedTuple):
+    """Expired rows of one table: their number, and a function that deletes some and returns how many."""
 
     table: str
     past: int
@@ -45,14 +45,14 @@ class _Kind(NamedTuple):
 
 
 class Vacuum:
-    """A sweep at one moment, which should be the earlier one by this machine's clock and the database's."""
+    """A sweep at one moment: the earlier of this machine's time and the database's."""
 
     def __init__(self, database: Database, settings: Settings, now: datetime) -> None:
         self._database = database
         self._settings = settings
         self._now = now.astimezone(UTC)
         retention = self._now - timedelta(days=settings.retention_days)
-        self._ends = RetentionCutoffs(
+        self._cutoffs = RetentionCutoffs(
             pushes=retention.date(),
             audit=self._now - timedelta(days=settings.audit_days),
             idempotency_keys=self._now - KEPT,
@@ -60,42 +60,53 @@ class Vacuum:
             minute_counts=retention,
             nodes=self._now - LISTED_FOR,
         )
-        self._kinds: Sequence[_Kind] = ()
+        self._kinds: Sequence[_ExpiredRows] = ()
         self._partitions: Sequence[Partition] = ()
 
-    async def look(self) -> Swept:
-        """What is to go. Raises Unavailable, and SettingsError without the keys."""
-        database, ends = self._database, self._ends
-        counted = await RetentionRepository(database).count_expired_rows(ends)
+    async def find_expired(self) -> SweptData:
+        """Find the expired data.
+
+        Raises:
+            Unavailable: the database does not answer.
+            SettingsError: the keys cannot be read.
+        """
+        database, cutoffs = self._database, self._cutoffs
+        counted = await RetentionRepository(database).count_expired_rows(cutoffs)
         keys = key_ring(self._settings.keys, make=False).credentials
-        messages = WebhookQueueRepository(database, keys, uuid4())  # of no node: it leases nothing
-        most = self._settings.webhooks.waiting
+        messages = WebhookQueueRepository(database, keys, uuid4())  # no node: it leases nothing
+        limit = self._settings.webhooks.waiting
         self._kinds = (
-            _Kind(
-                "audit", counted.audit, lambda: AuditRepository(database).delete_entries_before(ends.audit)
+            _ExpiredRows(
+                "audit", counted.audit, lambda: AuditRepository(database).delete_entries_before(cutoffs.audit)
             ),
-            _Kind(
+            _ExpiredRows(
                 "idempotency_key",
                 counted.idempotency_keys,
-                lambda: IdempotencyKeyRepository(database).drop_oldest_keys(ends.idempotency_keys),
+                lambda: IdempotencyKeyRepository(database).drop_oldest_keys(cutoffs.idempotency_keys),
             ),
-            _Kind(
+            _ExpiredRows(
                 "webhook_event",
                 counted.webhook_events,
-                lambda: messages.drop_old_messages(ends.webhook_events, most),
+                lambda: messages.drop_old_messages(cutoffs.webhook_events, limit),
             ),
-            _Kind(
+            _ExpiredRows(
                 "minute_count",
                 counted.minute_counts,
-                lambda: MinuteCountRepository(database).delete_counts_before(ends.minute_counts),
+                lambda: MinuteCountRepository(database).delete_counts_before(cutoffs.minute_counts),
             ),
-            _Kind("node", counted.nodes, lambda: NodeRepository(database).delete_nodes_before(ends.nodes)),
+            _ExpiredRows(
+                "node", counted.nodes, lambda: NodeRepository(database).delete_nodes_before(cutoffs.nodes)
+            ),
         )
-        self._partitions = await RetentionRepository(database).list_expired_partitions(ends)
+        self._partitions = await RetentionRepository(database).list_expired_partitions(cutoffs)
         return _swept(self._partitions, {kind.table: kind.past for kind in self._kinds}, [])
 
-    async def sweep(self, advance: Callable[[int], None]) -> Swept:
-        """Drop what `look` found. `advance` is called with the rows and partitions that went. Raises Unavailable."""
+    async def drop_expired(self, advance: Callable[[int], None]) -> SweptData:
+        """Delete what `find_expired` found. Each step calls `advance` with its number of rows or partitions.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
         rows = dict.fromkeys((kind.table for kind in self._kinds), 0)
         for kind in self._kinds:
             while (dropped := await kind.drop()) > 0:
@@ -106,14 +117,22 @@ class Vacuum:
             days = timedelta(days=self._settings.retention_days)
             await PartitionKeeper(self._database).keep_partitions(self._now, days)
             left = [
-                one.name
-                for one in await RetentionRepository(self._database).list_expired_partitions(self._ends)
+                partition.name
+                for partition in await RetentionRepository(self._database).list_expired_partitions(
+                    self._cutoffs
+                )
             ]
-        gone = [one for one in self._partitions if one.name not in left]
+        gone = [partition for partition in self._partitions if partition.name not in left]
         advance(len(gone))
         return _swept(gone, rows, left)
 
 
-def _swept(gone: Sequence[Partition], rows: dict[str, int], left: list[str]) -> Swept:
-    names = [one.name for one in gone]
-    return Swept(names, sum(one.rows for one in gone), sum(one.bytes for one in gone), rows, left)
+def _swept(gone: Sequence[Partition], rows: dict[str, int], left: list[str]) -> SweptData:
+    names = [partition.name for partition in gone]
+    return SweptData(
+        names,
+        sum(partition.rows for partition in gone),
+        sum(partition.bytes for partition in gone),
+        rows,
+        left,
+    )

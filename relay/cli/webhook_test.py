@@ -1,6 +1,7 @@
-"""`push-relay webhook-test`: a receiver of its own, to see a message arrive and its signature checked.
+"""`push-relay webhook-test`: a test of webhooks with a receiver in this process.
 
-It makes a webhook that leads to itself, lets the relay send a test message to it, and removes it again.
+It creates a webhook that leads to the receiver, lets the relay send a test message, checks the signature, and removes
+the webhook.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from relay.cli.operator_client import AdminClient
+from relay.cli.operator_client import OperatorClient
 from relay.core.clock import Clock
 from relay.core.webhooks.messages import EventType
 from relay.core.webhooks.signatures import (
@@ -25,36 +26,36 @@ from relay.core.webhooks.signatures import (
     verify_message,
 )
 
-_MAX_BODY = 256 * 1024
+_MAX_BODY_BYTES = 256 * 1024
 
 
-class Arrived(NamedTuple):
-    """A message as it came."""
+class ReceivedMessage(NamedTuple):
+    """A message as received."""
 
     at: datetime
     headers: dict[str, str]
     body: bytes
 
 
-class Shown(NamedTuple):
-    """What is to be seen of a test. `refused` is why the signature is wrong, or ""; `arrived` None: nothing came."""
+class WebhookTestResult(NamedTuple):
+    """The result of a test. `arrived`: the message, if one arrived. `refused`: why its signature is wrong, or ""."""
 
     url: str
     answer: dict[str, Any]
-    arrived: Arrived | None
+    arrived: ReceivedMessage | None
     refused: str
 
     @property
     def is_good(self) -> bool:
-        """Whether a message arrived, and is genuine."""
+        """Whether a genuine message arrived."""
         return self.arrived is not None and not self.refused
 
     def print(self, line: Callable[[str], None]) -> None:
-        """Tell a person, line by line."""
+        """Print the result with `line`."""
         line(f"A webhook was made that leads to {self.url}, and a test message sent to it.")
         if self.arrived is None:
-            why = self.answer["error"] or f"something else answered {self.answer['status']}"
-            line(f"Nothing arrived here: {why}")
+            reason = self.answer["error"] or f"something else answered {self.answer['status']}"
+            line(f"Nothing arrived here: {reason}")
         else:
             line("This arrived:\n")
             for name, value in self.arrived.headers.items():
@@ -64,27 +65,27 @@ class Shown(NamedTuple):
         line("The webhook was removed.")
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain values."""
-        came = self.arrived
+        """Return the result in plain values."""
+        message = self.arrived
         return {
             "url": self.url,
             "answer": self.answer,
-            "arrived_at": came and came.at.isoformat(),
-            "headers": came and came.headers,
-            "body": came and came.body.decode(errors="replace"),
-            "signature": None if came is None else (self.refused or "right"),
+            "arrived_at": message and message.at.isoformat(),
+            "headers": message and message.headers,
+            "body": message and message.body.decode(errors="replace"),
+            "signature": None if message is None else (self.refused or "right"),
         }
 
 
 class Receiver:
-    """Listens at `host` and `port` (0: a free one), and keeps what comes. An async context manager."""
+    """A receiver of messages at `host` and `port` (0: a free port). An async context manager."""
 
     def __init__(self, host: str, port: int, clock: Clock) -> None:
         self._host, self._port = host, port
         self._clock = clock
-        self._came: asyncio.Queue[Arrived] = asyncio.Queue()
-        application = web.Application(client_max_size=_MAX_BODY)
-        application.router.add_post("/", self._take)
+        self._messages: asyncio.Queue[ReceivedMessage] = asyncio.Queue()
+        application = web.Application(client_max_size=_MAX_BODY_BYTES)
+        application.router.add_post("/", self._receive)
         self._runner = web.AppRunner(application, access_log=None)
 
     async def __aenter__(self) -> Receiver:
@@ -97,43 +98,44 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL of the receiver."""
         host, port = self._runner.addresses[0][:2]
         return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
-    def came(self) -> Arrived | None:
-        """The first message that came, if any did."""
-        return None if self._came.empty() else self._came.get_nowait()
+    def next_message(self) -> ReceivedMessage | None:
+        """Return the next message, or None if none was received."""
+        return None if self._messages.empty() else self._messages.get_nowait()
 
-    async def _take(self, request: web.Request) -> web.Response:
+    async def _receive(self, request: web.Request) -> web.Response:
         headers = {
             name: request.headers[name]
             for name in (ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER)
             if name in request.headers
         }
-        self._came.put_nowait(Arrived(self._clock.now(), headers, await request.read()))
+        self._messages.put_nowait(ReceivedMessage(self._clock.now(), headers, await request.read()))
         return web.Response(status=204)
 
 
-async def see_one_arrive(
-    client: AdminClient, app_id: str, receiver: Receiver, public_url: str | None, clock: Clock
-) -> Shown:
-    """Make a webhook that leads to `receiver` (by `public_url`, if that is another way to it), test it, remove it.
+async def run_webhook_test(
+    client: OperatorClient, app_id: str, receiver: Receiver, public_url: str | None, clock: Clock
+) -> WebhookTestResult:
+    """Create a webhook that leads to `receiver`, by `public_url` if given; test it; remove it.
 
-    Raises AdminError if the relay refuses any of it.
+    Raises:
+        OperatorError: the relay refused one of these requests.
     """
     url = public_url or receiver.url
     webhooks = f"apps/{quote(app_id, safe='')}/webhooks/"
     events = list(map(str, EventType))
-    made = await client.call("POST", webhooks, {"url": url, "events": events})
+    webhook = await client.call("POST", webhooks, {"url": url, "events": events})
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(client.call, "DELETE", f"{webhooks}{made['id']}/")
-        answer = await client.call("POST", f"{webhooks}{made['id']}/test/")
-        arrived = receiver.came()
-        return Shown(url, answer, arrived, _refusal(made["secret"], answer, arrived, clock))
+        stack.push_async_callback(client.call, "DELETE", f"{webhooks}{webhook['id']}/")
+        answer = await client.call("POST", f"{webhooks}{webhook['id']}/test/")
+        arrived = receiver.next_message()
+        return WebhookTestResult(url, answer, arrived, _refusal(webhook["secret"], answer, arrived, clock))
 
 
-def _refusal(secret: str, answer: dict[str, Any], arrived: Arrived | None, clock: Clock) -> str:
+def _refusal(secret: str, answer: dict[str, Any], arrived: ReceivedMessage | None, clock: Clock) -> str:
     if arrived is None:
         return ""
     try:

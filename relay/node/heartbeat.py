@@ -1,4 +1,4 @@
-"""What every process says of itself, every few seconds: that it lives, what it has under way, and what it counted."""
+"""The heartbeat of a process: every few seconds its load, and the counts of the last minutes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from relay.telemetry.counts import Tally
 from relay.telemetry.logs import get_logger
 
 _log = get_logger(__name__)
-_BEAT = 5.0
-"""Seconds between two beats; counts are written with every second one."""
-_MOST_MINUTES = 1440
-"""So many minutes' counts are kept while they cannot be written."""
+_BEAT_SECONDS = 5.0
+"""Time between two beats. Every second beat writes the counts."""
+_MAX_UNWRITTEN_MINUTES = 1440
+"""Minutes whose counts are kept while they cannot be written."""
 
 
 class Usage(NamedTuple):
-    """What a process has under way: pushes without a written outcome; and connections and requests to Apple."""
+    """The load of a process: pushes without a written outcome, and connections and requests to Apple."""
 
     in_flight: int
     connections: int
@@ -35,10 +35,10 @@ class Usage(NamedTuple):
 
 
 class Heartbeat:
-    """Beats for `node` until it is closed. `usage` says what is under way, `tally` what has happened.
+    """The heartbeat of `node`. `usage` returns the load, `tally` collects the counts.
 
-    What cannot be written is kept and added later. If a commit's answer is lost, its counts are added twice: they are
-    for charts, and the ledger is what counts.
+    Counts that cannot be written are kept and added later. If the answer to a commit is lost, its counts are added
+    twice: they serve charts, while the deliveries are exact.
     """
 
     def __init__(
@@ -56,29 +56,29 @@ class Heartbeat:
         self._closed = False
 
     async def run(self) -> None:
-        """Beat until cancelled. A database that is away is waited for."""
+        """Beat until cancelled, also while the database is away."""
         beats = 0
         while True:
             try:
                 await self.beat()
                 if beats % 2:
                     await self.write_counts()
-            except Exception as error:  # the next one may go well
+            except Exception as error:  # the next beat may succeed
                 _log.debug("a heartbeat was not written", error=describe(error))
             beats += 1
-            await asyncio.sleep(_BEAT)
+            await asyncio.sleep(_BEAT_SECONDS)
 
     async def beat(self) -> None:
-        """Write that this node lives, and what it has under way. Raises Unavailable."""
+        """Write the time and the load of this node. Raises Unavailable."""
         usage = self.measure()
-        async with self._beating:  # a beat that is under way would bring back what `aclose` takes away
+        async with self._beating:  # a concurrent beat would restore the row that `aclose` removes
             if not self._closed:
                 await self._nodes.record_heartbeat(
                     replace(self._node, seen_at=self._clock.now(), **usage._asdict())
                 )
 
     def measure(self) -> Usage:
-        """Bring the gauges of this process up to date."""
+        """Update the gauges of this process, and return its load."""
         usage, pool = self._usage(), self._database.usage
         metrics.IN_FLIGHT.set(usage.in_flight)
         metrics.APNS_CONNECTIONS.set(usage.connections)
@@ -89,12 +89,16 @@ class Heartbeat:
         return usage
 
     async def write_counts(self) -> None:
-        """Add what was counted to its minutes. Raises Unavailable; then the rest is kept."""
+        """Add the counts to their minutes.
+
+        Raises:
+            Unavailable: the database does not answer. Unwritten counts are kept.
+        """
         minute = self._clock.now().replace(second=0, microsecond=0)
         self._unwritten.setdefault(minute, Counter()).update(self._tally.take())
-        while len(self._unwritten) > _MOST_MINUTES:
+        while len(self._unwritten) > _MAX_UNWRITTEN_MINUTES:
             del self._unwritten[min(self._unwritten)]
-        while self._unwritten:  # each is taken away first: `aclose` may write at the same time
+        while self._unwritten:  # each is removed first: `aclose` may write concurrently
             minute, counts = self._unwritten.popitem()
             try:
                 await self._minutes.add_counts(minute, counts)
@@ -103,7 +107,7 @@ class Heartbeat:
                 raise
 
     async def aclose(self) -> None:
-        """Write the last counts and take the node away: it ends in order. From now on it does not beat."""
+        """Write the last counts and remove the node, which shuts down in order. Later beats do nothing."""
         async with self._beating:
             self._closed = True
         with contextlib.suppress(RelayError):

@@ -1,4 +1,4 @@
-"""What has to be done now and then, by every node: partitions, what is kept for a while only, a look at the clocks."""
+"""The periodic maintenance by every node: partitions, deletion of expired data, comparison of clocks."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ from relay.store.push.idempotency_keys import IdempotencyKeyRepository
 from relay.telemetry.logs import get_logger
 
 _log = get_logger(__name__)
-_PAUSE = 60.0
-"""Seconds between two rounds."""
+_ROUND_PAUSE_SECONDS = 60.0
 
 
 async def prepare_database(database: Database, settings: Settings, now: datetime) -> None:
-    """Make the schema and the partitions that are missing. Raises Unavailable if the database is away."""
+    """Create missing tables and partitions. Raises Unavailable if the database is away."""
     await SchemaMigrator(database).apply_migrations()
     try:
         await _keep_partitions(database, settings, now)
-    except Unavailable as error:  # a backup reads the tables, say: until that ends others take what comes
+    except (
+        Unavailable
+    ) as error:  # a backup may lock the tables; until it ends, existing partitions take the rows
         _log.warning("the partitions are kept later", error=describe(error))
 
 
 async def _keep_partitions(database: Database, settings: Settings, now: datetime) -> None:
-    """The database's clock has a say: a node whose clock is ahead drops nothing for that."""
+    """Create and drop partitions by the earlier of both clocks: a node whose clock is ahead must not drop more."""
     moment = min(now, await database.now())
     await PartitionKeeper(database).keep_partitions(moment, timedelta(days=settings.retention_days))
 
 
 class Maintenance:
-    """Does its own work and `others`, round by round. What fails is done in the next one."""
+    """The periodic work of a node: its tasks and `others`. A task that fails is repeated in the next round."""
 
     def __init__(
         self, database: Database, settings: Settings, clock: Clock, *others: Callable[[], Awaitable[None]]
@@ -49,7 +50,7 @@ class Maintenance:
         self._database = database
         self._settings = settings
         self._clock = clock
-        own = (
+        tasks = (
             self._keep_partitions,
             self._keep_audit,
             self._keep_idempotency_keys,
@@ -58,16 +59,16 @@ class Maintenance:
             self._forget_nodes,
             self._compare_clocks,
         )
-        self._work = (*own, *others)
+        self._tasks = (*tasks, *others)
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Run rounds until cancelled."""
         while True:
-            await asyncio.sleep(_PAUSE)
-            for work in self._work:
+            await asyncio.sleep(_ROUND_PAUSE_SECONDS)
+            for task in self._tasks:
                 try:
-                    await work()
-                except Exception as error:  # the next round may go well
+                    await task()
+                except Exception as error:  # the next round may succeed
                     _log.warning("upkeep failed", error=describe(error))
 
     async def _keep_partitions(self) -> None:
@@ -75,13 +76,13 @@ class Maintenance:
 
     async def _keep_audit(self) -> None:
         retention = timedelta(days=self._settings.audit_days)
-        await AuditRepository(self._database).delete_entries_before(await self._sure_now() - retention)
+        await AuditRepository(self._database).delete_entries_before(await self._safe_now() - retention)
 
     async def _keep_idempotency_keys(self) -> None:
-        await IdempotencyKeyRepository(self._database).drop_keys_before(await self._sure_now() - KEPT)
+        await IdempotencyKeyRepository(self._database).drop_keys_before(await self._safe_now() - KEPT)
 
-    async def _sure_now(self) -> datetime:
-        """A time that has come by the database's clock too: a node whose clock is ahead drops nothing for that."""
+    async def _safe_now(self) -> datetime:
+        """Return the earlier of both clocks: a node whose clock is ahead must not delete more."""
         return min(self._clock.now(), await self._database.now())
 
     async def _keep_minute_counts(self) -> None:
@@ -95,7 +96,7 @@ class Maintenance:
         await ConsoleSessionRepository(self._database).delete_idle_sessions(self._clock.now())
 
     async def _compare_clocks(self) -> None:
-        """Leases go by them: nodes whose clocks differ by much take over what others are sending."""
+        """Log an error if the clocks differ so much that a node takes over batches that others still send."""
         ahead = (self._clock.now() - await self._database.now()).total_seconds()
         if abs(ahead) > self._settings.dispatch.lease / 3:
             _log.error(

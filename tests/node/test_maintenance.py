@@ -45,7 +45,7 @@ async def kept(database: Database, clock: Clock) -> tuple[int, int]:
 async def test_a_node_whose_clock_is_ahead_drops_nothing_for_that(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(maintenance, "_PAUSE", 0.01)
+    monkeypatch.setattr(maintenance, "_ROUND_PAUSE_SECONDS", 0.01)
     now = datetime.now(UTC)
     async with database.connection() as connection:
         for hours in (1, 23, 25):

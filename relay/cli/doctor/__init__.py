@@ -1,4 +1,4 @@
-"""`push-relay doctor`: whether a relay with these settings will work, and what does not. It changes nothing."""
+"""`push-relay doctor`: an examination of settings, database and credentials that changes nothing."""
 
 from relay.cli.doctor.examination import examine
 from relay.cli.doctor.findings import Finding, FindingState

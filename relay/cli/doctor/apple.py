@@ -1,4 +1,4 @@
-"""The way to Apple and the credentials: what a connection shows, and what Apple says of each if it is to be asked."""
+"""Checks of the connections to Apple and of the credentials, with Apple's own verdict if wanted."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from relay.core.delivery.sending import Answer, Credential, Fate
 from relay.settings import Settings, endpoint
 from relay.store.accounts.credentials import CredentialDescription, Credentials
 
-_AT_ONCE = 4
-"""Connections that are opened at the same time: Apple takes many for an attack."""
-_DAYS_LEFT = 30
+_MAX_PARALLEL_CONNECTIONS = 4
+"""Apple treats many connections at a time as an attack."""
+_CERTIFICATE_WARNING_DAYS = 30
 _NO_TOPIC = "com.example.push-relay.doctor"
-"""What a key that serves all topics of its team is asked with. It is nobody's: Apple judges the key before it."""
+"""The topic for keys of a whole team. It belongs to no app: Apple checks the key first."""
 _LET_IN = {
     ReasonAction.DELIVERED,
     ReasonAction.RETIRE_BAD_TOKEN,
@@ -36,7 +36,10 @@ _OF_TOPIC = {"TopicDisallowed", "BadTopic", "MissingTopic", "TopicMismatch"}
 
 
 class AppleCheck:
-    """Opens connections as a relay with these settings does, and closes them again."""
+    """Checks that open connections as a relay with these settings does, and close them again.
+
+    With `ask`, Apple is asked about each credential, with a push to no device.
+    """
 
     def __init__(self, settings: Settings, clock: Clock, *, ask: bool) -> None:
         self._settings = settings
@@ -44,29 +47,34 @@ class AppleCheck:
         self._ask = ask
         self._timing = Timing(connect=settings.apns.connect_timeout, response=settings.apns.response_timeout)
 
-    async def all_of(self, credentials: Credentials) -> AsyncIterator[Finding]:
-        """A finding or more for each stored credential; for each environment, where none is stored."""
-        stored = [one async for one in _every(credentials)]
+    async def examine_stored(self, credentials: Credentials) -> AsyncIterator[Finding]:
+        """Yield findings for each stored credential or, where none is stored, for each environment."""
+        stored = [described async for described in _all_descriptions(credentials)]
         if not stored:
             yield warning("credentials", "there are none: pushes wait until push-relay credentials add")
             for environment in Environment:
-                yield await self._network(environment)
+                yield await self._examine_network(environment)
             return
-        usable = {one.credential_id: one for one in await credentials.load()}
-        places = asyncio.Semaphore(_AT_ONCE)
+        usable = {credential.credential_id: credential for credential in await credentials.load()}
+        places = asyncio.Semaphore(_MAX_PARALLEL_CONNECTIONS)
 
-        async def look(described: CredentialDescription) -> list[Finding]:
+        async def examine(described: CredentialDescription) -> list[Finding]:
             async with places:
-                return [one async for one in self._stored(described, usable.get(described.credential_id))]
+                return [
+                    finding
+                    async for finding in self._examine_description(
+                        described, usable.get(described.credential_id)
+                    )
+                ]
 
-        for findings in await asyncio.gather(*map(look, stored)):
+        for findings in await asyncio.gather(*map(examine, stored)):
             for finding in findings:
                 yield finding
 
-    async def of(self, credential: Credential, check: str) -> AsyncIterator[Finding]:
-        """Whether it signs, what its connection shows, and what Apple says of it, if it is to be asked."""
+    async def examine_credential(self, credential: Credential, check: str) -> AsyncIterator[Finding]:
+        """Check whether the credential signs, connects and, if Apple is to be asked, is accepted."""
         try:
-            text, seen, state = self._secret(credential)
+            text, seen, state = self._examine_secret(credential)
         except CannotSendError as error:
             yield bad(check, f"its key cannot be used ({error.reason}): replace it")
             return
@@ -86,7 +94,7 @@ class AppleCheck:
         except CannotSendError as error:
             yield self._not_connected(check, credential.environment, error)
 
-    async def _stored(
+    async def _examine_description(
         self, described: CredentialDescription, credential: Credential | None
     ) -> AsyncIterator[Finding]:
         check = f"credential {described.credential_id}"
@@ -100,11 +108,16 @@ class AppleCheck:
         if credential is None:
             yield bad(check, "no key in keys.credentials decrypts it: was a key removed too early?")
             return
-        async for finding in self.of(credential, check):
+        async for finding in self.examine_credential(credential, check):
             yield finding
 
-    def _secret(self, credential: Credential) -> tuple[str, dict[str, Any], Any]:
-        """What is to be said of key or certificate itself. Raises CannotSendError, SecretRefused."""
+    def _examine_secret(self, credential: Credential) -> tuple[str, dict[str, Any], Any]:
+        """Return the text, the facts and the kind of the finding about the key or certificate itself.
+
+        Raises:
+            CannotSendError: the key cannot sign.
+            SecretRefused: the certificate cannot be read.
+        """
         whose = f"{credential.environment}, team {credential.team_id}, {credential.bundle_id or 'all topics'}"
         seen: dict[str, Any] = {"environment": credential.environment, "team_id": credential.team_id}
         if credential.kind != CredentialKind.CERTIFICATE:
@@ -116,9 +129,9 @@ class AppleCheck:
         if days < 0:
             return f"{whose}: its certificate expired on {end:%Y-%m-%d}", seen, bad
         text = f"{whose}: its certificate holds until {end:%Y-%m-%d}, {days} days"
-        return text, seen, warning if days < _DAYS_LEFT else good
+        return text, seen, warning if days < _CERTIFICATE_WARNING_DAYS else good
 
-    async def _network(self, environment: Environment) -> Finding:
+    async def _examine_network(self, environment: Environment) -> Finding:
         check = f"apns {environment}"
         try:
             async with self._probe(None, environment) as opened:
@@ -141,11 +154,11 @@ class AppleCheck:
         return bad(check, f"no connection to {place.host}:{place.port}: {error.reason}", reason=error.reason)
 
 
-async def _every(credentials: Credentials) -> AsyncIterator[CredentialDescription]:
+async def _all_descriptions(credentials: Credentials) -> AsyncIterator[CredentialDescription]:
     after = 0
     while page := await credentials.page(after, 100):
-        for one in page:
-            yield one
+        for described in page:
+            yield described
         after = page[-1].credential_id
 
 
@@ -162,7 +175,7 @@ def _connected(check: str, seen: ConnectionFacts, now: datetime) -> Finding:
 
 
 def _judged(check: str, answer: Answer, credential: Credential) -> Finding:
-    """What an answer to a push to no device says of the credential that it was sent with."""
+    """Return the finding that Apple's answer to a push to no device implies for the credential."""
     said = f"{answer.status} {answer.reason}".strip()
     seen = {"status": answer.status, "reason": answer.reason}
     if answer.fate is not Fate.ANSWERED:

@@ -1,4 +1,4 @@
-"""The course of an examination: what can't be looked at because of what was found before is left out."""
+"""The sequence of an examination. Checks that a failed check makes impossible are left out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from relay.cli.doctor import storage
 from relay.cli.doctor.apple import AppleCheck
 from relay.cli.doctor.files import check_keys, check_settings
 from relay.cli.doctor.findings import Finding, bad, warning
-from relay.cli.local import require_database
+from relay.cli.session import require_database
 from relay.core.clock import Clock
 from relay.core.errors import RelayError
 from relay.keys import KeyRing
@@ -25,10 +25,11 @@ from relay.store.operations.nodes import NodeRepository
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What is to be examined. `file`: where the settings are from. `processes`: so many are to run, `serve --workers`.
+class ExaminationRequest:
+    """The subject of an examination.
 
-    `ask_apple`: send one push to no device under each credential.
+    `file`: the file of the settings. `processes`: how many will run. `ask_apple`: whether to send a push to no device
+    with each credential.
     """
 
     settings: Settings
@@ -37,32 +38,32 @@ class Wish:
     ask_apple: bool
 
 
-async def examine(wish: Wish, clock: Clock) -> AsyncIterator[Finding]:
-    """Findings, as they are made. Nothing is changed, made or migrated. Raises nothing that a check can tell."""
-    for finding in check_settings(wish.settings, wish.file):
+async def examine(request: ExaminationRequest, clock: Clock) -> AsyncIterator[Finding]:
+    """Yield findings as they come. Nothing is changed, created or migrated."""
+    for finding in check_settings(request.settings, request.file):
         yield finding
-    keys, finding = check_keys(wish.settings)
+    keys, finding = check_keys(request.settings)
     yield finding
     async with AsyncExitStack() as stack:
         try:
-            require_database(wish.settings)
-            database = await open_database(wish.settings, stack)
-            async for finding in _database(wish, database, keys, clock):
+            require_database(request.settings)
+            database = await open_database(request.settings, stack)
+            async for finding in _examine_database(request, database, keys, clock):
                 yield finding
         except RelayError as error:
             yield bad("database", error.detail)
 
 
-async def _database(
-    wish: Wish, database: Database, keys: KeyRing | None, clock: Clock
+async def _examine_database(
+    request: ExaminationRequest, database: Database, keys: KeyRing | None, clock: Clock
 ) -> AsyncIterator[Finding]:
-    settings = wish.settings
+    settings = request.settings
     server = await InspectionRepository(database).inspect_server()
     yield await storage.check_answer(database, server)
     schema = await InspectionRepository(database).inspect_schema()
     yield storage.check_schema(schema)
-    yield storage.check_clock(await _ahead(database, clock), settings)
-    yield storage.check_connections(server, settings, wish.processes)
+    yield storage.check_clock(await _seconds_ahead(database, clock), settings)
+    yield storage.check_connections(server, settings, request.processes)
     yield storage.check_disk(server, settings, await InventoryRepository(database).measure_database_size())
     if schema.applied == 0:
         return
@@ -78,14 +79,17 @@ async def _database(
                 text = f"{node.host} (process {node.process_id}) did not end in order; heard of {silent:.0f} s ago"
                 yield warning("nodes", text, node_id=node.node_id, seen_at=node.seen_at)
     if keys is not None:
-        apple = AppleCheck(settings, clock, ask=wish.ask_apple)
-        async for finding in apple.all_of(Credentials(database, keys.credentials)):
+        apple = AppleCheck(settings, clock, ask=request.ask_apple)
+        async for finding in apple.examine_stored(Credentials(database, keys.credentials)):
             yield finding
 
 
-async def _ahead(database: Database, clock: Clock) -> float:
-    """Seconds by which our clock is before the database's. What the question takes on its way is shared evenly."""
+async def _seconds_ahead(database: Database, clock: Clock) -> float:
+    """Return the seconds by which this machine's clock is ahead of the database's.
+
+    The request and its answer are assumed to take equally long.
+    """
     before = clock.now()
-    there = await database.now()
+    database_now = await database.now()
     after = clock.now()
-    return (before + (after - before) / 2 - there).total_seconds()
+    return (before + (after - before) / 2 - database_now).total_seconds()

@@ -1,4 +1,4 @@
-"""The settings and the files that they name: there, readable by us, and by nobody else where they hold secrets."""
+"""Checks of the settings and the files that they name: existence, and permissions where they hold secrets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def check_settings(settings: Settings, path: Path | None) -> Iterator[Finding]:
-    """Where they come from, who may read them, and whether the files of authorities are there."""
+    """Check the origin of the settings, their permissions, and the files of certificate authorities."""
     keys = settings.keys
     holds_secrets = bool(keys.identifiers or keys.credentials or keys.udid or "@" in settings.database.url)
     origin = f"read from {path}" if path else "no file; defaults and variables of the environment"
@@ -30,17 +30,17 @@ def check_settings(settings: Settings, path: Path | None) -> Iterator[Finding]:
 
 
 def check_keys(settings: Settings) -> tuple[KeyRing | None, Finding]:
-    """The keys, if they can be used, and what is to be said of them."""
-    given_there = bool(settings.keys.identifiers)
+    """Return the keys if they can be used, and the finding about them."""
+    in_settings = bool(settings.keys.identifiers)
     path = Path(settings.keys.file)
-    if not given_there and not path.exists():
+    if not in_settings and not path.exists():
         text = f"{path} is not there: serve makes it at its first start. Was there one? Then bring back the backup"
         return None, bad("keys", text, file=str(path))
     try:
         ring = key_ring(settings.keys, make=False)
     except SettingsError as error:
         return None, bad("keys", str(error), file=str(path))
-    if given_there:
+    if in_settings:
         return ring, good("keys", "given in the settings")
     if _is_open(path):
         return ring, bad("keys", f"others may read {path}: chmod 600 {path}", file=str(path))
@@ -48,5 +48,5 @@ def check_keys(settings: Settings) -> tuple[KeyRing | None, Finding]:
 
 
 def _is_open(path: Path) -> bool:
-    """Whether others than the owner have any right to the file."""
+    """Return whether others than the owner have any right to the file."""
     return bool(path.stat().st_mode & _OTHERS)

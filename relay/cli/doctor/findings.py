@@ -1,4 +1,4 @@
-"""What an examination finds: one thing that was looked at, how it is, and what was seen."""
+"""The findings of an examination."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any
 
 
 class FindingState(StrEnum):
-    """How a thing is."""
+    """The severity of a finding."""
 
     GOOD = "good"
     WARNING = "warning"
-    """It works, and may not for long."""
+    """It works, but may soon fail."""
     BAD = "bad"
-    """Pushes are not sent, or not all of them, until somebody mends it."""
+    """Some or all pushes are not sent until it is repaired."""
 
     @property
     def sign(self) -> str:
-        """How a line begins."""
+        """The sign at the beginning of a line."""
         return {"good": "✓", "warning": "!", "bad": "✗"}[self.value]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`check` names what was looked at, `text` says how it is and what to do; `seen` is the same for programs."""
+    """The result of one check. `text` gives the state and what to do; `seen` holds the facts, for programs."""
 
     check: str
     state: FindingState
@@ -34,15 +34,15 @@ class Finding:
 
 
 def good(check: str, text: str, **seen: Any) -> Finding:
-    """A finding that nobody need act on."""
+    """Return a finding that needs no action."""
     return Finding(check, FindingState.GOOD, text, seen)
 
 
 def warning(check: str, text: str, **seen: Any) -> Finding:
-    """A finding to look at soon."""
+    """Return a finding to act on soon."""
     return Finding(check, FindingState.WARNING, text, seen)
 
 
 def bad(check: str, text: str, **seen: Any) -> Finding:
-    """A finding to act on."""
+    """Return a finding to act on now."""
     return Finding(check, FindingState.BAD, text, seen)

@@ -1,4 +1,4 @@
-"""The database: whether it answers, what it is, and whether there is room in it for what comes."""
+"""Checks of the database: its answers, version, schema, clock, connections, partitions and disk."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from relay.store.operations.inspection import SchemaState, ServerState
 from relay.store.operations.inventory import Partition
 from relay.store.partitions import PARTITIONED_TABLES
 
-OLDEST_VERSION = 140_000
-"""Of the PostgreSQL that the relay works with, as server_version_num."""
-_SLOW = 0.05
-"""Seconds for one trivial statement: each commit of a batch of pushes waits for as long, and longer."""
-_BESIDE_POOL = 2
-"""Connections of a process beside its pool: one listens, one asks whether a server that hung is back."""
+OLDEST_SERVER_VERSION = 140_000
+"""The oldest PostgreSQL that the relay works with, as server_version_num."""
+_SLOW_ANSWER_SECONDS = 0.05
+"""Time for one trivial statement. Each commit takes at least as long."""
+_CONNECTIONS_BESIDE_POOL = 2
+"""Connections of a process besides its pool: one for notices, one that checks whether a hung server is back."""
 _DAYS_AHEAD = 3
 _GIB = 2**30
 
 
 async def check_answer(database: Database, server: ServerState) -> Finding:
-    """Which version answers how fast, and whether it can be written."""
+    """Check the version, the time to answer, and whether the database can be written."""
     started = time.perf_counter()
     await database.now()
     seconds = time.perf_counter() - started
     seen = {"version": server.version, "milliseconds": round(seconds * 1000, 1)}
     text = f"PostgreSQL {server.version} answers in {seconds * 1000:.1f} ms"
-    if server.version_number < OLDEST_VERSION:
+    if server.version_number < OLDEST_SERVER_VERSION:
         return bad("database", f"{text}; the relay needs 14 or newer", **seen)
     if server.read_only:
         return bad("database", f"{text}, but can only be read: is it a standby?", **seen)
@@ -46,13 +46,13 @@ async def check_answer(database: Database, server: ServerState) -> Finding:
             f"{text}; synchronous_commit is off: the last accepted pushes may be lost in a crash",
             **seen,
         )
-    if seconds > _SLOW:
+    if seconds > _SLOW_ANSWER_SECONDS:
         return warning("database", f"{text}, which is slow: every commit takes as long at least", **seen)
     return good("database", text, **seen)
 
 
 def check_schema(schema: SchemaState) -> Finding:
-    """Whether it has the tables of this version."""
+    """Check whether the migrations of this version are applied."""
     seen = {"applied": schema.applied, "pending": schema.pending, "unknown": schema.unknown}
     if schema.unknown:
         names = ", ".join(schema.unknown)
@@ -64,20 +64,20 @@ def check_schema(schema: SchemaState) -> Finding:
 
 
 def check_clock(ahead: float, settings: Settings) -> Finding:
-    """`ahead`: seconds by which this machine's clock is before the database's."""
-    most = settings.dispatch.lease / 3
+    """Check the clock. `ahead`: seconds by which this machine's clock is ahead of the database's."""
+    limit = settings.dispatch.lease / 3
     text = f"{abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} the database's"
     seen = {"ahead_seconds": round(ahead, 3)}
-    if abs(ahead) > most:
-        return bad("clock", f"{text}: beyond {most:.0f} s pushes are sent twice. Is NTP running?", **seen)
-    if abs(ahead) > most / 5:
-        return warning("clock", f"{text}: beyond {most:.0f} s pushes are sent twice", **seen)
+    if abs(ahead) > limit:
+        return bad("clock", f"{text}: beyond {limit:.0f} s pushes are sent twice. Is NTP running?", **seen)
+    if abs(ahead) > limit / 5:
+        return warning("clock", f"{text}: beyond {limit:.0f} s pushes are sent twice", **seen)
     return good("clock", text, **seen)
 
 
 def check_connections(server: ServerState, settings: Settings, processes: int) -> Finding:
-    """Whether the server takes the connections of so many processes with these settings."""
-    most = processes * (settings.database.connections + _BESIDE_POOL)
+    """Check whether the server has room for the connections of `processes` with these settings."""
+    most = processes * (settings.database.connections + _CONNECTIONS_BESIDE_POOL)
     room = server.max_connections - server.reserved
     text = (
         f"{server.in_use} of {room} are in use; {processes} process{'es' if processes > 1 else ''} "
@@ -94,18 +94,18 @@ def check_connections(server: ServerState, settings: Settings, processes: int) -
 def check_partitions(
     partitions: Sequence[Partition], now: datetime, retention_days: int
 ) -> Iterator[Finding]:
-    """Whether today and the next days have partitions, and old ones went."""
+    """Check that today and the next days have partitions, and that expired ones were dropped."""
     days: dict[str, list[date]] = {table: [] for table in PARTITIONED_TABLES}
-    astray = 0
-    for one in partitions:
-        if one.day is None:
-            astray += one.rows
+    rows_outside = 0
+    for partition in partitions:
+        if partition.day is None:
+            rows_outside += partition.rows
         else:
-            days[one.table].append(one.day)
+            days[partition.table].append(partition.day)
     today = now.date()
-    ahead = min((max(made, default=today - timedelta(days=1)) - today).days for made in days.values())
-    oldest = min((day for made in days.values() for day in made), default=today)
-    seen = {"days_ahead": ahead, "oldest": oldest, "rows_in_default": astray}
+    ahead = min((max(dates, default=today - timedelta(days=1)) - today).days for dates in days.values())
+    oldest = min((day for dates in days.values() for day in dates), default=today)
+    seen = {"days_ahead": ahead, "oldest": oldest, "rows_in_default": rows_outside}
     if ahead < 0:
         yield bad(
             "partitions", "there is none for today: a relay that serves makes them every minute", **seen
@@ -122,17 +122,17 @@ def check_partitions(
         )
     else:
         yield good("partitions", f"from {oldest} to {ahead} days ahead", **seen)
-    if astray:
-        yield warning("partitions", f"about {astray:,} rows are in no day's partition", **seen)
+    if rows_outside:
+        yield warning("partitions", f"about {rows_outside:,} rows are in no day's partition", **seen)
 
 
 def check_disk(server: ServerState, settings: Settings, size: int) -> Finding:
-    """How much the database has, and what is free where its disk is one of this machine's."""
+    """Report the size of the database, and check the free space if its disk is in this machine."""
     text = f"the database has {size / _GIB:.1f} GiB"
-    where = server.data_directory or (None if settings.database.url else settings.database.embedded)
-    if where is None or not Path(where).is_dir():
+    directory = server.data_directory or (None if settings.database.url else settings.database.embedded)
+    if directory is None or not Path(directory).is_dir():
         return good("disk", f"{text}; its disk is not one of this machine's", database_bytes=size)
-    disk = shutil.disk_usage(where)
+    disk = shutil.disk_usage(directory)
     seen = {"database_bytes": size, "free_bytes": disk.free, "disk_bytes": disk.total}
     text = f"{text}; {disk.free / _GIB:.1f} of {disk.total / _GIB:.1f} GiB are free on its disk"
     if disk.free < disk.total / 50 or disk.free < _GIB / 2:
