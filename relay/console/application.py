@@ -1,25 +1,24 @@
-"""The console at `/console/`: an application of its own inside the relay's, with its own errors and headers."""
+"""The console as an application inside the relay's, with its own error pages and headers."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Protocol
 
 from aiohttp import hdrs, web
 
-from relay.console.renderer import HERE, Pages
-from relay.console.sessions import BASE, COOKIE, Sessions, check_origin, check_word, read_form, visitor_of
+from relay.console.paths import BASE_PATH, STATIC_PATH
+from relay.console.renderer import PageRenderer
+from relay.console.sessions import Sessions
 from relay.core.errors import BodyTooLarge, MethodNotAllowed, NotFound, RelayError
 from relay.http import requests as http
 from relay.http.requests import Handler
 
-LARGEST_FORM = 256 * 1024
-"""Bytes. A certificate with its chain has less than 64 KB, and a form writes up to three bytes for one."""
-_STATIC = HERE / "static"
-_WITHIN = re.compile(r"/console/[A-Za-z0-9/_-]*\Z", re.ASCII)
-"""Where sign-in may lead to."""
-_POLICY = "; ".join(
+MAX_FORM_BYTES = 256 * 1024
+"""A certificate with its chain has less than 64 KB, and a form writes up to three bytes for each of its bytes."""
+_STATIC_FILES = Path(__file__).parent / "static"
+_CONTENT_POLICY = "; ".join(
     (
         "default-src 'none'",
         "script-src 'self'",
@@ -32,7 +31,7 @@ _POLICY = "; ".join(
     )
 )
 _HEADERS = {
-    "Content-Security-Policy": _POLICY,
+    "Content-Security-Policy": _CONTENT_POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -40,105 +39,61 @@ _HEADERS = {
 }
 
 
-class PageModule(Protocol):
-    """A part of the console."""
+class PageGroup(Protocol):
+    """Pages of one subject."""
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """Its routes, below `/console`."""
+        """Return the routes, relative to `/console`."""
 
 
 class Console:
-    """Sign-in, sign-out and the pages of `parts`."""
+    """The console's application."""
 
-    def __init__(self, sessions: Sessions, pages: Pages, parts: Iterable[PageModule]) -> None:
+    def __init__(self, sessions: Sessions, renderer: PageRenderer, page_groups: Iterable[PageGroup]) -> None:
         self._sessions = sessions
-        self._pages = pages
-        self._parts = parts
+        self._renderer = renderer
+        self._page_groups = page_groups
 
     def add_to(self, application: web.Application) -> None:
-        """Serve the console there."""
-        console = web.Application(client_max_size=LARGEST_FORM, middlewares=[self._as_pages])
-        self._pages.setup(console)
+        """Serve the console below `/console/` of `application`."""
+        console = web.Application(client_max_size=MAX_FORM_BYTES, middlewares=[self._answer_with_pages])
+        self._renderer.install_templates(console)
         console.on_response_prepare.append(_add_headers)
-        console.add_routes(
-            [
-                web.get("", _to_home),
-                web.get("/", self.home),
-                web.post("/sign-in/", self.sign_in),
-                web.post("/sign-out/", self.sign_out),
-                web.static("/static", _STATIC),
-            ]
-        )
-        for part in self._parts:
-            console.add_routes(list(part.routes()))
-        application.add_subapp(BASE.rstrip("/"), console)
-
-    async def home(self, request: web.Request) -> web.StreamResponse:
-        """Sign-in or, for who is signed in, the page to begin with."""
-        visitor = visitor_of(request)
-        if visitor is None:
-            return self._pages.render(request, "sign_in.html", next=request.query.get("next", ""))
-        return self._pages.redirect(request, "publishers/" if visitor.is_operator else "apps/")
-
-    async def sign_in(self, request: web.Request) -> web.StreamResponse:
-        """Begin a session and go on to where the visitor wanted to."""
-        check_origin(request)
-        form = await read_form(request)
-        wanted = form.get("next", "")
-        cookie = await self._sessions.begin(request, form.get("token", "").strip())
-        if cookie is None:
-            faults = {
-                "token": "It does not open the console: it is unknown, revoked or expired, or a push token."
-            }
-            return self._pages.render(request, "sign_in.html", 403, next=wanted, faults=faults)
-        response = self._pages.redirect(request, wanted.removeprefix(BASE) if _WITHIN.match(wanted) else "")
-        self._sessions.set_cookie(request, response, cookie)
-        return response
-
-    async def sign_out(self, request: web.Request) -> web.StreamResponse:
-        """End the session, here and in the database."""
-        check_origin(request)
-        if visitor := visitor_of(request):
-            await check_word(request, visitor)
-        await self._sessions.end(request)
-        response = self._pages.redirect(request, "", "You are signed out.")
-        response.del_cookie(COOKIE, path=BASE)
-        return response
+        console.add_routes([web.static("/static", _STATIC_FILES)])
+        for page_group in self._page_groups:
+            console.add_routes(list(page_group.routes()))
+        application.add_subapp(BASE_PATH.rstrip("/"), console)
 
     @web.middleware
-    async def _as_pages(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Look who it is, and show every error as a page."""
+    async def _answer_with_pages(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Recognise the visitor, and turn every error into a page."""
         try:
-            if not request.path.startswith(f"{BASE}static/"):
-                await self._sessions.recognise(request)
+            if not request.path.startswith(STATIC_PATH):
+                await self._sessions.recognise_visitor(request)
             return await handler(request)
         except RelayError as error:
-            return self._pages.error(request, error)
+            return self._renderer.render_error(request, error)
         except web.HTTPMethodNotAllowed as error:
-            allowed = ", ".join(sorted(error.allowed_methods))
-            return self._pages.error(
-                request, MethodNotAllowed(f"This page takes {allowed}.", headers={hdrs.ALLOW: allowed})
+            methods = ", ".join(sorted(error.allowed_methods))
+            return self._renderer.render_error(
+                request, MethodNotAllowed(f"This page takes {methods}.", headers={hdrs.ALLOW: methods})
             )
         except web.HTTPRequestEntityTooLarge:
-            return self._pages.error(request, BodyTooLarge())
+            return self._renderer.render_error(request, BodyTooLarge())
         except web.HTTPNotFound:
-            return self._pages.error(request, NotFound("There is no such page."))
+            return self._renderer.render_error(request, NotFound("There is no such page."))
         except web.HTTPException as error:
-            # To another page. Raised further, the connection would show a problem instead.
-            ways = {
+            # A redirect. If it were raised on, the relay's own middleware would answer with a problem instead.
+            headers = {
                 name: error.headers[name] for name in (hdrs.LOCATION, "HX-Redirect") if name in error.headers
             }
-            return web.Response(status=error.status, headers=ways)
+            return web.Response(status=error.status, headers=headers)
         except Exception as error:
             http.log_unexpected(error)
-            return self._pages.error(request, RelayError())
-
-
-async def _to_home(_: web.Request) -> web.StreamResponse:
-    raise web.HTTPPermanentRedirect(BASE)
+            return self._renderer.render_error(request, RelayError())
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(_HEADERS)
-    is_file = request.path.startswith(f"{BASE}static/")
-    response.headers[hdrs.CACHE_CONTROL] = "no-cache" if is_file else "no-store"
+    is_static = request.path.startswith(STATIC_PATH)
+    response.headers[hdrs.CACHE_CONTROL] = "no-cache" if is_static else "no-store"

@@ -29,8 +29,8 @@ from relay.api.test_devices import TestDevicesApi
 from relay.api.validate import ValidateApi
 from relay.api.webhooks import WebhooksApi
 from relay.console.application import Console
-from relay.console.composer.pages import SendingDoor
-from relay.console.wiring import make_console
+from relay.console.composer.sending import SendingServices
+from relay.console.wiring import ConsoleDependencies, make_console
 from relay.core.clock import Clock, Random
 from relay.core.email_aliases import AddressDigests
 from relay.core.idempotency import IdempotencyDigests
@@ -265,16 +265,22 @@ def _operator_apis(
 
 def _build_console(dependencies: HttpDependencies, sending: _Sending, services: Services) -> Console:
     return make_console(
-        dependencies.database,
-        dependencies.keys,
-        dependencies.clock,
-        dependencies.random,
-        dependencies.token_cache,
-        SendingDoor(
-            sending.check, sending.submitter, sending.digests, sending.push_rates, sending.validation_rates
-        ),
-        services,
-        scheme_of=scheme_of,
+        ConsoleDependencies(
+            database=dependencies.database,
+            keys=dependencies.keys,
+            clock=dependencies.clock,
+            random=dependencies.random,
+            token_cache=dependencies.token_cache,
+            services=services,
+            sending=SendingServices(
+                sending.check,
+                sending.submitter,
+                sending.digests,
+                sending.push_rates,
+                sending.validation_rates,
+            ),
+            scheme_of=scheme_of,
+        )
     )
 
 

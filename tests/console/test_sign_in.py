@@ -21,7 +21,7 @@ async def test_sign_in_and_out(page: Page, store: Store, problems: Problems) -> 
     await look(page, "sign-in")
     await page.get_by_label("Token").fill(app.push_token)
     await page.get_by_role("button", name="Sign in").click()
-    await expect(page.get_by_text("It does not open the console")).to_be_visible()
+    await expect(page.get_by_text("does not open the console")).to_be_visible()
     await sign_in(page, store.operator_token)
     cookies = await page.context.cookies()
     assert [(one["httpOnly"], one["sameSite"], one["path"]) for one in cookies] == [

@@ -1,7 +1,7 @@
-"""What of a payload is seen on a lock screen: what the composer draws.
+"""The lock screen that the composer draws for a payload.
 
-After Apple, "Generating a remote notification", and what iOS 18 shows: a title and a subtitle of one line each, a body
-of up to four, an image beside them. Where the words come from the app's own tables, the key stands for them.
+After Apple, "Generating a remote notification", and the behaviour of iOS 18: a title and a subtitle of one line each, a
+body of up to four lines, and an image beside them. Where a text comes from the app's own tables, its key is shown.
 """
 
 from __future__ import annotations
@@ -9,36 +9,40 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-_ABOUT_A_LINE = 40
-"""Characters; a line of a usual phone. Only to say that a text will be cut: the drawing cuts by itself."""
-_LINES = 4
-_UNSEEN = {
-    "background": "Nothing is seen: the app wakes up for a moment and fetches what it needs.",
-    "voip": "Nothing is seen of this: the app itself shows a call.",
-    "complication": "Nothing is seen on the lock screen: the app renews what is on the watch face.",
-    "fileprovider": "Nothing is seen: the file provider looks for changes.",
-    "mdm": "Nothing is seen: the device asks its management server for commands.",
-    "location": "Nothing is seen: the app's location extension is asked where the device is.",
-    "pushtotalk": "Nothing is seen of this: the app joins a conversation.",
-    "widgets": "Nothing is seen of this: the app's widgets are drawn anew.",
-    "controls": "Nothing is seen of this: the app's controls are drawn anew.",
+_LINE_CHARACTERS = 40
+"""Approximate characters of a line on a common phone. It decides about a note only: the drawing cuts text by itself."""
+_MAX_BODY_LINES = 4
+_INVISIBLE_TYPES = {
+    "background": "Nothing is shown: the app wakes up briefly to fetch data.",
+    "voip": "This is not shown: the app itself shows a call.",
+    "complication": "Nothing is shown on the lock screen: the app updates its watch complication.",
+    "fileprovider": "Nothing is shown: the file provider looks for changes.",
+    "mdm": "Nothing is shown: the device asks its management server for commands.",
+    "location": "Nothing is shown: the app's location extension is asked for the device's location.",
+    "pushtotalk": "This is not shown: the app joins a conversation.",
+    "widgets": "This is not shown: the app's widgets are redrawn.",
+    "controls": "This is not shown: the app's controls are redrawn.",
 }
+"""Push types that show nothing, with a note on their effect."""
 _NO_ALERT = "Nothing is shown: the payload has no alert."
-_LEVELS = {
-    "passive": "It is added to the list of notifications in silence; the screen stays dark.",
-    "time-sensitive": "It is shown at once, and breaks through Focus if the app may do that.",
-    "critical": "It sounds even when the device is muted, if Apple allowed the app critical alerts.",
+_LEVEL_NOTES = {
+    "passive": "It is added to the notification list silently; the screen stays dark.",
+    "time-sensitive": "It is shown at once, and breaks through Focus if the app is allowed to.",
+    "critical": "It sounds even when the device is muted, if Apple allows the app critical alerts.",
 }
+_LEVEL_HEADINGS = {"time-sensitive": "Time Sensitive"}
+"""The line that iOS writes above the title."""
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A notification as it is drawn. `seen`: there is one; if not, `notes` says why.
+class LockScreen:
+    """A notification on a lock screen. If `is_visible` is False, `notes` say why nothing is shown.
 
-    `heading` is what iOS writes above the title of some levels. `badge` is the number at the app's icon, None for none.
+    `heading` is the line that iOS writes above the title for some levels. `badge` is the number on the app's icon, or
+    None.
     """
 
-    seen: bool
+    is_visible: bool
     title: str = ""
     subtitle: str = ""
     body: str = ""
@@ -49,78 +53,78 @@ class Picture:
     notes: tuple[str, ...] = ()
 
 
-def picture(payload: dict[str, Any], push_type: str, app_name: str) -> Picture:
-    """What is seen of a payload, which may be wrong still: what can't be read is left out."""
-    if push_type in _UNSEEN:
-        return Picture(seen=False, notes=(_UNSEEN[push_type],))
+def draw_lock_screen(payload: dict[str, Any], push_type: str, app_name: str) -> LockScreen:
+    """Return the lock screen for a payload. The payload may be invalid: unreadable parts are left out."""
+    if push_type in _INVISIBLE_TYPES:
+        return LockScreen(is_visible=False, notes=(_INVISIBLE_TYPES[push_type],))
     aps = payload.get("aps")
     aps = aps if isinstance(aps, dict) else {}
-    alert, badge = aps.get("alert"), aps.get("badge")
-    number = badge if isinstance(badge, int) and not isinstance(badge, bool) and badge > 0 else None
-    title, subtitle, body = _words(alert)
+    badge = aps.get("badge")
+    badge_number = badge if isinstance(badge, int) and not isinstance(badge, bool) and badge > 0 else None
+    title, subtitle, body = _alert_texts(aps.get("alert"))
     if not (title or subtitle or body):
-        return Picture(seen=False, badge=number, notes=(_NO_ALERT, *_badge_note(badge)))
+        return LockScreen(is_visible=False, badge=badge_number, notes=(_NO_ALERT, *_badge_notes(badge)))
     level = aps.get("interruption-level")
-    level = level if isinstance(level, str) and level in _LEVELS else ""
+    level = level if isinstance(level, str) and level in _LEVEL_NOTES else ""
     data = payload.get("data")
-    changed = aps.get("mutable-content") == 1
-    has_image = changed and isinstance(data, dict) and bool(data.get("media-url"))
-    notes = [_LEVELS[level]] if level else []
+    is_mutable = aps.get("mutable-content") == 1
+    has_image = is_mutable and isinstance(data, dict) and bool(data.get("media-url"))
+    notes = [_LEVEL_NOTES[level]] if level else []
     if push_type == "liveactivity":
-        notes.append("The activity itself is drawn by the app; this is its alert.")
+        notes.append("The app draws the activity itself; this is its alert.")
     if has_image:
-        notes.append("The image is fetched by the app's notification extension, if it has one.")
-    elif changed:
+        notes.append("The app's notification extension fetches the image, if the app has one.")
+    elif is_mutable:
         notes.append("The app's notification extension may change it before it is shown.")
-    if _is_long(body):
-        notes.append("The body is cut after four lines or so; the rest is seen when it is opened.")
-    notes += _badge_note(badge)
+    if _exceeds_lines(body):
+        notes.append("The body is cut after about four lines; opening the notification shows the rest.")
+    notes += _badge_notes(badge)
     if "sound" not in aps and level != "passive":
         notes.append("It makes no sound.")
-    return Picture(
-        seen=True,
+    return LockScreen(
+        is_visible=True,
         title=title or app_name,
         subtitle=subtitle,
         body=body,
         level=level,
-        heading="Time Sensitive" if level == "time-sensitive" else "",
+        heading=_LEVEL_HEADINGS.get(level, ""),
         has_image=has_image,
-        badge=number,
+        badge=badge_number,
         notes=tuple(notes),
     )
 
 
-def _badge_note(badge: Any) -> tuple[str, ...]:
-    return ("The number at the app's icon goes away.",) if badge == 0 and badge is not False else ()
+def _badge_notes(badge: Any) -> tuple[str, ...]:
+    return ("The number on the app's icon is removed.",) if badge == 0 and badge is not False else ()
 
 
-def _words(alert: Any) -> tuple[str, str, str]:
-    """(title, subtitle, body)."""
+def _alert_texts(alert: Any) -> tuple[str, str, str]:
+    """Return (title, subtitle, body)."""
     if isinstance(alert, str):
-        return "", "", _clean(alert)
+        return "", "", _replace_surrogates(alert)
     if not isinstance(alert, dict):
         return "", "", ""
     return (
-        _word(alert, "title", "title-loc-key"),
-        _word(alert, "subtitle", "subtitle-loc-key"),
-        _word(alert, "body", "loc-key"),
+        _alert_text(alert, "title", "title-loc-key"),
+        _alert_text(alert, "subtitle", "subtitle-loc-key"),
+        _alert_text(alert, "body", "loc-key"),
     )
 
 
-def _word(alert: dict[str, Any], name: str, key: str) -> str:
-    value, in_table = alert.get(name), alert.get(key)
-    if isinstance(value, dict):  # of a Live Activity: each text has a key of its own
-        in_table = value.get("loc-key")
-    if isinstance(in_table, str) and in_table:
-        return f"‹{_clean(in_table)}›"
-    return _clean(value) if isinstance(value, str) else ""
+def _alert_text(alert: dict[str, Any], name: str, key_name: str) -> str:
+    value, key = alert.get(name), alert.get(key_name)
+    if isinstance(value, dict):  # in a Live Activity each text holds its own key
+        key = value.get("loc-key")
+    if isinstance(key, str) and key:
+        return f"‹{_replace_surrogates(key)}›"
+    return _replace_surrogates(value) if isinstance(value, str) else ""
 
 
-def _clean(text: str) -> str:
-    """Text that can be encoded: JSON may hold halves of characters."""
+def _replace_surrogates(text: str) -> str:
+    """Return text that can be encoded: JSON may hold halves of surrogate pairs."""
     return text.encode("utf-8", "replace").decode()
 
 
-def _is_long(body: str) -> bool:
+def _exceeds_lines(body: str) -> bool:
     lines = body.split("\n")
-    return sum(1 + max(0, len(line) - 1) // _ABOUT_A_LINE for line in lines) > _LINES
+    return sum(1 + max(0, len(line) - 1) // _LINE_CHARACTERS for line in lines) > _MAX_BODY_LINES

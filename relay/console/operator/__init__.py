@@ -1,0 +1,1 @@
+"""Pages for operators: publishers, credentials, nodes, the queue, rates and the audit log."""

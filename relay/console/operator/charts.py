@@ -1,4 +1,4 @@
-"""Charts as numbers: stacked columns over time, laid out for a template that draws them as SVG. No I/O."""
+"""The layout of stacked column charts, which a template draws as SVG. No I/O."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 WIDTH, HEIGHT = 720, 200
-"""The drawing's own units: the page scales it."""
+"""Units of the drawing, which the page scales."""
 LEFT, RIGHT, TOP, BOTTOM = 48, 8, 8, 22
+"""Margins in units."""
 COLOURS = 8
-"""So many series have a colour of their own; the last one is for the rest."""
+"""Series with a colour of their own; further series share the last colour."""
 REST = "Other"
-_TICKS = 4
-_DAY = 86_400
+_VALUE_LINES = 4
+"""Lines that the value axis aims for."""
+_MAX_TIME_LABELS = 7
+_DAY_SECONDS = 86_400
+_LABEL_GAPS_SECONDS = (600, 3600, 4 * 3600, _DAY_SECONDS, 7 * _DAY_SECONDS, 10**9)
+"""Distances between labels of the time axis to choose from."""
 
 
-class Part(NamedTuple):
-    """A rectangle of one column: `colour` 1 to COLOURS."""
+class ColumnPart(NamedTuple):
+    """A rectangle of a column: its colour from 1 to COLOURS, its top and its height in units."""
 
     colour: int
     y: float
@@ -27,23 +32,23 @@ class Part(NamedTuple):
 
 
 class Column(NamedTuple):
-    """What happened in one step. `title` says it in words."""
+    """The counts of one step. `title` states them in words."""
 
     x: float
     width: float
-    parts: list[Part]
+    parts: list[ColumnPart]
     title: str
 
 
 class Tick(NamedTuple):
-    """A line or a label at an axis."""
+    """A label of an axis and its position in units."""
 
     at: float
     text: str
 
 
 class LegendEntry(NamedTuple):
-    """A series in the legend, with its sum."""
+    """A series in the legend with its sum."""
 
     colour: int
     name: str
@@ -52,99 +57,105 @@ class LegendEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Everything a template needs to draw."""
+    """The parts of a chart: columns, the labels of the time axis and the value axis, and the legend."""
 
     columns: list[Column]
-    across: list[Tick]
-    down: list[Tick]
-    keys: list[LegendEntry]
+    time_ticks: list[Tick]
+    value_ticks: list[Tick]
+    legend: list[LegendEntry]
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing happened."""
-        return all(key.total == 0 for key in self.keys)
+        """True if all counts are zero."""
+        return all(entry.total == 0 for entry in self.legend)
 
 
-def stacked(
+def stack_columns(
     counts: Mapping[str, Mapping[datetime, int]], since: datetime, until: datetime, step: timedelta
 ) -> Chart:
-    """Columns of the counts by series and time, one each step from `since` on before `until`.
+    """Lay out counts by series and time as one column per step from `since` to `until`, excluding `until`.
 
-    Series stand on each other in their order. Those beyond COLOURS - 1 are one, "Other". Times are those at which
-    steps begin; what begins at another time is not drawn.
+    Series are stacked in their order. Those beyond COLOURS - 1 are merged into "Other". Keys of the inner mappings are
+    starts of steps; other times are not drawn.
     """
-    series = _few(counts)
-    times = _steps(since, until, step)
-    sums = [sum(one.get(at, 0) for one in series.values()) for at in times]
-    top, lines = scale(max(sums, default=0))
-    high = HEIGHT - TOP - BOTTOM
-    wide = (WIDTH - LEFT - RIGHT) / max(1, len(times))
+    series = _merge_rest(counts)
+    times = [since + index * step for index in range(math.ceil((until - since) / step))]
+    sums = [sum(count_at.get(at, 0) for count_at in series.values()) for at in times]
+    axis_top, line_values = scale_axis(max(sums, default=0))
+    plot_height = HEIGHT - TOP - BOTTOM
+    column_width = (WIDTH - LEFT - RIGHT) / max(1, len(times))
     columns = []
     for index, at in enumerate(times):
-        parts, height = [], 0.0
-        for colour, one in enumerate(series.values(), 1):
-            if count := one.get(at, 0):
-                part = high * count / top
-                height += part
-                parts.append(Part(colour, round(TOP + high - height, 2), round(part, 2)))
-        columns.append(Column(round(LEFT + index * wide, 2), round(wide, 2), parts, _title(at, step, series)))
+        parts, stacked_height = [], 0.0
+        for colour, count_at in enumerate(series.values(), 1):
+            if count := count_at.get(at, 0):
+                height = plot_height * count / axis_top
+                stacked_height += height
+                parts.append(
+                    ColumnPart(colour, round(TOP + plot_height - stacked_height, 2), round(height, 2))
+                )
+        title = _column_title(at, step, series)
+        columns.append(Column(round(LEFT + index * column_width, 2), round(column_width, 2), parts, title))
     return Chart(
         columns,
-        _times(times, step, wide),
-        [Tick(round(TOP + high - high * value / top, 2), short(value)) for value in lines],
+        _time_ticks(times, step, column_width),
         [
-            LegendEntry(colour, name, sum(one.values()))
-            for colour, (name, one) in enumerate(series.items(), 1)
+            Tick(round(TOP + plot_height - plot_height * value / axis_top, 2), abbreviate(value))
+            for value in line_values
+        ],
+        [
+            LegendEntry(colour, name, sum(count_at.values()))
+            for colour, (name, count_at) in enumerate(series.items(), 1)
         ],
     )
 
 
-def scale(highest: int) -> tuple[int, list[int]]:
-    """The top of an axis that holds `highest`, and where its lines are: at 1, 2 or 5 times a power of ten."""
-    rough = max(1, highest) / _TICKS
-    power = 10 ** max(0, math.floor(math.log10(rough)))
-    gap = next(int(power * factor) for factor in (1, 2, 5, 10) if power * factor >= rough)
-    top = gap * max(1, math.ceil(highest / gap))
-    return top, list(range(0, top + 1, gap))
+def scale_axis(highest: int) -> tuple[int, list[int]]:
+    """Return the top of an axis that holds `highest`, and the values of its lines.
+
+    Lines stand at multiples of 1, 2 or 5 times a power of ten.
+    """
+    rough_gap = max(1, highest) / _VALUE_LINES
+    power = 10 ** max(0, math.floor(math.log10(rough_gap)))
+    gap = next(int(power * factor) for factor in (1, 2, 5, 10) if power * factor >= rough_gap)
+    axis_top = gap * max(1, math.ceil(highest / gap))
+    return axis_top, list(range(0, axis_top + 1, gap))
 
 
-def short(number: int) -> str:
-    """A number for an axis: 1500 is 1.5k."""
-    for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+def abbreviate(number: int) -> str:
+    """Return a number with a metric suffix: 1500 is "1.5k"."""
+    for size, suffix in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if number >= size:
-            return f"{number / size:g}{letter}"
+            return f"{number / size:g}{suffix}"
     return str(number)
 
 
-def _few(counts: Mapping[str, Mapping[datetime, int]]) -> dict[str, Mapping[datetime, int]]:
+def _merge_rest(counts: Mapping[str, Mapping[datetime, int]]) -> dict[str, Mapping[datetime, int]]:
+    """Return at most COLOURS series; those that have no colour of their own are merged into "Other"."""
     if len(counts) <= COLOURS:
         return dict(counts)
-    kept = [name for name in counts if name != REST][: COLOURS - 1]
+    shown_names = [name for name in counts if name != REST][: COLOURS - 1]
     rest: dict[datetime, int] = {}
-    for name in counts.keys() - kept:
+    for name in counts.keys() - shown_names:
         for at, count in counts[name].items():
             rest[at] = rest.get(at, 0) + count
-    return {name: counts[name] for name in kept} | {REST: rest}
+    return {name: counts[name] for name in shown_names} | {REST: rest}
 
 
-def _steps(since: datetime, until: datetime, step: timedelta) -> list[datetime]:
-    return [since + index * step for index in range(math.ceil((until - since) / step))]
+def _column_title(at: datetime, step: timedelta, series: Mapping[str, Mapping[datetime, int]]) -> str:
+    lines = [f"{name}: {count_at[at]:,}" for name, count_at in series.items() if count_at.get(at)]
+    return "\n".join([f"{at:%d %b %H:%M} to {at + step:%H:%M} UTC", *(lines or ["nothing"])])
 
 
-def _title(at: datetime, step: timedelta, series: Mapping[str, Mapping[datetime, int]]) -> str:
-    said = [f"{name}: {one[at]:,}" for name, one in series.items() if one.get(at)]
-    return "\n".join([f"{at:%d %b %H:%M} to {at + step:%H:%M} UTC", *(said or ["nothing"])])
-
-
-def _times(times: Sequence[datetime], step: timedelta, wide: float) -> list[Tick]:
-    """Labels at whole minutes, hours or days, not closer than there is room for."""
+def _time_ticks(times: Sequence[datetime], step: timedelta, column_width: float) -> list[Tick]:
+    """Return labels at whole minutes, hours or days, as many as there is room for."""
     if not times:
         return []
-    span = len(times) * step.total_seconds()
-    gap = next(gap for gap in (600, 3600, 4 * 3600, _DAY, 7 * _DAY, 10**9) if span / gap <= 7)
-    form = "%d %b" if gap >= _DAY else "%H:%M"
+    span_seconds = len(times) * step.total_seconds()
+    gap = next(gap for gap in _LABEL_GAPS_SECONDS if span_seconds / gap <= _MAX_TIME_LABELS)
+    time_format = "%d %b" if gap >= _DAY_SECONDS else "%H:%M"
     return [
-        Tick(round(LEFT + index * wide, 2), f"{at:{form}}")
+        Tick(round(LEFT + index * column_width, 2), f"{at:{time_format}}")
         for index, at in enumerate(times)
         if int(at.timestamp()) % gap < step.total_seconds() and index < len(times) - 1
     ]

@@ -1,4 +1,4 @@
-"""The operator's page of credentials: how each is doing, and what can be done about it."""
+"""The credentials of all teams: their health, and adding, replacing, suspending and resuming them."""
 
 from __future__ import annotations
 
@@ -7,105 +7,105 @@ from typing import Any
 
 from aiohttp import web
 
-from relay.console.renderer import Pages, context_of
-from relay.console.sessions import OperatorVisitor, form_as, operator_page, read_form
+from relay.console.forms import convert_form, read_form, refused_form_context
+from relay.console.resources import PageResources
+from relay.console.routes import operator_route
+from relay.console.visitors import OperatorVisitor
 from relay.core.accounts import CredentialState
-from relay.core.clock import Clock
 from relay.core.delivery.reasons import BAD_CREDENTIAL
 from relay.core.errors import Invalid
 from relay.core.schema import number_in_path
 from relay.service.credentials import CredentialBody, CredentialService
 from relay.store.accounts.credentials import BY_OPERATOR, NO_CREDENTIAL, CredentialDescription
-from relay.store.database import Database
-from relay.store.operations.queue_state import QueueStateRepository
+from relay.store.operations.queue_state import queue_state
 
-_MOST = 500
-"""Credentials on the page: one a team, nearly always."""
-_REASONS = {
-    "InvalidProviderToken": "Apple does not accept the key: it was revoked, or it is not this team's.",
-    "BadEnvironmentKeyIdInToken": "The key is not for this environment.",
-    "MissingProviderToken": "Apple wants a key here and got a certificate.",
-    "BadCertificate": "Apple does not accept the certificate.",
-    "BadCertificateEnvironment": "The certificate is not for this environment.",
+_LIST = "credentials/"
+_CREDENTIAL = f"{_LIST}{{credential_id}}/"
+_MAX_CREDENTIALS = 500
+"""Credentials on the page; most teams have one."""
+_SECRET_FIELDS = ("p8", "certificate")
+"""Fields that a refused form does not show again."""
+_SUSPENSION_TEXTS = {
+    "InvalidProviderToken": "Apple refuses the key: it was revoked, or it belongs to another team.",
+    "BadEnvironmentKeyIdInToken": "The key is not valid for this environment.",
+    "MissingProviderToken": "Apple expects a key here and got a certificate.",
+    "BadCertificate": "Apple refuses the certificate.",
+    "BadCertificateEnvironment": "The certificate is not valid for this environment.",
     BAD_CREDENTIAL: "The stored key or certificate cannot be used: replace it.",
     BY_OPERATOR: "An operator suspended it.",
 }
-"""Why a credential is suspended (core/delivery/reasons.py), in words of use to who has to mend it."""
+"""Why a credential is suspended, for an operator, by the reason (relay/core/delivery/reasons.py)."""
 
 
 class CredentialPages:
     """`/console/credentials/`."""
 
-    def __init__(
-        self,
-        pages: Pages,
-        database: Database,
-        credentials: CredentialService,
-        clock: Clock,
-    ) -> None:
-        self._pages = pages
-        self._database = database
+    def __init__(self, resources: PageResources, credentials: CredentialService) -> None:
+        self._renderer = resources.renderer
+        self._database = resources.database
         self._credentials = credentials
-        self._clock = clock
+        self._clock = resources.clock
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """All routes, each with its handler."""
-        one = "credentials/{credential_id}/"
-        yield operator_page("GET", "credentials/", self.list)
-        yield operator_page("POST", "credentials/", self.put)
-        yield operator_page("POST", f"{one}resume/", self.resume)
-        yield operator_page("POST", f"{one}suspend/", self.suspend)
+        """Return the routes with their handlers."""
+        yield operator_route("GET", _LIST, self.list_credentials)
+        yield operator_route("POST", _LIST, self.put_credential)
+        yield operator_route("POST", f"{_CREDENTIAL}resume/", self.resume_credential)
+        yield operator_route("POST", f"{_CREDENTIAL}suspend/", self.suspend_credential)
 
-    async def list(self, request: web.Request, _: OperatorVisitor) -> web.StreamResponse:
-        """All credentials: those that are suspended first."""
-        return await self._list(request)
+    async def list_credentials(self, request: web.Request, _: OperatorVisitor) -> web.StreamResponse:
+        """List all credentials, suspended ones first."""
+        return await self._render_list(request)
 
-    async def _list(self, request: web.Request, status: int = 200, **more: Any) -> web.Response:
+    async def _render_list(self, request: web.Request, status: int = 200, **context: Any) -> web.Response:
         now = self._clock.now()
-        found = await self._credentials.list_credentials(None, _MOST)
-        held = {
-            one.credential_id: one.batches
-            for one in (await QueueStateRepository(self._database).read_queue_state(now)).by_credential
-        }
-        context = {
-            "credentials": sorted(found, key=_by_trouble),
-            "held": held,
-            "without": held.get(NO_CREDENTIAL, 0),
-            "reasons": _REASONS,
+        credentials = await self._credentials.list_credentials(None, _MAX_CREDENTIALS)
+        queue = await queue_state(self._database, now)
+        waiting_batches = {item.credential_id: item.batches for item in queue.by_credential}
+        variables = {
+            "credentials": sorted(credentials, key=_suspended_first),
+            "waiting_batches": waiting_batches,
+            "batches_without_credential": waiting_batches.get(NO_CREDENTIAL, 0),
+            "suspension_texts": _SUSPENSION_TEXTS,
             "now": now,
             "form": {},
-            **more,
+            **context,
         }
-        return self._pages.render(request, "credentials.html", status, section="credentials", **context)
+        return self._renderer.render_page(
+            request, "credentials.html", status, section="credentials", **variables
+        )
 
-    async def put(self, request: web.Request, visitor: OperatorVisitor) -> web.StreamResponse:
-        """Store a credential, or replace the one of the same team, environment and bundle: it is active then."""
+    async def put_credential(self, request: web.Request, visitor: OperatorVisitor) -> web.StreamResponse:
+        """Store a credential, or replace the one for the same team, environment and bundle. It is active then."""
         form = await read_form(request)
         try:
-            stored = await self._credentials.put_credential(form_as(form, CredentialBody), visitor.actor)
-        except Invalid as error:
-            kept = {name: text for name, text in form.items() if name not in ("p8", "certificate")}
-            return await self._list(request, error.status, **context_of(error, kept))
-        done = "replaced" if stored.version > 1 else "stored"
-        return self._pages.redirect(request, "credentials/", f"The credential of {stored.team_id} is {done}.")
+            body = convert_form(form, CredentialBody)
+            stored = await self._credentials.put_credential(body, visitor.actor)
+        except Invalid as refusal:
+            shown_again = {name: text for name, text in form.items() if name not in _SECRET_FIELDS}
+            return await self._render_list(
+                request, refusal.status, **refused_form_context(refusal, shown_again)
+            )
+        verb = "replaced" if stored.version > 1 else "stored"
+        return self._renderer.redirect(request, _LIST, f"The credential of {stored.team_id} was {verb}.")
 
-    async def resume(self, request: web.Request, visitor: OperatorVisitor) -> web.StreamResponse:
-        """Make it active, and due what waited for it."""
+    async def resume_credential(self, request: web.Request, visitor: OperatorVisitor) -> web.StreamResponse:
+        """Make a credential active, and the pushes that waited for it due."""
         credential_id = number_in_path(request.match_info["credential_id"])
         await self._credentials.resume_credential(credential_id, visitor.actor)
-        return self._pages.redirect(
-            request, "credentials/", f"Credential {credential_id} is active, and what waited for it is due."
+        return self._renderer.redirect(
+            request, _LIST, f"Credential {credential_id} is active. Pushes that waited for it are sent now."
         )
 
-    async def suspend(self, request: web.Request, visitor: OperatorVisitor) -> web.StreamResponse:
-        """Let what needs it wait."""
+    async def suspend_credential(self, request: web.Request, visitor: OperatorVisitor) -> web.StreamResponse:
+        """Suspend a credential. Pushes that need it wait."""
         credential_id = number_in_path(request.match_info["credential_id"])
         await self._credentials.suspend_credential(credential_id, visitor.actor)
-        return self._pages.redirect(
-            request, "credentials/", f"Credential {credential_id} is suspended: its pushes wait."
+        return self._renderer.redirect(
+            request, _LIST, f"Credential {credential_id} is suspended. Pushes that need it wait."
         )
 
 
-def _by_trouble(credential: CredentialDescription) -> tuple[bool, str, str, str]:
-    active = credential.state == CredentialState.ACTIVE
-    return active, credential.team_id, credential.environment, credential.bundle_id
+def _suspended_first(credential: CredentialDescription) -> tuple[bool, str, str, str]:
+    is_active = credential.state == CredentialState.ACTIVE
+    return is_active, credential.team_id, credential.environment, credential.bundle_id

@@ -1,4 +1,4 @@
-"""The operator's pages of what runs: nodes, the queue, and what happened over time. They refresh themselves."""
+"""The nodes, the queue, and rates over time. These pages refresh themselves."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from relay.console.operator.charts import HEIGHT, WIDTH, Chart, stacked
-from relay.console.renderer import Pages
-from relay.console.sessions import Visitor, operator_page
-from relay.core.clock import Clock
+from relay.console.operator.charts import HEIGHT, WIDTH, Chart, stack_columns
+from relay.console.resources import PageResources
+from relay.console.routes import operator_route
+from relay.console.visitors import OperatorVisitor
 from relay.core.delivery.outcomes import Outcome
-from relay.store.database import Database
-from relay.store.operations.minute_counts import MinuteCount, MinuteCountRepository
-from relay.store.operations.nodes import NodeRepository
-from relay.store.operations.queue_state import QueueStateRepository
+from relay.store.operations.minute_counts import MinuteCount, MinuteCounts
+from relay.store.operations.nodes import Nodes
+from relay.store.operations.queue_state import queue_state
 
-_LATE = 30.0
-"""Seconds after which what is due and not sent is a sign of trouble."""
-_CLOCK = 2.0
-"""Seconds that a node's clock may be off before it is pointed out."""
+_LATE_SECONDS = 30.0
+"""Age of the oldest due batch from which the queue page warns."""
+_CLOCK_TOLERANCE_SECONDS = 2.0
+"""Difference of a node's clock from which the page of nodes warns."""
 _OUTCOMES = (
     Outcome.DELIVERED,
     Outcome.UNREGISTERED,
@@ -29,11 +28,14 @@ _OUTCOMES = (
     Outcome.EXPIRED,
     Outcome.CANCELLED,
 )
-_BAD = (Outcome.FAILED, Outcome.UNREGISTERED, Outcome.EXPIRED)
+_FAILURES = (Outcome.FAILED, Outcome.UNREGISTERED, Outcome.EXPIRED)
+
+Series = dict[str, dict[datetime, int]]
+"""Counts by the name of the series and the start of the step."""
 
 
-class Range(NamedTuple):
-    """How far back charts go, and what one column of them is."""
+class ChartRange(NamedTuple):
+    """The time that charts cover, and the step of one column."""
 
     name: str
     text: str
@@ -42,91 +44,105 @@ class Range(NamedTuple):
 
 
 RANGES = (
-    Range("1h", "Last hour", timedelta(hours=1), timedelta(minutes=1)),
-    Range("24h", "Last 24 hours", timedelta(hours=24), timedelta(minutes=15)),
-    Range("7d", "Last 7 days", timedelta(days=7), timedelta(hours=2)),
+    ChartRange("1h", "Last hour", timedelta(hours=1), timedelta(minutes=1)),
+    ChartRange("24h", "Last 24 hours", timedelta(hours=24), timedelta(minutes=15)),
+    ChartRange("7d", "Last 7 days", timedelta(days=7), timedelta(hours=2)),
 )
 
 
-class RunningPages:
+class OperationsPages:
     """`/console/nodes/`, `/console/queue/` and `/console/rates/`."""
 
-    def __init__(self, pages: Pages, database: Database, clock: Clock) -> None:
-        self._pages = pages
-        self._database = database
-        self._nodes = NodeRepository(database)
-        self._counts = MinuteCountRepository(database)
-        self._clock = clock
+    def __init__(self, resources: PageResources) -> None:
+        self._renderer = resources.renderer
+        self._database = resources.database
+        self._nodes = Nodes(resources.database)
+        self._counts = MinuteCounts(resources.database)
+        self._clock = resources.clock
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """All routes, each with its handler."""
-        yield operator_page("GET", "nodes/", self.nodes)
-        yield operator_page("GET", "queue/", self.queue)
-        yield operator_page("GET", "rates/", self.rates)
+        """Return the routes with their handlers."""
+        yield operator_route("GET", "nodes/", self.show_nodes)
+        yield operator_route("GET", "queue/", self.show_queue)
+        yield operator_route("GET", "rates/", self.show_rates)
 
-    async def nodes(self, request: web.Request, _: Visitor) -> web.StreamResponse:
-        """The processes that were seen in the last hour."""
-        now = await self._database.now()  # what they were seen by
-        nodes = await self._nodes.list_nodes(now)
-        return self._pages.render(
-            request, "nodes.html", section="nodes", nodes=nodes, now=now, clock_limit=_CLOCK
+    async def show_nodes(self, request: web.Request, _: OperatorVisitor) -> web.StreamResponse:
+        """Show the processes that reported in the last hour."""
+        now = await self._database.now()  # nodes report with the clock of the database
+        nodes = await self._nodes.listed(now)
+        return self._renderer.render_page(
+            request,
+            "nodes.html",
+            section="nodes",
+            nodes=nodes,
+            now=now,
+            clock_tolerance=_CLOCK_TOLERANCE_SECONDS,
         )
 
-    async def queue(self, request: web.Request, _: Visitor) -> web.StreamResponse:
-        """What waits, of whom, and for what."""
-        state = await QueueStateRepository(self._database).read_queue_state(self._clock.now())
-        return self._pages.render(request, "queue.html", section="queue", queue=state, late=_LATE)
+    async def show_queue(self, request: web.Request, _: OperatorVisitor) -> web.StreamResponse:
+        """Show the waiting batches by state, app and credential."""
+        state = await queue_state(self._database, self._clock.now())
+        return self._renderer.render_page(
+            request, "queue.html", section="queue", queue=state, late_seconds=_LATE_SECONDS
+        )
 
-    async def rates(self, request: web.Request, _: Visitor) -> web.StreamResponse:
-        """What was accepted and what became of it, as charts."""
-        asked = request.query.get("range")
-        shown = next((one for one in RANGES if one.name == asked), RANGES[0])
+    async def show_rates(self, request: web.Request, _: OperatorVisitor) -> web.StreamResponse:
+        """Show accepted pushes, outcomes, failures and retries as charts."""
+        range_name = request.query.get("range")
+        chart_range = next((item for item in RANGES if item.name == range_name), RANGES[0])
         until = self._clock.now()
-        since = _floor(until - shown.length, shown.step) + shown.step
-        seconds = int(shown.step.total_seconds())
-        counts = await self._counts.sum_counts(since, until + timedelta(minutes=1), seconds)
+        since = _floor_to_step(until - chart_range.length, chart_range.step) + chart_range.step
+        seconds = int(chart_range.step.total_seconds())
+        counts = await self._counts.between(since, until + timedelta(minutes=1), seconds)
 
-        def chart(series: dict[str, dict[datetime, int]]) -> Chart:
-            return stacked(series, since, until, shown.step)
+        def chart(series: Series) -> Chart:
+            return stack_columns(series, since, until, chart_range.step)
 
         charts = [
-            ("Pushes accepted", "Requests to send", chart(_by_outcome(counts, ("accepted",)))),
-            ("Outcomes", "Copies that pushes were for", chart(_by_outcome(counts, _OUTCOMES))),
-            ("Failures by reason", "What did not arrive, and why", chart(_by_reason(counts, _BAD))),
-            ("Retries by reason", "Attempts that are made again", chart(_by_reason(counts, ("retried",)))),
+            ("Pushes accepted", "Requests to send.", chart(_series_by_outcome(counts, ("accepted",)))),
+            (
+                "Outcomes",
+                "Copies, by the outcome of their push.",
+                chart(_series_by_outcome(counts, _OUTCOMES)),
+            ),
+            ("Failures by reason", "Copies not reached.", chart(_series_by_reason(counts, _FAILURES))),
+            ("Retries by reason", "Attempts to be repeated.", chart(_series_by_reason(counts, ("retried",)))),
         ]
-        return self._pages.render(
+        return self._renderer.render_page(
             request,
             "rates.html",
             section="rates",
             charts=charts,
             ranges=RANGES,
-            shown=shown,
+            chart_range=chart_range,
             width=WIDTH,
             height=HEIGHT,
         )
 
 
-def _floor(moment: datetime, step: timedelta) -> datetime:
-    """The beginning of the step that holds `moment`: steps begin at multiples of their length since 1970."""
+def _floor_to_step(moment: datetime, step: timedelta) -> datetime:
+    """Return the start of the step that holds `moment`. Steps start at multiples of their length since 1970."""
     seconds = step.total_seconds()
     return datetime.fromtimestamp(moment.timestamp() // seconds * seconds, UTC)
 
 
-def _by_outcome(counts: Iterable[MinuteCount], outcomes: Iterable[str]) -> dict[str, dict[datetime, int]]:
-    series: dict[str, dict[datetime, int]] = {outcome.capitalize(): {} for outcome in outcomes}
-    for one in counts:
-        if (at := series.get(one.outcome.capitalize())) is not None:
-            at[one.at] = at.get(one.at, 0) + one.count
+def _series_by_outcome(counts: Iterable[MinuteCount], outcomes: Iterable[str]) -> Series:
+    series: Series = {outcome.capitalize(): {} for outcome in outcomes}
+    for item in counts:
+        if (count_at := series.get(item.outcome.capitalize())) is not None:
+            count_at[item.at] = count_at.get(item.at, 0) + item.count
     return series
 
 
-def _by_reason(counts: Iterable[MinuteCount], outcomes: Iterable[str]) -> dict[str, dict[datetime, int]]:
-    """The series of the reasons of some outcomes, the most frequent first. Without a reason: by outcome."""
-    series: dict[str, dict[datetime, int]] = {}
-    wanted = frozenset(outcomes)
-    for one in counts:
-        if one.outcome in wanted:
-            at = series.setdefault(one.reason or one.outcome.capitalize(), {})
-            at[one.at] = at.get(one.at, 0) + one.count
-    return dict(sorted(series.items(), key=lambda item: (-sum(item[1].values()), item[0])))
+def _series_by_reason(counts: Iterable[MinuteCount], outcomes: Iterable[str]) -> Series:
+    """Return a series for each reason of these outcomes, the most frequent first.
+
+    Counts without a reason form a series named after their outcome.
+    """
+    series: Series = {}
+    shown_outcomes = frozenset(outcomes)
+    for item in counts:
+        if item.outcome in shown_outcomes:
+            count_at = series.setdefault(item.reason or item.outcome.capitalize(), {})
+            count_at[item.at] = count_at.get(item.at, 0) + item.count
+    return dict(sorted(series.items(), key=lambda entry: (-sum(entry[1].values()), entry[0])))

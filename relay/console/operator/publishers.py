@@ -1,4 +1,4 @@
-"""The operator's pages of publishers: who they are, their apps, and the manage_ tokens they were given."""
+"""The publishers, and one publisher with its apps and manage tokens."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from uuid import UUID
 import msgspec
 from aiohttp import web
 
-from relay.console.renderer import Pages, context_of, next_page, refuse
-from relay.console.sessions import OperatorVisitor, form_as, operator_page, read_form
+from relay.console.forms import convert_form, read_form, refuse_field, refused_form_context
+from relay.console.paging import split_page
+from relay.console.paths import publisher_path
+from relay.console.resources import PageResources
+from relay.console.routes import operator_route
+from relay.console.visitors import OperatorVisitor
 from relay.core.accounts import TokenKind
-from relay.core.clock import Clock, Random
 from relay.core.errors import Invalid, NotFound
 from relay.core.schema import AppId, Label, Name, uuid_in_path
 from relay.service.publishers import PublisherService
@@ -20,11 +23,12 @@ from relay.store.accounts.api_tokens import ApiTokenRepository, TokenFilter
 from relay.store.accounts.apps import AppRepository
 from relay.store.accounts.publishers import Publisher, PublisherRepository
 from relay.store.accounts.token_cache import TokenCache
-from relay.store.database import Database
 
-_PER_PAGE = 50
-_MOST = 200
-"""Apps and tokens of one publisher that are shown."""
+_LIST = "publishers/"
+_PUBLISHER = f"{_LIST}{{publisher_id}}/"
+_PUBLISHERS_PER_PAGE = 50
+_MAX_ITEMS = 200
+"""Apps, and tokens, of one publisher that its page shows."""
 
 
 class _PublisherForm(msgspec.Struct, forbid_unknown_fields=True):
@@ -41,123 +45,128 @@ class _TokenForm(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class PublisherPages:
-    """`/console/publishers/`. `api_tokens` forgets what was revoked."""
+    """`/console/publishers/`. `token_cache` must forget tokens that are revoked here."""
 
     def __init__(
-        self,
-        pages: Pages,
-        database: Database,
-        publishers: PublisherService,
-        token_cache: TokenCache,
-        clock: Clock,
-        random: Random,
+        self, resources: PageResources, publishers: PublisherService, token_cache: TokenCache
     ) -> None:
-        self._pages = pages
-        self._stored_publishers = PublisherRepository(database)
-        self._apps = AppRepository(database)
-        self._tokens = ApiTokenRepository(database, clock, random)
+        self._renderer = resources.renderer
+        self._publisher_repository = PublisherRepository(resources.database)
+        self._apps = AppRepository(resources.database)
+        self._tokens = ApiTokenRepository(resources.database, resources.clock, resources.random)
         self._publishers = publishers
         self._token_cache = token_cache
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """All routes, each with its handler."""
-        one = "publishers/{publisher_id}/"
-        yield operator_page("GET", "publishers/", self.all)
-        yield operator_page("POST", "publishers/", self.add)
-        yield operator_page("GET", one, self.show)
-        yield operator_page("POST", f"{one}apps/", self.add_app)
-        yield operator_page("POST", f"{one}tokens/", self.add_token)
-        yield operator_page("POST", f"{one}tokens/{{token_id}}/revoke/", self.revoke_token)
+        """Return the routes with their handlers."""
+        yield operator_route("GET", _LIST, self.list_publishers)
+        yield operator_route("POST", _LIST, self.add_publisher)
+        yield operator_route("GET", _PUBLISHER, self.show_publisher)
+        yield operator_route("POST", f"{_PUBLISHER}apps/", self.add_app)
+        yield operator_route("POST", f"{_PUBLISHER}tokens/", self.create_token)
+        yield operator_route("POST", f"{_PUBLISHER}tokens/{{token_id}}/revoke/", self.revoke_token)
 
-    async def all(self, request: web.Request, _: OperatorVisitor) -> web.StreamResponse:
-        """A page of publishers, oldest first, with how many apps each has."""
-        return await self._list(request)
+    async def list_publishers(self, request: web.Request, _: OperatorVisitor) -> web.StreamResponse:
+        """List the publishers, oldest first, with their numbers of apps."""
+        return await self._render_list(request)
 
-    async def _list(self, request: web.Request, status: int = 200, **more: Any) -> web.Response:
+    async def _render_list(self, request: web.Request, status: int = 200, **context: Any) -> web.Response:
         cursor = request.query.get("cursor")
         after = uuid_in_path(cursor) if cursor else None
-        found = await self._stored_publishers.list_publishers(after, _PER_PAGE + 1)
-        shown, older = next_page(request, found, _PER_PAGE, lambda one: one.publisher_id)
-        counts = await self._apps.count_apps([one.publisher_id for one in shown])
-        context = {"publishers": shown, "counts": counts, "more": older, "form": {}, **more}
-        return self._pages.render(request, "publishers.html", status, section="publishers", **context)
-
-    async def add(self, request: web.Request, visitor: OperatorVisitor) -> web.StreamResponse:
-        """A new publisher: its page, with its first manage_ token, this once."""
-        form = await read_form(request)
-        try:
-            body = form_as(form, _PublisherForm)
-        except Invalid as error:
-            return await self._list(request, error.status, **context_of(error, form))
-        publisher, token = await self._publishers.create_publisher(body.name, visitor.actor)
-        return await self._show(request, publisher, new_token=token.text)
-
-    async def show(self, request: web.Request, _: OperatorVisitor) -> web.StreamResponse:
-        """One publisher with its apps and manage_ tokens."""
-        return await self._show(request, await self._publisher(request))
-
-    async def _show(
-        self, request: web.Request, publisher: Publisher, status: int = 200, **more: Any
-    ) -> web.Response:
-        own = publisher.publisher_id
-        context = {
-            "publisher": publisher,
-            "apps": await self._apps.list_apps("", _MOST, own),
-            "tokens": await self._manage_tokens(own),
-            "new_token": None,
+        items = await self._publisher_repository.list_publishers(after, _PUBLISHERS_PER_PAGE + 1)
+        publishers, next_query = split_page(
+            request, items, _PUBLISHERS_PER_PAGE, lambda publisher: publisher.publisher_id
+        )
+        counts = await self._apps.count_apps([publisher.publisher_id for publisher in publishers])
+        variables = {
+            "publishers": publishers,
+            "counts": counts,
+            "next_query": next_query,
             "form": {},
-            **more,
+            **context,
         }
-        return self._pages.render(request, "publisher.html", status, section="publishers", **context)
-
-    async def add_app(self, request: web.Request, visitor: OperatorVisitor) -> web.StreamResponse:
-        """A new app of the publisher."""
-        publisher = await self._publisher(request)
-        form = await read_form(request)
-        try:
-            body = form_as(form, _AppForm)
-            own = publisher.publisher_id
-            app = await self._publishers.create_app(own, body.name, body.app_id, visitor.actor)
-            if app is None:
-                refuse("app_id", "This app_id is taken.")
-        except Invalid as error:
-            return await self._show(request, publisher, error.status, **context_of(error, form))
-        return self._pages.redirect(
-            request, _path(publisher), f"{app.name} is there, with app_id {app.app_id}."
+        return self._renderer.render_page(
+            request, "publishers.html", status, section="publishers", **variables
         )
 
-    async def add_token(self, request: web.Request, visitor: OperatorVisitor) -> web.StreamResponse:
-        """Another manage_ token, shown this once."""
-        publisher = await self._publisher(request)
+    async def add_publisher(self, request: web.Request, visitor: OperatorVisitor) -> web.StreamResponse:
+        """Create a publisher, and show its page with its first manage token. Only this response holds the token."""
         form = await read_form(request)
         try:
-            label = form_as(form, _TokenForm).label
-        except Invalid as error:
-            return await self._show(request, publisher, error.status, **context_of(error, form))
-        own = publisher.publisher_id
-        issued = await self._publishers.create_manage_token(own, visitor.actor, label)
-        return await self._show(request, publisher, new_token=issued.text)
+            body = convert_form(form, _PublisherForm)
+        except Invalid as refusal:
+            return await self._render_list(request, refusal.status, **refused_form_context(refusal, form))
+        publisher, token = await self._publishers.create_publisher(body.name, visitor.actor)
+        return await self._render_publisher(request, publisher, new_token=token.text)
+
+    async def show_publisher(self, request: web.Request, _: OperatorVisitor) -> web.StreamResponse:
+        """Show a publisher with its apps and manage tokens."""
+        return await self._render_publisher(request, await self._get_publisher(request))
+
+    async def _render_publisher(
+        self, request: web.Request, publisher: Publisher, status: int = 200, **context: Any
+    ) -> web.Response:
+        variables = {
+            "publisher": publisher,
+            "apps": await self._apps.list_apps("", _MAX_ITEMS, publisher.publisher_id),
+            "tokens": await self._manage_tokens(publisher.publisher_id),
+            "new_token": None,
+            "form": {},
+            **context,
+        }
+        return self._renderer.render_page(
+            request, "publisher.html", status, section="publishers", **variables
+        )
+
+    async def add_app(self, request: web.Request, visitor: OperatorVisitor) -> web.StreamResponse:
+        """Create an app of the publisher."""
+        publisher = await self._get_publisher(request)
+        form = await read_form(request)
+        try:
+            body = convert_form(form, _AppForm)
+            app = await self._publishers.create_app(
+                publisher.publisher_id, body.name, body.app_id, visitor.actor
+            )
+            if app is None:
+                refuse_field("app_id", "This app_id is taken.")
+        except Invalid as refusal:
+            context = refused_form_context(refusal, form)
+            return await self._render_publisher(request, publisher, refusal.status, **context)
+        message = f"The app {app.name} was added with the app_id {app.app_id}."
+        return self._renderer.redirect(request, publisher_path(publisher.publisher_id), message)
+
+    async def create_token(self, request: web.Request, visitor: OperatorVisitor) -> web.StreamResponse:
+        """Create a manage token and show it. Only this response holds it."""
+        publisher = await self._get_publisher(request)
+        form = await read_form(request)
+        try:
+            label = convert_form(form, _TokenForm).label
+        except Invalid as refusal:
+            context = refused_form_context(refusal, form)
+            return await self._render_publisher(request, publisher, refusal.status, **context)
+        issued = await self._publishers.create_manage_token(publisher.publisher_id, visitor.actor, label)
+        return await self._render_publisher(request, publisher, new_token=issued.text)
 
     async def revoke_token(self, request: web.Request, visitor: OperatorVisitor) -> web.StreamResponse:
-        """End a manage_ token of the publisher, and who is signed in with it."""
-        publisher = await self._publisher(request)
+        """Revoke a manage token of the publisher. Its console sessions end with it."""
+        publisher = await self._get_publisher(request)
         token_id = uuid_in_path(request.match_info["token_id"])
-        own = {token.token_id for token in await self._manage_tokens(publisher.publisher_id)}
-        if token_id not in own or not await self._tokens.revoke_token(token_id, visitor.actor):
+        token_ids = {token.token_id for token in await self._manage_tokens(publisher.publisher_id)}
+        if token_id not in token_ids or not await self._tokens.revoke_token(token_id, visitor.actor):
             raise NotFound("The publisher has no such token.")
         self._token_cache.drop_revoked()
-        return self._pages.redirect(request, _path(publisher), "The token is revoked.")
+        return self._renderer.redirect(
+            request, publisher_path(publisher.publisher_id), "The token was revoked."
+        )
 
     async def _manage_tokens(self, publisher_id: UUID) -> list[Any]:
-        wanted = TokenFilter(kind=TokenKind.MANAGE, publisher_id=publisher_id)
-        return [*await self._tokens.list_tokens(wanted, None, _MOST)]
+        manage_tokens = TokenFilter(kind=TokenKind.MANAGE, publisher_id=publisher_id)
+        return [*await self._tokens.list_tokens(manage_tokens, None, _MAX_ITEMS)]
 
-    async def _publisher(self, request: web.Request) -> Publisher:
-        found = await self._stored_publishers.find_publisher(uuid_in_path(request.match_info["publisher_id"]))
-        if found is None:
+    async def _get_publisher(self, request: web.Request) -> Publisher:
+        publisher = await self._publisher_repository.find_publisher(
+            uuid_in_path(request.match_info["publisher_id"])
+        )
+        if publisher is None:
             raise NotFound("There is no such publisher.")
-        return found
-
-
-def _path(publisher: Publisher) -> str:
-    return f"publishers/{publisher.publisher_id}/"
+        return publisher

@@ -1,0 +1,1 @@
+"""Pages for publishers: apps, pushes, customers, push tokens, test devices and webhooks."""

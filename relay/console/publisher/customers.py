@@ -1,6 +1,6 @@
-"""The customers of an app, found by identifier or address; one with its devices, and the copies side by side on each.
+"""The customers of an app, and one customer with devices, copies and e-mail addresses.
 
-An address comes in the body of a request: what is in a URL stands in proxies' logs and browsers' histories.
+A search for an address is a POST: a URL would leave the address in the logs of proxies and in browsers' histories.
 """
 
 from __future__ import annotations
@@ -9,9 +9,13 @@ from collections.abc import Iterable, Sequence
 
 from aiohttp import web
 
-from relay.console.publisher.app_lookup import OwnApps, path_of
-from relay.console.renderer import Pages, faults_of, next_page, refuse
-from relay.console.sessions import PublisherVisitor, form_as, publisher_page, read_form
+from relay.console.forms import convert_form, faults_by_field, read_form, refuse_field
+from relay.console.paging import split_page
+from relay.console.paths import app_path
+from relay.console.publisher.app_lookup import AppLookup
+from relay.console.resources import PageResources
+from relay.console.routes import publisher_route
+from relay.console.visitors import PublisherVisitor
 from relay.core import email_aliases
 from relay.core.errors import Conflict, Invalid, NotFound, RelayError
 from relay.core.identifiers import parse
@@ -20,154 +24,158 @@ from relay.http.pagination import page_request
 from relay.service.aliases import AliasBody, AliasService
 from relay.service.customers import CustomerService
 from relay.store.accounts.apps import App
-from relay.store.database import Database
 from relay.store.installations.aliases import MOST, AliasActor
 from relay.store.installations.customers import Customer
 
 _LIST = "apps/{app_id}/customers/"
-_ONE = f"{_LIST}{{customer_id:c_[^/]+}}/"
-"""A customer in the path. Its form keeps it apart from `search`."""
-_CUSTOMERS = 50
-"""How many a page shows."""
+_CUSTOMER = f"{_LIST}{{customer_id:c_[^/]+}}/"
+"""The path of one customer. The prefix c_ keeps it apart from `search/`."""
+_CUSTOMERS_PER_PAGE = 50
 
 
 class CustomerPages:
     """`/console/apps/{app_id}/customers/`."""
 
-    def __init__(
-        self, pages: Pages, database: Database, customers: CustomerService, aliases: AliasService
-    ) -> None:
-        self._pages = pages
-        self._own_apps = OwnApps(database)
+    def __init__(self, resources: PageResources, customers: CustomerService, aliases: AliasService) -> None:
+        self._renderer = resources.renderer
+        self._apps = AppLookup(resources.database)
         self._customers = customers
         self._aliases = aliases
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """All routes, each with its handler."""
-        yield publisher_page("GET", _LIST, self.list_customers)
-        yield publisher_page("POST", f"{_LIST}search/", self.search)
-        yield publisher_page("GET", _ONE, self.show)
-        yield publisher_page("POST", f"{_ONE}aliases/", self.attach)
-        yield publisher_page("POST", f"{_ONE}aliases/{{alias_id}}/remove/", self.remove)
+        """Return the routes with their handlers."""
+        yield publisher_route("GET", _LIST, self.list_customers)
+        yield publisher_route("POST", f"{_LIST}search/", self.search_customers)
+        yield publisher_route("GET", _CUSTOMER, self.show_customer)
+        yield publisher_route("POST", f"{_CUSTOMER}aliases/", self.attach_alias)
+        yield publisher_route("POST", f"{_CUSTOMER}aliases/{{alias_id}}/remove/", self.remove_alias)
 
     # --- customers ---
 
     async def list_customers(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
-        """The customers who have a copy of the app, in the order of their identifiers, which says nothing."""
-        app = await self._own_apps.of(request, visitor)
+        """List the customers who have a copy of the app, by identifier."""
+        app = await self._apps.get_app(request, visitor)
         after = page_request(request, lambda text: self._customers.verify_customer(app.app_id, text)).after
-        found = await self._customers.list_customers(app.app_id, after, _CUSTOMERS + 1)
-        customers, more = next_page(request, found, _CUSTOMERS, lambda customer: customer.customer)
-        return self._list(request, app, customers, more=more, is_start=after is None)
+        items = await self._customers.list_customers(app.app_id, after, _CUSTOMERS_PER_PAGE + 1)
+        customers, next_query = split_page(
+            request, items, _CUSTOMERS_PER_PAGE, lambda customer: customer.customer
+        )
+        return self._render_list(request, app, customers, next_query=next_query, is_start=after is None)
 
-    async def search(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
-        """By c_ or d_: to that customer's page. By address: to it, or the list of all that have it."""
-        app = await self._own_apps.of(request, visitor)
+    async def search_customers(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
+        """Redirect to the customer that the search term names. List the customers if several have the address."""
+        app = await self._apps.get_app(request, visitor)
         form = await read_form(request)
-        sought = form.get("q", "").strip()
+        term = form.get("q", "").strip()
         try:
-            found = await self._find(app, sought)
+            customers = await self._search(app, term)
         except Invalid as error:
-            return self._list(request, app, (), sought=sought, refused=error)
-        if len(found) != 1:
-            return self._list(request, app, found, sought=sought)
-        anchor = f"#{sought}" if sought in found[0].devices else ""
-        return self._pages.redirect(request, path_of(app, f"customers/{found[0].customer}/{anchor}"))
+            return self._render_list(request, app, (), term=term, refusal=error)
+        if len(customers) != 1:
+            return self._render_list(request, app, customers, term=term)
+        [customer] = customers
+        anchor = f"#{term}" if term in customer.devices else ""
+        return self._renderer.redirect(
+            request, app_path(app.app_id, f"customers/{customer.customer}/{anchor}")
+        )
 
-    async def _find(self, app: App, sought: str) -> Sequence[Customer]:
-        """The customers that are meant. Raises Invalid for what is neither identifier nor address."""
-        if email_aliases.is_meant(sought):
+    async def _search(self, app: App, term: str) -> Sequence[Customer]:
+        """Return the customers that `term` names: an address, or a c_ or d_ identifier.
+
+        Raises: Invalid if it is none of these.
+        """
+        if email_aliases.is_meant(term):
             try:
-                return await self._customers.find_by_alias(app.app_id, sought, None, MOST)
+                return await self._customers.find_by_alias(app.app_id, term, None, MOST)
             except ValueError:
-                refuse("q", "This is no e-mail address.")
-        parsed = parse(sought)
-        if parsed is None:
-            refuse("q", "Search for a whole c_… or d_… identifier, or for an e-mail address.")
-        if parsed.kind == "d":
-            customer = await self._customers.find_by_device(app.app_id, sought)
+                refuse_field("q", "This is not a valid e-mail address.")
+        identifier = parse(term)
+        if identifier is None:
+            refuse_field("q", "Search for a complete c_… or d_… identifier, or for an e-mail address.")
+        if identifier.kind == "d":
+            customer = await self._customers.find_by_device(app.app_id, term)
             return [customer] if customer else []
         try:
-            customer_id = self._customers.verify_customer(app.app_id, sought)
+            customer_id = self._customers.verify_customer(app.app_id, term)
             return [await self._customers.find_customer(app.app_id, customer_id)]
         except NotFound:
             return []
 
-    def _list(
+    def _render_list(
         self,
         request: web.Request,
         app: App,
         customers: Sequence[Customer],
         *,
-        sought: str = "",
-        more: str = "",
+        term: str = "",
+        next_query: str = "",
         is_start: bool = True,
-        refused: Invalid | None = None,
+        refusal: Invalid | None = None,
     ) -> web.StreamResponse:
-        return self._pages.render(
+        return self._renderer.render_page(
             request,
             "customers.html",
-            refused.status if refused else 200,
+            refusal.status if refusal else 200,
             section="customers",
             shown_app=app,
             customers=customers,
-            sought=sought,
-            more=more,
+            term=term,
+            next_query=next_query,
             is_start=is_start,
-            faults=faults_of(refused) if refused else {},
+            faults=faults_by_field(refusal) if refusal else {},
         )
 
-    async def show(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
-        """A customer, its devices with their copies, and its addresses."""
-        return await self._show(request, await self._own_apps.of(request, visitor))
+    async def show_customer(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
+        """Show a customer with devices, copies and addresses."""
+        return await self._render_customer(request, await self._apps.get_app(request, visitor))
 
-    async def _show(
-        self, request: web.Request, app: App, refused: RelayError | None = None, alias: str = ""
+    async def _render_customer(
+        self, request: web.Request, app: App, refusal: RelayError | None = None, typed_alias: str = ""
     ) -> web.StreamResponse:
-        identifier = self._customer_in_path(request, app)
-        customer = await self._customers.find_customer(app.app_id, identifier)
-        aliases = await self._aliases.list_aliases(app.app_id, identifier)
-        return self._pages.render(
+        customer_id = self._customer_in_path(request, app)
+        customer = await self._customers.find_customer(app.app_id, customer_id)
+        aliases = await self._aliases.list_aliases(app.app_id, customer_id)
+        return self._renderer.render_page(
             request,
             "customer.html",
-            refused.status if refused else 200,
+            refusal.status if refusal else 200,
             section="customers",
             shown_app=app,
             customer=customer,
             aliases=aliases,
-            most_aliases=MOST,
-            alias=alias,
-            faults=faults_of(refused) if refused else {},
+            max_aliases=MOST,
+            typed_alias=typed_alias,
+            faults=faults_by_field(refusal) if refusal else {},
         )
 
-    # --- their addresses ---
+    # --- addresses ---
 
-    async def attach(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
-        """Give the customer an address."""
-        app = await self._own_apps.of(request, visitor)
+    async def attach_alias(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
+        """Give the customer an e-mail address."""
+        app = await self._apps.get_app(request, visitor)
         customer = self._customer_in_path(request, app)
         form = await read_form(request)
         try:
-            body = form_as(form, AliasBody)
-            attached = await self._aliases.attach_alias(app.app_id, customer, body, _changer(visitor))
-        except (Invalid, Conflict) as refused:
-            return await self._show(request, app, refused, form.get("alias", ""))
-        said = "The address was added." if attached.created else "The customer has that address already."
-        return self._pages.redirect(request, path_of(app, f"customers/{customer}/"), said)
+            body = convert_form(form, AliasBody)
+            attached = await self._aliases.attach_alias(app.app_id, customer, body, _alias_actor(visitor))
+        except (Invalid, Conflict) as refusal:
+            return await self._render_customer(request, app, refusal, form.get("alias", ""))
+        message = "The address was added." if attached.created else "The customer already has this address."
+        return self._renderer.redirect(request, app_path(app.app_id, f"customers/{customer}/"), message)
 
-    async def remove(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
-        """Take an address from the customer."""
-        app = await self._own_apps.of(request, visitor)
+    async def remove_alias(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
+        """Remove an e-mail address of the customer."""
+        app = await self._apps.get_app(request, visitor)
         customer = self._customer_in_path(request, app)
         alias_id = uuid_in_path(request.match_info["alias_id"])
-        await self._aliases.remove_alias(app.app_id, customer, alias_id, _changer(visitor))
-        return self._pages.redirect(
-            request, path_of(app, f"customers/{customer}/"), "The address was removed."
+        await self._aliases.remove_alias(app.app_id, customer, alias_id, _alias_actor(visitor))
+        return self._renderer.redirect(
+            request, app_path(app.app_id, f"customers/{customer}/"), "The address was removed."
         )
 
     def _customer_in_path(self, request: web.Request, app: App) -> str:
         return self._customers.verify_customer(app.app_id, request.match_info["customer_id"])
 
 
-def _changer(visitor: PublisherVisitor) -> AliasActor:
+def _alias_actor(visitor: PublisherVisitor) -> AliasActor:
     return AliasActor(visitor.actor, visitor.publisher_id)

@@ -1,4 +1,4 @@
-"""The push tokens of an app: made, shown once, revoked."""
+"""The push tokens of an app: creation, with the token shown once, and revocation."""
 
 from __future__ import annotations
 
@@ -6,86 +6,86 @@ from collections.abc import Iterable, Mapping
 
 from aiohttp import web
 
-from relay.console.publisher.app_lookup import OwnApps, path_of
-from relay.console.renderer import Pages, faults_of, next_page
-from relay.console.sessions import PublisherVisitor, form_as, publisher_page, read_form
-from relay.core.clock import Clock
+from relay.console.forms import EMPTY_FORM, convert_form, faults_by_field, read_form
+from relay.console.paging import split_page
+from relay.console.paths import app_path
+from relay.console.publisher.app_lookup import AppLookup
+from relay.console.resources import PageResources
+from relay.console.routes import publisher_route
+from relay.console.visitors import PublisherVisitor
 from relay.core.errors import Conflict, Invalid, RelayError
 from relay.core.schema import uuid_in_path
 from relay.http.pagination import page_request
 from relay.service.push_tokens import PushTokenBody, PushTokenService
 from relay.store.accounts.apps import App
-from relay.store.database import Database
 
 _LIST = "apps/{app_id}/tokens/"
-_TOKENS = 50
-"""How many a page shows."""
-_NOTHING: Mapping[str, str] = {}
+_TOKENS_PER_PAGE = 50
 
 
-class TokenPages:
+class PushTokenPages:
     """`/console/apps/{app_id}/tokens/`."""
 
-    def __init__(self, pages: Pages, database: Database, push_tokens: PushTokenService, clock: Clock) -> None:
-        self._pages = pages
-        self._own_apps = OwnApps(database)
+    def __init__(self, resources: PageResources, push_tokens: PushTokenService) -> None:
+        self._renderer = resources.renderer
+        self._apps = AppLookup(resources.database)
         self._push_tokens = push_tokens
-        self._clock = clock
+        self._clock = resources.clock
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """All routes, each with its handler."""
-        yield publisher_page("GET", _LIST, self.list_tokens)
-        yield publisher_page("POST", _LIST, self.create)
-        yield publisher_page("POST", f"{_LIST}{{token_id}}/revoke/", self.revoke)
+        """Return the routes with their handlers."""
+        yield publisher_route("GET", _LIST, self.list_tokens)
+        yield publisher_route("POST", _LIST, self.create_token)
+        yield publisher_route("POST", f"{_LIST}{{token_id}}/revoke/", self.revoke_token)
 
     async def list_tokens(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
-        """The tokens that are not revoked, oldest first, and the form for another one."""
-        return await self._list(request, await self._own_apps.of(request, visitor))
+        """List the tokens that are not revoked, oldest first, with a form for a new one."""
+        return await self._render_list(request, await self._apps.get_app(request, visitor))
 
-    async def create(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
-        """Make a token and show it, this once: it is in no redirect, no cookie and no database."""
-        app = await self._own_apps.of(request, visitor)
+    async def create_token(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
+        """Create a token and show it. Only this response holds it: no redirect, cookie or table does."""
+        app = await self._apps.get_app(request, visitor)
         form = await read_form(request)
         day = form.get("expires_at", "")
-        # A browser's calendar gives a day; the token works until its end.
+        # A date field has no time: the token is valid until the end of that day.
         fields = {**form, "expires_at": f"{day}T23:59:59Z" if day else ""}
         try:
-            body = form_as(fields, PushTokenBody)
+            body = convert_form(fields, PushTokenBody)
             new, issued = await self._push_tokens.create_push_token(app.app_id, visitor.caller, body)
-        except (Invalid, Conflict) as refused:
-            return await self._list(request, app, form, refused)
-        return self._pages.render(
-            request, "token_made.html", 201, section="tokens", shown_app=app, new=new, text=issued.text
+        except (Invalid, Conflict) as refusal:
+            return await self._render_list(request, app, form, refusal)
+        return self._renderer.render_page(
+            request, "token_created.html", 201, section="tokens", shown_app=app, new=new, text=issued.text
         )
 
-    async def revoke(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
-        """Refuse a token from now on."""
-        app = await self._own_apps.of(request, visitor)
+    async def revoke_token(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
+        """Revoke a token."""
+        app = await self._apps.get_app(request, visitor)
         token_id = uuid_in_path(request.match_info["token_id"])
         await self._push_tokens.revoke_push_token(app.app_id, token_id, visitor.caller)
-        return self._pages.redirect(request, path_of(app, "tokens/"), "The token was revoked.")
+        return self._renderer.redirect(request, app_path(app.app_id, "tokens/"), "The token was revoked.")
 
-    async def _list(
+    async def _render_list(
         self,
         request: web.Request,
         app: App,
-        form: Mapping[str, str] = _NOTHING,
-        refused: RelayError | None = None,
+        form: Mapping[str, str] = EMPTY_FORM,
+        refusal: RelayError | None = None,
     ) -> web.StreamResponse:
-        """`form` is what was typed, and `refused` why that can't be."""
+        """Render the list. `form` holds what was typed if `refusal` refused it."""
         after = page_request(request, uuid_in_path).after
-        found = await self._push_tokens.list_push_tokens(app.app_id, after, _TOKENS + 1)
-        tokens, more = next_page(request, found, _TOKENS, lambda token: token.token_id)
-        return self._pages.render(
+        items = await self._push_tokens.list_push_tokens(app.app_id, after, _TOKENS_PER_PAGE + 1)
+        tokens, next_query = split_page(request, items, _TOKENS_PER_PAGE, lambda token: token.token_id)
+        return self._renderer.render_page(
             request,
             "tokens.html",
-            refused.status if refused else 200,
+            refusal.status if refusal else 200,
             section="tokens",
             shown_app=app,
             tokens=tokens,
-            more=more,
+            next_query=next_query,
             is_start=after is None,
             now=self._clock.now(),
             form=form,
-            faults=faults_of(refused) if refused else {},
+            faults=faults_by_field(refusal) if refusal else {},
         )

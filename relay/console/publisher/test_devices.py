@@ -1,4 +1,4 @@
-"""The publisher's test devices, and how each is to behave."""
+"""The test devices of a publisher, and the failure domain of each."""
 
 from __future__ import annotations
 
@@ -7,129 +7,140 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from relay.console.publisher.app_lookup import OwnApps, path_of
-from relay.console.renderer import Pages, faults_of, next_page
-from relay.console.sessions import PublisherVisitor, form_as, publisher_page, read_form
+from relay.console.forms import EMPTY_FORM, convert_form, faults_by_field, read_form
+from relay.console.paging import split_page
+from relay.console.paths import app_path
+from relay.console.publisher.app_lookup import AppLookup
+from relay.console.resources import PageResources
+from relay.console.routes import publisher_route
+from relay.console.visitors import PublisherVisitor
 from relay.core.delivery.outcomes import FailureDomain
 from relay.core.errors import Conflict, Invalid, RelayError
 from relay.core.schema import uuid_in_path
 from relay.http.pagination import page_request
 from relay.service.test_devices import TestDeviceBody, TestDeviceChange, TestDeviceService
 from relay.store.accounts.apps import App
-from relay.store.database import Database
 
 _LIST = "apps/{app_id}/test-devices/"
-_DEVICES = 50
-"""How many a page shows."""
-_NOTHING: Mapping[str, str] = {}
+_DEVICES_PER_PAGE = 50
 
 
-class Domain(NamedTuple):
-    """A failure domain in a few words, and what follows from it."""
+class FailureDomainText(NamedTuple):
+    """The name of a failure domain on pages, and its effect."""
 
     name: str
-    outcome: str
+    effect: str
 
 
-DOMAINS: Final[Mapping[str, Domain]] = {
-    FailureDomain.OK: Domain("Works", "Pushes go to Apple, as to every other device."),
-    FailureDomain.UNREGISTERED: Domain(
+FAILURE_DOMAIN_TEXTS: Final[Mapping[str, FailureDomainText]] = {
+    FailureDomain.OK: FailureDomainText("Works", "Pushes go to Apple, as for every other device."),
+    FailureDomain.UNREGISTERED: FailureDomainText(
         "App removed",
-        "410 Unregistered, as after somebody deleted the app. It ends as unregistered; your device keeps its token.",
+        "410 Unregistered, as if the app had been deleted. The push ends as unregistered; the device keeps its token.",
     ),
-    FailureDomain.BAD_DEVICE_TOKEN: Domain(
+    FailureDomain.BAD_DEVICE_TOKEN: FailureDomainText(
         "Bad device token",
-        "400 BadDeviceToken, as for a token of the wrong environment. It fails; your device keeps its token.",
+        "400 BadDeviceToken, as for a token of the wrong environment. The push fails; the device keeps its token.",
     ),
-    FailureDomain.THROTTLED: Domain(
-        "Throttled", "429 TooManyRequests. The push is tried again, later each time, until it expires."
+    FailureDomain.THROTTLED: FailureDomainText(
+        "Throttled",
+        "429 TooManyRequests. The relay retries with growing pauses until the push expires.",
     ),
-    FailureDomain.UNAVAILABLE: Domain(
-        "Apple is down", "503 ServiceUnavailable. The push is tried again, later each time, until it expires."
+    FailureDomain.UNAVAILABLE: FailureDomainText(
+        "Apple is down",
+        "503 ServiceUnavailable. The relay retries with growing pauses until the push expires.",
     ),
-    FailureDomain.SLOW: Domain("Slow", "The answer takes ten seconds, and then the push is delivered."),
+    FailureDomain.SLOW: FailureDomainText(
+        "Slow", "The answer takes ten seconds; then the push is delivered."
+    ),
 }
-"""By the names of the API. Apple is asked for `ok` alone: the others are played by the relay."""
+"""By the names of the API. Only `ok` sends to Apple: the relay simulates the others."""
 
 
 class TestDevicePages:
-    """`/console/apps/{app_id}/test-devices/`. The list is the same for all apps of a publisher."""
+    """`/console/apps/{app_id}/test-devices/`. The list is shared by all apps of a publisher."""
 
-    __test__ = False  # not a test, whatever pytest thinks of its name
-
-    def __init__(self, pages: Pages, database: Database, test_devices: TestDeviceService) -> None:
-        self._pages = pages
-        self._own_apps = OwnApps(database)
+    def __init__(self, resources: PageResources, test_devices: TestDeviceService) -> None:
+        self._renderer = resources.renderer
+        self._apps = AppLookup(resources.database)
         self._test_devices = test_devices
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """All routes, each with its handler."""
-        yield publisher_page("GET", _LIST, self.list_devices)
-        yield publisher_page("POST", _LIST, self.add)
-        yield publisher_page("POST", f"{_LIST}{{test_device_id}}/", self.change)
-        yield publisher_page("POST", f"{_LIST}{{test_device_id}}/remove/", self.remove)
+        """Return the routes with their handlers."""
+        yield publisher_route("GET", _LIST, self.list_test_devices)
+        yield publisher_route("POST", _LIST, self.add_test_device)
+        yield publisher_route("POST", f"{_LIST}{{test_device_id}}/", self.change_test_device)
+        yield publisher_route("POST", f"{_LIST}{{test_device_id}}/remove/", self.remove_test_device)
 
-    async def list_devices(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
-        """The listed devices, oldest first, and the form for another one."""
-        return await self._list(request, visitor, await self._own_apps.of(request, visitor))
+    async def list_test_devices(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
+        """List the test devices, oldest first, with a form for a new one."""
+        return await self._render_list(request, visitor, await self._apps.get_app(request, visitor))
 
-    async def add(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
-        """List a device."""
-        app = await self._own_apps.of(request, visitor)
+    async def add_test_device(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
+        """Add a device to the list."""
+        app = await self._apps.get_app(request, visitor)
         form = await read_form(request)
         try:
-            body = form_as({**form, "udid": form.get("udid", "").strip()}, TestDeviceBody)
+            body = convert_form({**form, "udid": form.get("udid", "").strip()}, TestDeviceBody)
             device = await self._test_devices.add_test_device(visitor.caller, body)
-        except (Invalid, Conflict) as refused:
-            return await self._list(request, visitor, app, form, refused)
-        said = f"{device.label} is a test device now."
-        return self._pages.redirect(request, path_of(app, "test-devices/"), said)
+        except (Invalid, Conflict) as refusal:
+            return await self._render_list(request, visitor, app, form, refusal)
+        return self._redirect_to_list(request, app, f"{device.label} is now a test device.")
 
-    async def change(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
-        """Give a device another label or failure domain."""
-        app = await self._own_apps.of(request, visitor)
+    async def change_test_device(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
+        """Change the label or the failure domain of a device."""
+        app = await self._apps.get_app(request, visitor)
         test_device_id = uuid_in_path(request.match_info["test_device_id"])
         form = await read_form(request)
         try:
-            body = form_as(form, TestDeviceChange)
-        except Invalid as refused:
-            return await self._list(request, visitor, app, form, refused, wrong=str(test_device_id))
+            body = convert_form(form, TestDeviceChange)
+        except Invalid as refusal:
+            return await self._render_list(request, visitor, app, form, refusal, str(test_device_id))
         device = await self._test_devices.change_test_device(visitor.caller, test_device_id, body)
-        said = f"{device.label}: {DOMAINS[device.failure_domain].name.lower()}."
-        return self._pages.redirect(request, path_of(app, "test-devices/"), said)
+        text = FAILURE_DOMAIN_TEXTS[device.failure_domain].name.lower()
+        return self._redirect_to_list(request, app, f"{device.label}: {text}.")
 
-    async def remove(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
-        """Take a device off the list."""
-        app = await self._own_apps.of(request, visitor)
+    async def remove_test_device(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
+        """Remove a device from the list."""
+        app = await self._apps.get_app(request, visitor)
         test_device_id = uuid_in_path(request.match_info["test_device_id"])
         await self._test_devices.remove_test_device(visitor.caller, test_device_id)
-        return self._pages.redirect(request, path_of(app, "test-devices/"), "The device is off the list.")
+        return self._redirect_to_list(request, app, "The test device was removed.")
 
-    async def _list(
+    def _redirect_to_list(self, request: web.Request, app: App, message: str) -> web.StreamResponse:
+        return self._renderer.redirect(request, app_path(app.app_id, "test-devices/"), message)
+
+    async def _render_list(
         self,
         request: web.Request,
         visitor: PublisherVisitor,
         app: App,
-        form: Mapping[str, str] = _NOTHING,
-        refused: RelayError | None = None,
-        wrong: str = "",
+        form: Mapping[str, str] = EMPTY_FORM,
+        refusal: RelayError | None = None,
+        refused_device_id: str = "",
     ) -> web.StreamResponse:
-        """`form` is what was typed, `refused` why that can't be, of the listed device `wrong`; "": of another one."""
+        """Render the list. `form` holds what was typed if `refusal` refused it.
+
+        `refused_device_id` names the device that the form was about; "" stands for a new one.
+        """
         after = page_request(request, uuid_in_path).after
-        found = await self._test_devices.list_test_devices(visitor.publisher_id, after, _DEVICES + 1)
-        devices, more = next_page(request, found, _DEVICES, lambda device: device.test_device_id)
-        return self._pages.render(
+        items = await self._test_devices.list_test_devices(visitor.publisher_id, after, _DEVICES_PER_PAGE + 1)
+        devices, next_query = split_page(
+            request, items, _DEVICES_PER_PAGE, lambda device: device.test_device_id
+        )
+        faults = faults_by_field(refusal) if refusal else {}
+        return self._renderer.render_page(
             request,
             "test_devices.html",
-            refused.status if refused else 200,
+            refusal.status if refusal else 200,
             section="test-devices",
             shown_app=app,
             devices=devices,
-            more=more,
+            next_query=next_query,
             is_start=after is None,
-            domains=DOMAINS,
-            form=_NOTHING if wrong else form,
-            faults={} if refused is None or wrong else faults_of(refused),
-            wrong=wrong,
-            wrong_faults=faults_of(refused) if refused and wrong else {},
+            domains=FAILURE_DOMAIN_TEXTS,
+            form=EMPTY_FORM if refused_device_id else form,
+            faults={} if refused_device_id else faults,
+            refused_device_id=refused_device_id,
+            device_faults=faults if refused_device_id else {},
         )

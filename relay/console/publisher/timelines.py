@@ -1,4 +1,4 @@
-"""How far a push is, as a bar; and what happened at a test device, as a line of moments. All of it is pure."""
+"""The timeline of a push on each test device, built from its traces. No I/O."""
 
 from __future__ import annotations
 
@@ -7,66 +7,32 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from relay.core.delivery.outcomes import Outcome
-from relay.core.delivery.reasons import ReasonRule, explain
+from relay.core.delivery.reasons import explain
 
-WIDTH = 1000
-"""Of the bar, in units of its own."""
-_THINNEST = 8
-"""What is there is seen, though it be one in a million."""
-_FOLLOWS = {
-    "fail": "That was the end of it.",
-    "retire_unregistered": "The device token is retired, unless the app registered again meanwhile.",
+_CONSEQUENCES = {
+    "fail": "The delivery has failed.",
+    "retire_unregistered": "The device token is retired, unless the app has registered again since.",
     "retire_wrong_topic": "The device token is retired.",
-    "retire_bad_token": "The device token is retired, if the copy's environment is known and few others say the same.",
-    "suspend": "The key of its team is suspended, and the push kept until it is mended.",
-    "retry": "It is tried again later.",
-    "retry_soon": "It is tried again on another connection.",
+    "retire_bad_token": (
+        "The device token is retired if the copy's environment is known and few other tokens get this answer."
+    ),
+    "suspend": "The credential of the team is suspended; the push waits until it is fixed.",
+    "retry": "The relay retries later.",
+    "retry_soon": "The relay retries on another connection.",
 }
-"""What the relay does after an answer, by the action of `core/delivery/reasons.py`."""
-_FAR = {"answered": "Apple answered", "not_sent": "It could not be sent", "unknown": "No answer came"}
+"""What the relay does after an answer, by the action of `relay/core/delivery/reasons.py`."""
+_SIMULATED_RETIREMENT = "The device token stays active, because the answer was simulated."
+_FATE_TITLES = {
+    "answered": "Apple answered",
+    "not_sent": "The push could not be sent",
+    "unknown": "No answer came",
+}
+_OTHER_FATE_TITLE = "The attempt ended"
+_WAITING_ACTIONS = ("retry", "retry_soon", "suspend")
 
 
-class Segment(NamedTuple):
-    """A part of the bar: an outcome or "pending", how many, and where it is drawn."""
-
-    name: str
-    copies: int
-    start: int
-    width: int
-
-
-def bar(counts: Mapping[str, int]) -> list[Segment]:
-    """The parts of the bar that are not empty, from left to right; together they fill it. "pending" is one of them."""
-    present = [(name, counts.get(name, 0)) for name in (*Outcome, "pending") if counts.get(name, 0) > 0]
-    total = sum(count for _, count in present)
-    spare = WIDTH - _THINNEST * len(present)
-    segments: list[Segment] = []
-    done = start = 0
-    for number, (name, count) in enumerate(present, start=1):
-        done += count
-        end = _THINNEST * number + spare * done // total
-        segments.append(Segment(name, count, start, end - start))
-        start = end
-    return segments
-
-
-class Reason(NamedTuple):
-    """Why so many did not arrive, and what to do."""
-
-    name: str
-    copies: int
-    explanation: ReasonRule
-
-
-def reasons(counts: Mapping[str, int]) -> list[Reason]:
-    """The reasons of a push with what each means, the most frequent first."""
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return [Reason(name, count, explain(name)) for name, count in ordered if name]
-
-
-class Moment(NamedTuple):
-    """Something that happened. `tone`: "good", "bad", "wait" or ""; `details` are names and values."""
+class TimelineMoment(NamedTuple):
+    """An event on a timeline. `tone` is "good", "bad", "wait" or ""; `details` are (name, value) pairs."""
 
     at: datetime
     title: str
@@ -76,70 +42,64 @@ class Moment(NamedTuple):
 
 
 @dataclass(slots=True)
-class TimeLine:
-    """What happened at one copy on a listed device, from the moment at which the push was accepted."""
+class Timeline:
+    """The events of a push at one copy on a test device, from its acceptance by the relay."""
 
     label: str
     device: str
     alongside: str
     failure_domain: str
-    moments: list[Moment] = field(default_factory=list)
+    moments: list[TimelineMoment] = field(default_factory=list)
 
 
-def time_lines(traces: Iterable[Mapping[str, Any]]) -> list[TimeLine]:
-    """Traces as `GET /v1.0/pushes/{push_id}/trace/` shows them, in its order: by copy, and by attempt."""
-    lines: dict[tuple[str, str], TimeLine] = {}
+def build_timelines(traces: Iterable[Mapping[str, Any]]) -> list[Timeline]:
+    """Return a timeline for each copy. `traces` are those of `GET /v1.0/pushes/{push_id}/trace/`, in its order."""
+    timelines: dict[tuple[str, str], Timeline] = {}
     for trace in traces:
         route = trace["route"]
         key = route["device"] or "", route["alongside"]
-        line = lines.get(key)
-        if line is None:
-            line = lines[key] = TimeLine(trace["label"], *key, trace["failure_domain"])
-            line.moments.append(Moment(_time(trace["accepted_at"]), "The relay accepted it"))
-        line.moments += _attempt(trace)
-    return list(lines.values())
+        timeline = timelines.get(key)
+        if timeline is None:
+            timeline = timelines[key] = Timeline(trace["label"], *key, trace["failure_domain"])
+            accepted_at = datetime.fromisoformat(trace["accepted_at"])
+            timeline.moments.append(TimelineMoment(accepted_at, "The relay accepted the push"))
+        timeline.moments += [_sent_moment(trace), _answer_moment(trace)]
+    return list(timelines.values())
 
 
-def _attempt(trace: Mapping[str, Any]) -> list[Moment]:
-    number, answer = trace["attempt"] + 1, trace["answer"]
-    sent_at, answered_at = _time(trace["sent_at"]), _time(trace["answered_at"])
-    milliseconds = round((answered_at - sent_at).total_seconds() * 1000)
+def _sent_moment(trace: Mapping[str, Any]) -> TimelineMoment:
+    attempt = trace["attempt"] + 1
     if trace["simulated"]:
-        title = f"Attempt {number} was played"
-        text = f"The device has the failure domain {trace['failure_domain']}: Apple was not asked."
+        title = f"Attempt {attempt} was simulated"
+        text = f"The device has the failure domain {trace['failure_domain']}, so nothing was sent to Apple."
     else:
-        known = "" if trace["environment_known"] else ", as its environment is not known"
-        title = f"Attempt {number} was sent to Apple"
-        text = f"With the {trace['credential_kind']} of the team {trace['team_id']}, to {trace['environment']}{known}."
+        guess = "" if trace["environment_known"] else " (the copy's environment is unknown)"
+        title = f"Attempt {attempt} was sent to Apple"
+        text = f"With the {trace['credential_kind']} of team {trace['team_id']}, to {trace['environment']}{guess}."
     details = [(name, str(value)) for name, value in trace["headers"].items()]
-    sent = Moment(sent_at, title, text, "", details)
+    return TimelineMoment(datetime.fromisoformat(trace["sent_at"]), title, text, "", details)
+
+
+def _answer_moment(trace: Mapping[str, Any]) -> TimelineMoment:
+    answer, action = trace["answer"], trace["verdict"]
+    answered_at = datetime.fromisoformat(trace["answered_at"])
+    details = _answer_details(answer)
     if answer["status"] == 200:
-        return [
-            sent,
-            Moment(
-                answered_at,
-                "Apple took it" if not trace["simulated"] else "It counts as delivered",
-                f"After {milliseconds} ms.",
-                "good",
-                _of_answer(answer),
-            ),
-        ]
-    far = _FAR.get(answer["fate"], "It ended")
-    said = " ".join(part for part in (str(answer["status"] or ""), answer["reason"]) if part)
-    explained = explain(answer["reason"])
-    follows = _FOLLOWS.get(trace["verdict"], "")
-    if trace["simulated"] and trace["verdict"].startswith("retire"):
-        follows = "The device token stays, because this was played."
-    tone = "wait" if trace["verdict"] in ("retry", "retry_soon", "suspend") else "bad"
-    text = f"{explained.meaning} {follows}".strip()
-    return [sent, Moment(answered_at, f"{far}: {said}" if said else far, text, tone, _of_answer(answer))]
+        latency = answered_at - datetime.fromisoformat(trace["sent_at"])
+        title = "It counts as delivered" if trace["simulated"] else "Apple accepted it"
+        text = f"After {round(latency.total_seconds() * 1000)} ms."
+        return TimelineMoment(answered_at, title, text, "good", details)
+    title = _FATE_TITLES.get(answer["fate"], _OTHER_FATE_TITLE)
+    if reply := " ".join(part for part in (str(answer["status"] or ""), answer["reason"]) if part):
+        title = f"{title}: {reply}"
+    consequence = _CONSEQUENCES.get(action, "")
+    if trace["simulated"] and action.startswith("retire"):
+        consequence = _SIMULATED_RETIREMENT
+    text = f"{explain(answer['reason']).meaning} {consequence}".strip()
+    tone = "wait" if action in _WAITING_ACTIONS else "bad"
+    return TimelineMoment(answered_at, title, text, tone, details)
 
 
-def _of_answer(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
-    shown = (("apns-unique-id", answer["apns_unique_id"]), ("timestamp", answer["timestamp_ms"]))
-    return [(name, str(value)) for name, value in shown if value is not None]
-
-
-def _time(text: str) -> datetime:
-    """RFC 3339, as a trace has it."""
-    return datetime.fromisoformat(text)
+def _answer_details(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
+    fields = (("apns-unique-id", answer["apns_unique_id"]), ("timestamp", answer["timestamp_ms"]))
+    return [(name, str(value)) for name, value in fields if value is not None]

@@ -1,27 +1,30 @@
-"""The webhooks of an app: made with a secret that is shown once, tested, removed."""
+"""The webhooks of an app: creation, with the secret shown once, test messages and removal."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Final, Literal
+from typing import Final
 
 from aiohttp import web
 
-from relay.console.publisher.app_lookup import OwnApps, path_of
-from relay.console.renderer import Pages, faults_of
-from relay.console.sessions import PublisherVisitor, publisher_page, read_form
+from relay.console.forms import faults_by_field, read_form
+from relay.console.paths import app_path
+from relay.console.publisher.app_lookup import AppLookup
+from relay.console.renderer import MessageKind
+from relay.console.resources import PageResources
+from relay.console.routes import publisher_route
+from relay.console.visitors import PublisherVisitor
 from relay.core.errors import Conflict, Invalid, RelayError, TooManyRequests
 from relay.core.schema import convert, uuid_in_path
 from relay.core.webhooks.messages import EventType
 from relay.service.webhooks import WebhookBody, WebhookService, WebhookTest
 from relay.store.accounts.apps import App
-from relay.store.database import Database
 from relay.store.webhooks.webhooks import MAX_WEBHOOKS_PER_APP
 
-EVENTS: Final[Mapping[EventType, str]] = {
-    EventType.PUSH_COMPLETED: "A push has come to its end: its counts.",
+EVENT_TEXTS: Final[Mapping[EventType, str]] = {
+    EventType.PUSH_COMPLETED: "A push has completed: its counts.",
     EventType.DELIVERY_FAILED: "Copies that a push did not reach, and why.",
-    EventType.DEVICE_UNREGISTERED: "Copies that are gone from their device.",
+    EventType.DEVICE_UNREGISTERED: "Copies that are no longer on their device.",
 }
 _LIST = "apps/{app_id}/webhooks/"
 
@@ -29,81 +32,84 @@ _LIST = "apps/{app_id}/webhooks/"
 class WebhookPages:
     """`/console/apps/{app_id}/webhooks/`."""
 
-    def __init__(self, pages: Pages, database: Database, webhooks: WebhookService) -> None:
-        self._pages = pages
-        self._own_apps = OwnApps(database)
+    def __init__(self, resources: PageResources, webhooks: WebhookService) -> None:
+        self._renderer = resources.renderer
+        self._apps = AppLookup(resources.database)
         self._webhooks = webhooks
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """All routes, each with its handler."""
-        yield publisher_page("GET", _LIST, self.list_webhooks)
-        yield publisher_page("POST", _LIST, self.create)
-        yield publisher_page("POST", f"{_LIST}{{webhook_id}}/test/", self.test)
-        yield publisher_page("POST", f"{_LIST}{{webhook_id}}/remove/", self.remove)
+        """Return the routes with their handlers."""
+        yield publisher_route("GET", _LIST, self.list_webhooks)
+        yield publisher_route("POST", _LIST, self.create_webhook)
+        yield publisher_route("POST", f"{_LIST}{{webhook_id}}/test/", self.send_test_message)
+        yield publisher_route("POST", f"{_LIST}{{webhook_id}}/remove/", self.remove_webhook)
 
     async def list_webhooks(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
-        """The app's webhooks and how they are doing, and the form for another one."""
-        return await self._list(request, await self._own_apps.of(request, visitor))
+        """List the app's webhooks with their health, with a form for a new one."""
+        return await self._render_list(request, await self._apps.get_app(request, visitor))
 
-    async def create(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
-        """Make a webhook and show its secret, this once."""
-        app = await self._own_apps.of(request, visitor)
+    async def create_webhook(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
+        """Create a webhook and show its secret. Only this response holds it."""
+        app = await self._apps.get_app(request, visitor)
         form = await read_form(request)
-        url, events = form.get("url", "").strip(), [event for event in EventType if event in form]
+        url = form.get("url", "").strip()
+        events = [event for event in EventType if event in form]
         try:
             body = convert({"url": url, "events": events}, WebhookBody)
             new, _ = await self._webhooks.create_webhook(app.app_id, visitor.caller, body)
-        except (Invalid, Conflict) as refused:
-            return await self._list(request, app, refused, url, events)
-        return self._pages.render(
-            request, "webhook_made.html", 201, section="webhooks", shown_app=app, new=new
+        except (Invalid, Conflict) as refusal:
+            return await self._render_list(request, app, refusal, url, events)
+        return self._renderer.render_page(
+            request, "webhook_created.html", 201, section="webhooks", shown_app=app, new=new
         )
 
-    async def test(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
-        """Send a test message, and say what became of it."""
-        app = await self._own_apps.of(request, visitor)
+    async def send_test_message(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
+        """Send a test message to a webhook and show whether it arrived."""
+        app = await self._apps.get_app(request, visitor)
         webhook_id = uuid_in_path(request.match_info["webhook_id"])
         try:
             tested = await self._webhooks.test_webhook(app.app_id, webhook_id, visitor.caller)
-        except (Conflict, TooManyRequests) as refused:
-            return await self._list(request, app, refused)
-        kind: Literal["good", "bad"] = "good" if tested.attempt.delivered else "bad"
-        return self._pages.redirect(request, path_of(app, "webhooks/"), _said(tested), kind)
+        except (Conflict, TooManyRequests) as refusal:
+            return await self._render_list(request, app, refusal)
+        kind: MessageKind = "good" if tested.attempt.delivered else "bad"
+        return self._renderer.redirect(
+            request, app_path(app.app_id, "webhooks/"), _test_result_text(tested), kind
+        )
 
-    async def remove(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
-        """Remove a webhook with what waits for it."""
-        app = await self._own_apps.of(request, visitor)
+    async def remove_webhook(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
+        """Remove a webhook and the messages that wait for it."""
+        app = await self._apps.get_app(request, visitor)
         webhook_id = uuid_in_path(request.match_info["webhook_id"])
         await self._webhooks.remove_webhook(app.app_id, webhook_id, visitor.caller)
-        return self._pages.redirect(request, path_of(app, "webhooks/"), "The webhook was removed.")
+        return self._renderer.redirect(request, app_path(app.app_id, "webhooks/"), "The webhook was removed.")
 
-    async def _list(
+    async def _render_list(
         self,
         request: web.Request,
         app: App,
-        refused: RelayError | None = None,
-        url: str = "",
-        events: Collection[EventType] = tuple(EventType),
+        refusal: RelayError | None = None,
+        typed_url: str = "",
+        chosen_events: Collection[EventType] = tuple(EventType),
     ) -> web.StreamResponse:
-        """`url` and `events` are what was chosen, and `refused` why that can't be."""
-        return self._pages.render(
+        """Render the list. `typed_url` and `chosen_events` fill the form again if `refusal` refused it."""
+        return self._renderer.render_page(
             request,
             "webhooks.html",
-            refused.status if refused else 200,
+            refusal.status if refusal else 200,
             section="webhooks",
             shown_app=app,
             webhooks=await self._webhooks.list_webhooks(app.app_id, None, MAX_WEBHOOKS_PER_APP),
-            most=MAX_WEBHOOKS_PER_APP,
-            all_events=EVENTS,
-            url=url,
-            events=events,
-            faults=faults_of(refused) if refused else {},
+            max_webhooks=MAX_WEBHOOKS_PER_APP,
+            event_texts=EVENT_TEXTS,
+            typed_url=typed_url,
+            chosen_events=chosen_events,
+            faults=faults_by_field(refusal) if refusal else {},
         )
 
 
-def _said(tested: WebhookTest) -> str:
+def _test_result_text(tested: WebhookTest) -> str:
     if tested.attempt.delivered:
         return f"The test message arrived (status {tested.attempt.status})."
     if tested.attempt.status is not None:
-        return f"The test message was not taken: the receiver answered {tested.attempt.status}."
+        return f"The test message was refused: the receiver answered {tested.attempt.status}."
     return f"The test message did not arrive: {tested.attempt.error}"

@@ -1,4 +1,4 @@
-"""What is drawn of a push: the notification on a lock screen, the bar of outcomes, and a test device's time line."""
+"""The lock screen of a payload, valid or not."""
 
 from __future__ import annotations
 
@@ -8,147 +8,95 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from relay.console.composer.lock_screen import picture
-from relay.console.publisher.timelines import WIDTH, bar, reasons, time_lines
-from relay.core.delivery.outcomes import Outcome
+from relay.console.composer.lock_screen import LockScreen, draw_lock_screen
 from relay.core.push.push_types import PUSH_TYPES
 
-CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-"""Properties are not timed: on a busy machine a single example may take long for no fault of its own."""
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""On a busy machine a single example may take long."""
+IMAGE = {"media-url": "https://example.com/a.png"}
 
 
-def drawn(aps: Any, push_type: str = "alert", **beside: Any) -> Any:
-    return picture({"aps": aps, **beside}, push_type, "Notes")
+def draw(aps: Any, push_type: str = "alert", **other: Any) -> LockScreen:
+    return draw_lock_screen({"aps": aps, **other}, push_type, "Notes")
 
 
-def test_words_are_where_they_belong() -> None:
-    seen = drawn({"alert": {"title": "T", "subtitle": "S", "body": "B"}, "badge": 3})
-    assert (seen.title, seen.subtitle, seen.body, seen.badge) == ("T", "S", "B", 3)
+def test_texts_and_badge() -> None:
+    screen = draw({"alert": {"title": "T", "subtitle": "S", "body": "B"}, "badge": 3})
+    assert (screen.title, screen.subtitle, screen.body, screen.badge) == ("T", "S", "B", 3)
 
 
-def test_without_a_title_the_app_is_named() -> None:
-    assert drawn({"alert": "B"}).title == "Notes"
-
-
-def test_words_of_the_apps_tables_are_known_by_their_keys() -> None:
-    assert drawn({"alert": {"title-loc-key": "HELLO", "loc-key": "TEXT"}}).title == "‹HELLO›"
-    assert drawn({"alert": {"title": {"loc-key": "HELLO"}}}, "liveactivity").title == "‹HELLO›"
+@pytest.mark.parametrize(
+    ("push_type", "alert", "title"),
+    [
+        ("alert", "B", "Notes"),
+        ("alert", {"title-loc-key": "HELLO", "loc-key": "TEXT"}, "‹HELLO›"),
+        ("liveactivity", {"title": {"loc-key": "HELLO"}}, "‹HELLO›"),
+    ],
+    ids=["the app's name", "a key of the app's tables", "a key of a Live Activity"],
+)
+def test_the_title_without_a_text_of_its_own(push_type: str, alert: Any, title: str) -> None:
+    assert draw({"alert": alert}, push_type).title == title
 
 
 @pytest.mark.parametrize(
     "aps", [{}, {"alert": {}}, {"alert": ""}, {"alert": 5}, [], None, {"content-available": 1}]
 )
-def test_nothing_is_seen_without_an_alert(aps: Any) -> None:
-    seen = drawn(aps)
-    assert not seen.seen
-    assert seen.notes
+def test_nothing_is_visible_without_an_alert(aps: Any) -> None:
+    screen = draw(aps)
+    assert not screen.is_visible
+    assert screen.notes
 
 
-def test_every_push_type_is_drawn_or_explained() -> None:
-    for name in PUSH_TYPES:
-        seen = drawn({"alert": "B"}, name)
-        assert seen.seen or seen.notes
+@pytest.mark.parametrize("push_type", list(PUSH_TYPES))
+def test_every_push_type_is_drawn_or_explained(push_type: str) -> None:
+    screen = draw({"alert": "B"}, push_type)
+    assert screen.is_visible or screen.notes
 
 
-def test_an_image_needs_the_extension() -> None:
-    data = {"media-url": "https://example.com/a.png"}
-    assert drawn({"alert": "B", "mutable-content": 1}, data=data).has_image
-    assert not drawn({"alert": "B"}, data=data).has_image
+@pytest.mark.parametrize(
+    ("aps", "note"),
+    [
+        ({"interruption-level": "passive"}, "silently"),
+        ({"interruption-level": "time-sensitive"}, "Focus"),
+        ({"interruption-level": "critical"}, "muted"),
+        ({"mutable-content": 1}, "may change it"),
+        ({"badge": 0}, "is removed"),
+        ({}, "no sound"),
+    ],
+)
+def test_notes_explain_the_payload(aps: dict[str, Any], note: str) -> None:
+    assert any(note in text for text in draw({"alert": "B", **aps}).notes)
 
 
-def test_half_a_character_can_be_shown() -> None:
-    drawn({"alert": "\ud800"}).body.encode()
+@pytest.mark.parametrize(
+    ("body", "is_cut"),
+    [("a\nb\nc\nd", False), ("a\nb\nc\nd\ne", True), ("x" * 160, False), ("x" * 161, True)],
+    ids=["four lines", "five lines", "four full lines", "a character more"],
+)
+def test_a_note_on_long_bodies(body: str, is_cut: bool) -> None:
+    assert any("cut" in note for note in draw({"alert": body}).notes) == is_cut
+
+
+def test_an_image_needs_the_notification_extension() -> None:
+    assert draw({"alert": "B", "mutable-content": 1}, data=IMAGE).has_image
+    assert not draw({"alert": "B"}, data=IMAGE).has_image
+
+
+def test_half_of_a_surrogate_pair_can_be_shown() -> None:
+    draw({"alert": "\ud800"}).body.encode()
 
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda of: (
-        st.lists(of, max_size=2) | st.dictionaries(st.sampled_from(["alert", "title", "badge", "aps"]), of)
+    lambda values: (
+        st.lists(values, max_size=2)
+        | st.dictionaries(st.sampled_from(["alert", "title", "badge", "aps"]), values)
     ),
     max_leaves=8,
 )
 
 
-@CALM
+@UNTIMED
 @given(st.dictionaries(st.sampled_from(["aps", "data"]), _JSON), st.sampled_from(list(PUSH_TYPES)))
-def test_what_is_wrong_still_is_drawn_somehow(payload: dict[str, Any], push_type: str) -> None:
-    picture(payload, push_type, "Notes")
-
-
-# --- the bar ---
-
-
-@CALM
-@given(st.dictionaries(st.sampled_from([*Outcome, "pending", "skipped"]), st.integers(0, 10**7)))
-def test_the_bar_is_full_and_shows_all_there_is(counts: dict[str, int]) -> None:
-    segments = bar(counts)
-    assert {part.name for part in segments} == {
-        name for name, count in counts.items() if count and name != "skipped"
-    }
-    assert sum(part.width for part in segments) == (WIDTH if segments else 0)
-    at = 0
-    for part in segments:
-        assert part.start == at
-        assert part.width > 0
-        at += part.width
-
-
-def test_the_most_frequent_reason_comes_first() -> None:
-    assert [reason.name for reason in reasons({"Shutdown": 1, "Unregistered": 7, "": 3})] == [
-        "Unregistered",
-        "Shutdown",
-    ]
-
-
-# --- the time line ---
-
-
-def trace(attempt: int = 0, **changes: Any) -> dict[str, Any]:
-    answer = {"fate": "answered", "status": 200, "reason": "", "timestamp_ms": None, "apns_unique_id": None}
-    return {
-        "attempt": attempt,
-        "route": {"customer": "c_1", "device": "d_1", "alongside": ""},
-        "label": "Anna's phone",
-        "failure_domain": "ok",
-        "simulated": False,
-        "team_id": "TEAM000001",
-        "environment": "production",
-        "environment_known": True,
-        "credential_kind": "token",
-        "headers": {"apns-id": "1-2-3"},
-        "answer": {**answer, **changes.pop("answer", {})},
-        "verdict": "delivered",
-        "accepted_at": "2026-03-01T12:00:00Z",
-        "sent_at": "2026-03-01T12:00:01Z",
-        "answered_at": "2026-03-01T12:00:01.250Z",
-        **changes,
-    }
-
-
-def test_a_delivery_in_its_moments() -> None:
-    [line] = time_lines([trace()])
-    accepted, sent, answered = line.moments
-    assert "accepted" in accepted.title
-    assert ("apns-id", "1-2-3") in sent.details
-    assert (answered.tone, answered.text) == ("good", "After 250 ms.")
-
-
-def test_a_retry_waits_and_comes_again() -> None:
-    busy = {"status": 503, "reason": "ServiceUnavailable"}
-    [line] = time_lines([trace(0, answer=busy, verdict="retry"), trace(1)])
-    assert [moment.tone for moment in line.moments] == ["", "", "wait", "", "good"]
-    assert "503 ServiceUnavailable" in line.moments[2].title
-
-
-def test_what_is_played_says_so_and_costs_no_token() -> None:
-    gone = {"status": 410, "reason": "Unregistered"}
-    [line] = time_lines(
-        [trace(answer=gone, verdict="retire_unregistered", simulated=True, failure_domain="unregistered")]
-    )
-    assert "played" in line.moments[1].title
-    assert "stays" in line.moments[2].text
-
-
-def test_side_by_side_copies_have_a_line_each() -> None:
-    other = trace(route={"customer": "c_1", "device": "d_1", "alongside": "B"})
-    assert [line.alongside for line in time_lines([trace(), other])] == ["", "B"]
+def test_invalid_payloads_are_drawn(payload: dict[str, Any], push_type: str) -> None:
+    draw_lock_screen(payload, push_type, "Notes")

@@ -68,7 +68,7 @@ async def test_what_is_wrong_is_said_at_its_field(page: Page, app: App) -> None:
     await compose(page, app, Subtitle="S", Customers="c_forged")
     await expect(page.locator("#remarks-title")).to_contain_text("needs a title")
     await expect(page.locator("#remarks-recipients")).to_contain_text("c_forged")
-    await expect(page.locator(".reach")).to_contain_text("2 things to mend")
+    await expect(page.locator(".reach")).to_contain_text("2 problems to fix")
     await page.get_by_label("Title", exact=True).fill("T")
     await expect(page.locator("#remarks-title")).to_be_empty()
 
@@ -109,11 +109,11 @@ async def test_it_is_tried_on_a_test_device_and_then_sent(
     await press(page, "Send to my test devices")
     await state(page, "done")
     await expect(page.locator(".legend")).to_contain_text("1 delivered")
-    await expect(page.locator(".time-line")).to_contain_text("Apple took it")
+    await expect(page.locator(".time-line")).to_contain_text("Apple accepted it")
     assert await store.received(copy, other) == [1, 0]
     # The form is as it was; now for everybody.
     await expect(page.get_by_label("Title", exact=True)).to_have_value(WORDS)
-    await page.get_by_label("Everybody who has the app").check()
+    await page.get_by_label("Everyone who has the app").check()
     await press(page, "Send")
     await press(page, "Send to 2 copies")
     await page.wait_for_url("**/pushes/*/")
@@ -140,7 +140,7 @@ async def test_why_it_did_not_arrive(page: Page, store: Store, app: App) -> None
     await state(page, "done")
     await expect(page.locator(".reasons")).to_contain_text("Unregistered")
     await expect(page.locator(".reasons")).to_contain_text("not on the device any more")
-    await expect(page.locator(".time-line")).to_contain_text("was played")
+    await expect(page.locator(".time-line")).to_contain_text("was simulated")
     await look(page, "push-failed")
 
 
@@ -153,7 +153,7 @@ async def test_a_push_is_cancelled(page: Page, store: Store, app: App) -> None:
     await expect(page.locator(".time-line")).to_contain_text("503 ServiceUnavailable")
     await page.goto(page.url)  # a page that stands still while one confirms
     await page.get_by_text("Cancel…").click()
-    await press(page, "Cancel it")
+    await press(page, "Cancel the push")
     await state(page, "cancelled")
     await expect(page.locator(".legend")).to_contain_text("1 cancelled")
 

@@ -16,9 +16,9 @@ from relay.console.operator.charts import (
     RIGHT,
     TOP,
     WIDTH,
-    scale,
-    short,
-    stacked,
+    abbreviate,
+    scale_axis,
+    stack_columns,
 )
 
 SINCE = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -28,33 +28,35 @@ TIMES = [SINCE + index * MINUTE for index in range(10)]
 
 
 def test_columns_stand_on_each_other() -> None:
-    chart = stacked({"Delivered": {SINCE: 30}, "Failed": {SINCE: 10, TIMES[3]: 40}}, SINCE, UNTIL, MINUTE)
+    chart = stack_columns(
+        {"Delivered": {SINCE: 30}, "Failed": {SINCE: 10, TIMES[3]: 40}}, SINCE, UNTIL, MINUTE
+    )
     assert len(chart.columns) == 10
     below, above = chart.columns[0].parts
     assert (below.colour, above.colour) == (1, 2)
     assert below.y + below.height == pytest.approx(HEIGHT - BOTTOM)
     assert above.y + above.height == pytest.approx(below.y)
     assert above.y == pytest.approx(chart.columns[3].parts[0].y)
-    assert [(key.name, key.total) for key in chart.keys] == [("Delivered", 30), ("Failed", 50)]
+    assert [(key.name, key.total) for key in chart.legend] == [("Delivered", 30), ("Failed", 50)]
 
 
 def test_a_column_says_what_happened() -> None:
-    chart = stacked({"Delivered": {SINCE: 1234}, "Failed": {}}, SINCE, UNTIL, MINUTE)
+    chart = stack_columns({"Delivered": {SINCE: 1234}, "Failed": {}}, SINCE, UNTIL, MINUTE)
     assert chart.columns[0].title == "01 Mar 12:00 to 12:01 UTC\nDelivered: 1,234"
     assert chart.columns[1].title.endswith("nothing")
 
 
 def test_nothing_is_empty() -> None:
-    assert stacked({}, SINCE, UNTIL, MINUTE).is_empty
-    assert stacked({"Failed": {}}, SINCE, UNTIL, MINUTE).is_empty
+    assert stack_columns({}, SINCE, UNTIL, MINUTE).is_empty
+    assert stack_columns({"Failed": {}}, SINCE, UNTIL, MINUTE).is_empty
 
 
 def test_many_series_share_the_last_colour() -> None:
     counts = {f"reason {number}": {SINCE: 1} for number in range(12)}
-    chart = stacked(counts, SINCE, UNTIL, MINUTE)
-    assert [key.name for key in chart.keys][-1] == "Other"
-    assert len(chart.keys) == COLOURS
-    assert chart.keys[-1].total == 12 - COLOURS + 1
+    chart = stack_columns(counts, SINCE, UNTIL, MINUTE)
+    assert [key.name for key in chart.legend][-1] == "Other"
+    assert len(chart.legend) == COLOURS
+    assert chart.legend[-1].total == 12 - COLOURS + 1
 
 
 COUNTS = st.dictionaries(
@@ -66,19 +68,19 @@ COUNTS = st.dictionaries(
 
 @given(COUNTS)
 def test_everything_is_inside_and_counted(counts: dict[str, dict[datetime, int]]) -> None:
-    chart = stacked(counts, SINCE, UNTIL, MINUTE)
+    chart = stack_columns(counts, SINCE, UNTIL, MINUTE)
     for column in chart.columns:
         assert column.x >= LEFT
         assert column.x + column.width <= WIDTH - RIGHT + 0.1
         for part in column.parts:
             assert part.y >= TOP - 0.1
             assert part.y + part.height <= HEIGHT - BOTTOM + 0.1
-    assert sum(key.total for key in chart.keys) == sum(sum(one.values()) for one in counts.values())
+    assert sum(key.total for key in chart.legend) == sum(sum(one.values()) for one in counts.values())
 
 
 @given(st.integers(0, 10**12))
 def test_an_axis_has_few_round_lines_and_room(highest: int) -> None:
-    top, lines = scale(highest)
+    top, lines = scale_axis(highest)
     assert top >= max(1, highest)
     assert 2 <= len(lines) <= 6
     assert lines[0] == 0
@@ -95,13 +97,13 @@ def test_an_axis_has_few_round_lines_and_room(highest: int) -> None:
     ],
 )
 def test_times_are_labelled_at_whole_hours_and_days(length: timedelta, step: timedelta, labels: str) -> None:
-    chart = stacked({}, SINCE, SINCE + length, step)
-    assert labels in [tick.text for tick in chart.across]
-    assert len(chart.across) <= 8
+    chart = stack_columns({}, SINCE, SINCE + length, step)
+    assert labels in [tick.text for tick in chart.time_ticks]
+    assert len(chart.time_ticks) <= 8
 
 
 def test_short_numbers() -> None:
-    assert [short(number) for number in (0, 999, 1500, 20_000, 3_000_000)] == [
+    assert [abbreviate(number) for number in (0, 999, 1500, 20_000, 3_000_000)] == [
         "0",
         "999",
         "1.5k",

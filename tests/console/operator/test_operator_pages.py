@@ -77,7 +77,7 @@ async def test_every_page_in_a_browser(page: Page, store: Store, relay: Relay) -
     await page.keyboard.press("c")
     await expect(page.get_by_role("heading", level=1)).to_have_text("Credentials")
     await page.get_by_role("button", name="Resume").click()
-    await expect(page.get_by_text("is active, and what waited for it is due")).to_be_visible()
+    await expect(page.get_by_text("Pushes that waited for it are sent now")).to_be_visible()
     await expect(page.get_by_text("suspended", exact=True)).to_have_count(0)
     await page.keyboard.press("?")
     await expect(page.get_by_role("dialog")).to_be_visible()
@@ -89,8 +89,8 @@ async def test_empty_pages_say_what_to_do(client: Client, store: Store) -> None:
     for path, words in {
         "publishers": "push-relay publisher create",
         "credentials": "push-relay credentials add",
-        "queue": "Nothing waits",
-        "rates": "Nothing in this time.",
+        "queue": "The queue is empty",
+        "rates": "No data in this period.",
     }.items():
         status, text = await client.get(f"{path}/")
         assert (status, words in text) == (200, True), path
@@ -106,7 +106,7 @@ async def test_a_publisher_its_app_and_its_token(client: Client, store: Store, r
     assert token
     assert path
     status, text = await client.post(f"{path[1]}apps/", {"name": "Chess", "app_id": "chess1"})
-    assert (status, "Chess is there, with app_id chess1." in text) == (200, True)
+    assert (status, "The app Chess was added with the app_id chess1." in text) == (200, True)
     status, text = await client.post(f"{path[1]}apps/", {"name": "Chess", "app_id": "chess1"})
     assert (status, "This app_id is taken." in text) == (422, True)
     apps = await store.must("GET", "/v1.0/apps/", token[0])
@@ -143,7 +143,7 @@ async def test_what_a_suspended_credential_held_is_sent_when_it_is_resumed(
     await client.sign_in(store.operator_token)
     _, text = await client.get("credentials/")
     assert "InvalidProviderToken" in text
-    assert "Apple does not accept the key" in text
+    assert "Apple refuses the key" in text
     _, answer = await store.send(app, {copy.customer: []})
     status, text = await client.post(f"credentials/{credential_id}/resume/")
     assert (status, "is active" in text) == (200, True)
@@ -165,7 +165,7 @@ async def test_a_key_is_replaced(client: Client, store: Store) -> None:
     assert (status, "no PEM private key" in text) == (422, True)
     assert "nonsense" not in text
     status, text = await client.post("credentials/", {**fields, "p8": key.p8})
-    assert (status, "The credential of TEAM000001 is replaced." in text) == (200, True)
+    assert (status, "The credential of TEAM000001 was replaced." in text) == (200, True)
     assert key.key_id in text
     assert "PRIVATE KEY" not in text
     await store.push(app, {copy.customer: []})
@@ -185,7 +185,7 @@ async def test_the_audit_log_is_looked_through(client: Client, store: Store) -> 
     assert second.app_id not in text
     assert "Nothing found" in (await client.get("audit/?subject=nobody"))[1]
     status, text = await client.get("audit/?publisher=nobody&subject=%00")
-    assert (status, "no publisher" in text) == (200, True)
+    assert (status, "not the id of a publisher" in text) == (200, True)
     assert (await client.get("audit/?cursor=x"))[0] == 404
 
 
@@ -198,7 +198,7 @@ async def test_the_audit_log_has_pages(client: Client, store: Store) -> None:
     query = "action=push_token.created"
     while query:
         _, text = await client.get(f"audit/?{query}")
-        seen += re.findall(r'data-label="What" class="mono">([^<]+)', text)
+        seen += re.findall(r'data-label="Subject" class="mono">([^<]+)', text)
         following = re.search(r'class="button" href="\?([^"]+)">Next page', text)
         query = following[1].replace("&amp;", "&") if following else ""
     assert len(seen) == len(set(seen)) == 60

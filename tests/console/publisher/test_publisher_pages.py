@@ -6,9 +6,9 @@ import re
 
 from playwright.async_api import Page, expect
 
-from relay.console.publisher.test_devices import DOMAINS
-from relay.console.publisher.webhooks import EVENTS
-from relay.core.delivery.outcomes import FailureDomain
+from relay.console.publisher.test_devices import FAILURE_DOMAIN_TEXTS
+from relay.console.publisher.webhooks import EVENT_TEXTS
+from relay.core.schema import FailureDomain
 from relay.core.webhooks.messages import EventType
 from tests.console.conftest import PATIENCE, Problems, look, sign_in
 from tests.end_to_end.store import App, Store
@@ -31,15 +31,15 @@ async def test_a_token_is_shown_once_and_revoked(page: Page, store: Store, probl
     app = await store.app(publisher, name="Chess")
     await enter(page, app, "Push tokens")
     await page.get_by_label("Label").fill("newsletter <b>")
-    await page.get_by_label("Last day it works").fill("2001-01-01")
+    await page.get_by_label("Last valid day").fill("2001-01-01")
     problems.allow("409")
-    await page.get_by_role("button", name="Make the token").click()
+    await page.get_by_role("button", name="Create the token").click()
     await expect(page.get_by_text("This time has passed.")).to_be_visible()
     await expect(page.get_by_label("Label")).to_have_value("newsletter <b>")
-    await page.get_by_label("Last day it works").fill("2101-01-01")
+    await page.get_by_label("Last valid day").fill("2101-01-01")
     await page.get_by_label("Test devices only").check()
-    await page.get_by_role("button", name="Make the token").click()
-    await expect(page.get_by_text("It is shown this once.")).to_be_visible()
+    await page.get_by_role("button", name="Create the token").click()
+    await expect(page.get_by_text("is shown only once.")).to_be_visible()
     token = await page.locator("#token").inner_text()
     LEAKS.note("a push token", token)
     assert (await store.call("GET", "/v1.0/customers/", token))[0] == 200
@@ -75,7 +75,7 @@ async def test_a_test_device_is_listed_changed_and_removed(
     await expect(new.get_by_label("App removed")).to_be_checked()
     await new.get_by_label("UDID").fill(UDID)
     await new.get_by_role("button", name="Add").click()
-    await expect(page.get_by_text("Anna's phone is a test device now.")).to_be_visible()
+    await expect(page.get_by_text("Anna's phone is now a test device.")).to_be_visible()
     assert await listed(store, app) == [("Anna's phone", "unregistered")]
     await look(page, "test-devices")
     one = page.get_by_role("form", name="Anna's phone")
@@ -85,7 +85,7 @@ async def test_a_test_device_is_listed_changed_and_removed(
     assert await listed(store, app) == [("Anna's phone", "throttled")]
     await page.get_by_text("Remove…").click()
     await page.get_by_role("button", name="Remove Anna's phone").click()
-    await expect(page.get_by_text("The device is off the list.")).to_be_visible()
+    await expect(page.get_by_text("The test device was removed.")).to_be_visible()
     assert await listed(store, app) == []
 
 
@@ -123,7 +123,7 @@ async def test_a_customer_is_found_and_shown_with_copies_side_by_side(
         assert secret not in await page.content()
     await look(page, "customer")
 
-    await page.get_by_label("Another address").fill("secret-bert@example.com")
+    await page.get_by_label("New address").fill("secret-bert@example.com")
     await page.get_by_role("button", name="Add").click()
     await expect(page.get_by_text("The address was added.")).to_be_visible()
     found = await store.must(
@@ -141,10 +141,10 @@ async def test_a_customer_is_found_and_shown_with_copies_side_by_side(
         await search(page, app, sought)
         await page.wait_for_url(f"**{ends or f'/customers/{other.customer}/'}")
     await search(page, app, "secret-nobody@example.com")
-    await expect(page.get_by_role("heading", name="Nobody found")).to_be_visible()
+    await expect(page.get_by_role("heading", name="No customer found")).to_be_visible()
     problems.allow("422")
     await search(page, app, "anna")
-    await expect(page.get_by_text("Search for a whole c_… or d_… identifier")).to_be_visible()
+    await expect(page.get_by_text("Search for a complete c_… or d_… identifier")).to_be_visible()
 
 
 async def search(page: Page, app: App, sought: str) -> None:
@@ -171,11 +171,11 @@ async def test_latest_pushes_say_what_became_of_them(page: Page, store: Store) -
 async def test_settings_are_kept(page: Page, store: Store) -> None:
     app = await store.app(name="Chess")
     await enter(page, app, "Settings")
-    attach = page.get_by_label("Copies of the app may say")
+    attach = page.get_by_label("Copies of the app may add")
     for wanted in (True, False):
         await attach.set_checked(wanted)
         await page.get_by_role("button", name="Save").click()
-        await expect(page.get_by_text("Saved.")).to_be_visible()
+        await expect(page.get_by_text("The settings were saved.")).to_be_visible()
         await expect(attach).to_be_checked(checked=wanted)
         shown = await store.must("GET", "/v1.0/apps/", app.publisher.manage_token)
         assert shown["items"][0]["installations_attach_aliases"] is wanted
@@ -217,5 +217,5 @@ async def test_a_publisher_without_apps_is_told_how_to_get_one(page: Page, store
 
 
 def test_everything_has_words() -> None:
-    assert set(DOMAINS) == set(FailureDomain)
-    assert set(EVENTS) == set(EventType)
+    assert set(FAILURE_DOMAIN_TEXTS) == set(FailureDomain)
+    assert set(EVENT_TEXTS) == set(EventType)
