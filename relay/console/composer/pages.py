@@ -34,7 +34,7 @@ from relay.core.errors import RelayError
 from relay.core.push.push_types import PUSH_TYPES
 from relay.core.push.request import Accepted
 from relay.service.reach import MAX_COUNTED_TARGETS
-from relay.store.accounts.test_devices import TestDeviceInApp, TestDevices
+from relay.store.accounts.test_devices import TestDeviceInApp, TestDeviceRepository
 
 _KEY = re.compile(r"[0-9a-f]{32}")
 _OPTIONS = {
@@ -66,8 +66,8 @@ class ComposerPages:
     def __init__(self, resources: PageResources, services: SendingServices) -> None:
         self._renderer = resources.renderer
         self._database = resources.database
-        self._apps = AppLookup(resources.database)
-        self._test_devices = TestDevices(resources.database)
+        self._app_lookup = AppLookup(resources.database)
+        self._test_devices = TestDeviceRepository(resources.database)
         self._sender = DraftSender(services, resources.random)
         self._previewer = Previewer(services.check, resources.database)
         self._validation_rates = services.validation_rates
@@ -80,7 +80,7 @@ class ComposerPages:
 
     async def show_empty(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """Show an empty form. The query parameter `to` names a recipient."""
-        app = await self._apps.get_app(request, visitor)
+        app = await self._app_lookup.get_app(request, visitor)
         state = ComposerState(visitor, app, Draft(), self._sender.create_key())
         if "to" in request.query:
             state.draft = Draft(texts={"recipients": request.query["to"]})
@@ -116,7 +116,7 @@ class ComposerPages:
 
     async def _read_state(self, request: web.Request, visitor: PublisherVisitor) -> tuple[ComposerState, str]:
         """Return the state of the posted form and the button that was pressed, "" if none was."""
-        app = await self._apps.get_app(request, visitor)
+        app = await self._app_lookup.get_app(request, visitor)
         form = await read_form(request)
         pairs = [(name, text) for name, text in (await request.post()).items() if isinstance(text, str)]
         key = form.get("key", "")
@@ -126,7 +126,7 @@ class ComposerPages:
     async def _send_to_test_devices(self, state: ComposerState) -> None:
         """Send the draft to the test devices that have the app, and load the push for the page."""
         app_id = state.app.app_id
-        devices = await self._test_devices.in_app(state.visitor.publisher_id, app_id)
+        devices = await self._test_devices.list_test_devices_with_app(state.visitor.publisher_id, app_id)
         if not devices:
             state.status = 422
             state.remarks.append(Remark("test", _NO_TEST_DEVICES))
@@ -155,7 +155,9 @@ class ComposerPages:
     async def _render(
         self, request: web.Request, state: ComposerState, preview: DraftPreview
     ) -> web.StreamResponse:
-        devices = await self._test_devices.in_app(state.visitor.publisher_id, state.app.app_id)
+        devices = await self._test_devices.list_test_devices_with_app(
+            state.visitor.publisher_id, state.app.app_id
+        )
         context = _context(state, preview, is_part=False)
         response = self._renderer.render_page(
             request, "composer.html", state.status, **context, devices=devices

@@ -12,7 +12,7 @@ from relay.console.routes import operator_route
 from relay.console.visitors import OperatorVisitor
 from relay.core.errors import NotFound
 from relay.core.schema import number_in_path, uuid_in_path
-from relay.store.operations.audit import AuditAction, AuditFilter, AuditLog
+from relay.store.operations.audit import AuditAction, AuditFilter, AuditRepository
 
 _ENTRIES_PER_PAGE = 50
 _ACTORS = ("operator", "publisher", "relay")
@@ -23,7 +23,7 @@ class AuditPages:
 
     def __init__(self, resources: PageResources) -> None:
         self._renderer = resources.renderer
-        self._log = AuditLog(resources.database)
+        self._log = AuditRepository(resources.database)
 
     def routes(self) -> Iterable[web.RouteDef]:
         """Return the route with its handler."""
@@ -46,7 +46,7 @@ class AuditPages:
             publisher_id=publisher_id,
         )
         cursor = query.get("cursor")
-        page = await self._log.search(
+        page = await self._log.search_entries(
             audit_filter, number_in_path(cursor) if cursor else None, _ENTRIES_PER_PAGE
         )
         next_query = (

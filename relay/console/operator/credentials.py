@@ -17,7 +17,7 @@ from relay.core.errors import Invalid
 from relay.core.schema import number_in_path
 from relay.service.credentials import CredentialBody, CredentialService
 from relay.store.accounts.credentials import BY_OPERATOR, NO_CREDENTIAL, CredentialDescription
-from relay.store.operations.queue_state import queue_state
+from relay.store.operations.queue_state import QueueStateRepository
 
 _LIST = "credentials/"
 _CREDENTIAL = f"{_LIST}{{credential_id}}/"
@@ -42,7 +42,7 @@ class CredentialPages:
 
     def __init__(self, resources: PageResources, credentials: CredentialService) -> None:
         self._renderer = resources.renderer
-        self._database = resources.database
+        self._queue = QueueStateRepository(resources.database)
         self._credentials = credentials
         self._clock = resources.clock
 
@@ -60,7 +60,7 @@ class CredentialPages:
     async def _render_list(self, request: web.Request, status: int = 200, **context: Any) -> web.Response:
         now = self._clock.now()
         credentials = await self._credentials.list_credentials(None, _MAX_CREDENTIALS)
-        queue = await queue_state(self._database, now)
+        queue = await self._queue.read_queue_state(now)
         waiting_batches = {item.credential_id: item.batches for item in queue.by_credential}
         variables = {
             "credentials": sorted(credentials, key=_suspended_first),

@@ -13,9 +13,9 @@ from relay.console.resources import PageResources
 from relay.console.routes import operator_route
 from relay.console.visitors import OperatorVisitor
 from relay.core.delivery.outcomes import Outcome
-from relay.store.operations.minute_counts import MinuteCount, MinuteCounts
-from relay.store.operations.nodes import Nodes
-from relay.store.operations.queue_state import queue_state
+from relay.store.operations.minute_counts import MinuteCount, MinuteCountRepository
+from relay.store.operations.nodes import NodeRepository
+from relay.store.operations.queue_state import QueueStateRepository
 
 _LATE_SECONDS = 30.0
 """Age of the oldest due batch from which the queue page warns."""
@@ -56,8 +56,9 @@ class OperationsPages:
     def __init__(self, resources: PageResources) -> None:
         self._renderer = resources.renderer
         self._database = resources.database
-        self._nodes = Nodes(resources.database)
-        self._counts = MinuteCounts(resources.database)
+        self._nodes = NodeRepository(resources.database)
+        self._counts = MinuteCountRepository(resources.database)
+        self._queue = QueueStateRepository(resources.database)
         self._clock = resources.clock
 
     def routes(self) -> Iterable[web.RouteDef]:
@@ -69,7 +70,7 @@ class OperationsPages:
     async def show_nodes(self, request: web.Request, _: OperatorVisitor) -> web.StreamResponse:
         """Show the processes that reported in the last hour."""
         now = await self._database.now()  # nodes report with the clock of the database
-        nodes = await self._nodes.listed(now)
+        nodes = await self._nodes.list_nodes(now)
         return self._renderer.render_page(
             request,
             "nodes.html",
@@ -81,7 +82,7 @@ class OperationsPages:
 
     async def show_queue(self, request: web.Request, _: OperatorVisitor) -> web.StreamResponse:
         """Show the waiting batches by state, app and credential."""
-        state = await queue_state(self._database, self._clock.now())
+        state = await self._queue.read_queue_state(self._clock.now())
         return self._renderer.render_page(
             request, "queue.html", section="queue", queue=state, late_seconds=_LATE_SECONDS
         )
@@ -93,7 +94,7 @@ class OperationsPages:
         until = self._clock.now()
         since = _floor_to_step(until - chart_range.length, chart_range.step) + chart_range.step
         seconds = int(chart_range.step.total_seconds())
-        counts = await self._counts.between(since, until + timedelta(minutes=1), seconds)
+        counts = await self._counts.sum_counts(since, until + timedelta(minutes=1), seconds)
 
         def chart(series: Series) -> Chart:
             return stack_columns(series, since, until, chart_range.step)

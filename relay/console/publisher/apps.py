@@ -28,7 +28,7 @@ class AppPages:
 
     def __init__(self, resources: PageResources) -> None:
         self._renderer = resources.renderer
-        self._lookup = AppLookup(resources.database)
+        self._app_lookup = AppLookup(resources.database)
         self._apps = AppRepository(resources.database)
         self._pushes = PushReportRepository(resources.database)
         self._clock = resources.clock
@@ -51,7 +51,7 @@ class AppPages:
 
     async def show_app(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """Show the latest pushes of an app."""
-        app = await self._lookup.get_app(request, visitor)
+        app = await self._app_lookup.get_app(request, visitor)
         before = page_request(request, uuid_in_path).after
         items = await self._pushes.list_recent_pushes(app.app_id, before, _PUSHES_PER_PAGE + 1)
         pushes, next_query = split_page(request, items, _PUSHES_PER_PAGE, lambda push: push.push_id)
@@ -68,12 +68,12 @@ class AppPages:
 
     async def show_settings(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """Show the settings of an app."""
-        app = await self._lookup.get_app(request, visitor)
+        app = await self._app_lookup.get_app(request, visitor)
         return self._renderer.render_page(request, "app_settings.html", section="settings", shown_app=app)
 
     async def change_settings(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """Store the settings of an app."""
-        app = await self._lookup.get_app(request, visitor)
+        app = await self._app_lookup.get_app(request, visitor)
         attach_aliases = "installations_attach_aliases" in await read_form(request)
         await self._apps.change_app(
             visitor.publisher_id, app.app_id, attach_aliases, self._clock.now(), visitor.actor

@@ -38,7 +38,7 @@ class CustomerPages:
 
     def __init__(self, resources: PageResources, customers: CustomerService, aliases: AliasService) -> None:
         self._renderer = resources.renderer
-        self._apps = AppLookup(resources.database)
+        self._app_lookup = AppLookup(resources.database)
         self._customers = customers
         self._aliases = aliases
 
@@ -54,7 +54,7 @@ class CustomerPages:
 
     async def list_customers(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """List the customers who have a copy of the app, by identifier."""
-        app = await self._apps.get_app(request, visitor)
+        app = await self._app_lookup.get_app(request, visitor)
         after = page_request(request, lambda text: self._customers.verify_customer(app.app_id, text)).after
         items = await self._customers.list_customers(app.app_id, after, _CUSTOMERS_PER_PAGE + 1)
         customers, next_query = split_page(
@@ -64,7 +64,7 @@ class CustomerPages:
 
     async def search_customers(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """Redirect to the customer that the search term names. List the customers if several have the address."""
-        app = await self._apps.get_app(request, visitor)
+        app = await self._app_lookup.get_app(request, visitor)
         form = await read_form(request)
         term = form.get("q", "").strip()
         try:
@@ -127,7 +127,7 @@ class CustomerPages:
 
     async def show_customer(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """Show a customer with devices, copies and addresses."""
-        return await self._render_customer(request, await self._apps.get_app(request, visitor))
+        return await self._render_customer(request, await self._app_lookup.get_app(request, visitor))
 
     async def _render_customer(
         self, request: web.Request, app: App, refusal: RelayError | None = None, typed_alias: str = ""
@@ -152,7 +152,7 @@ class CustomerPages:
 
     async def attach_alias(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """Give the customer an e-mail address."""
-        app = await self._apps.get_app(request, visitor)
+        app = await self._app_lookup.get_app(request, visitor)
         customer = self._customer_in_path(request, app)
         form = await read_form(request)
         try:
@@ -165,7 +165,7 @@ class CustomerPages:
 
     async def remove_alias(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """Remove an e-mail address of the customer."""
-        app = await self._apps.get_app(request, visitor)
+        app = await self._app_lookup.get_app(request, visitor)
         customer = self._customer_in_path(request, app)
         alias_id = uuid_in_path(request.match_info["alias_id"])
         await self._aliases.remove_alias(app.app_id, customer, alias_id, _alias_actor(visitor))

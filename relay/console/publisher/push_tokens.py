@@ -28,7 +28,7 @@ class PushTokenPages:
 
     def __init__(self, resources: PageResources, push_tokens: PushTokenService) -> None:
         self._renderer = resources.renderer
-        self._apps = AppLookup(resources.database)
+        self._app_lookup = AppLookup(resources.database)
         self._push_tokens = push_tokens
         self._clock = resources.clock
 
@@ -40,11 +40,11 @@ class PushTokenPages:
 
     async def list_tokens(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """List the tokens that are not revoked, oldest first, with a form for a new one."""
-        return await self._render_list(request, await self._apps.get_app(request, visitor))
+        return await self._render_list(request, await self._app_lookup.get_app(request, visitor))
 
     async def create_token(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """Create a token and show it. Only this response holds it: no redirect, cookie or table does."""
-        app = await self._apps.get_app(request, visitor)
+        app = await self._app_lookup.get_app(request, visitor)
         form = await read_form(request)
         day = form.get("expires_at", "")
         # A date field has no time: the token is valid until the end of that day.
@@ -60,7 +60,7 @@ class PushTokenPages:
 
     async def revoke_token(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """Revoke a token."""
-        app = await self._apps.get_app(request, visitor)
+        app = await self._app_lookup.get_app(request, visitor)
         token_id = uuid_in_path(request.match_info["token_id"])
         await self._push_tokens.revoke_push_token(app.app_id, token_id, visitor.caller)
         return self._renderer.redirect(request, app_path(app.app_id, "tokens/"), "The token was revoked.")

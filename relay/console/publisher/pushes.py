@@ -29,7 +29,7 @@ class PushPages:
         self._renderer = resources.renderer
         self._database = resources.database
         self._cancellations = CancellationRepository(resources.database)
-        self._apps = AppLookup(resources.database)
+        self._app_lookup = AppLookup(resources.database)
         self._clock = resources.clock
 
     def routes(self) -> Iterable[web.RouteDef]:
@@ -62,7 +62,7 @@ class PushPages:
         return self._renderer.redirect(request, push_path(app.app_id, push_id), message)
 
     async def _get_push(self, request: web.Request, visitor: PublisherVisitor) -> tuple[App, PushView]:
-        app = await self._apps.get_app(request, visitor)
+        app = await self._app_lookup.get_app(request, visitor)
         push_id = uuid_in_path(request.match_info["push_id"])
         push = await load_push_view(self._database, app.app_id, push_id)
         if push is None:

@@ -62,7 +62,7 @@ class TestDevicePages:
 
     def __init__(self, resources: PageResources, test_devices: TestDeviceService) -> None:
         self._renderer = resources.renderer
-        self._apps = AppLookup(resources.database)
+        self._app_lookup = AppLookup(resources.database)
         self._test_devices = test_devices
 
     def routes(self) -> Iterable[web.RouteDef]:
@@ -74,11 +74,11 @@ class TestDevicePages:
 
     async def list_test_devices(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """List the test devices, oldest first, with a form for a new one."""
-        return await self._render_list(request, visitor, await self._apps.get_app(request, visitor))
+        return await self._render_list(request, visitor, await self._app_lookup.get_app(request, visitor))
 
     async def add_test_device(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """Add a device to the list."""
-        app = await self._apps.get_app(request, visitor)
+        app = await self._app_lookup.get_app(request, visitor)
         form = await read_form(request)
         try:
             body = convert_form({**form, "udid": form.get("udid", "").strip()}, TestDeviceBody)
@@ -89,7 +89,7 @@ class TestDevicePages:
 
     async def change_test_device(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """Change the label or the failure domain of a device."""
-        app = await self._apps.get_app(request, visitor)
+        app = await self._app_lookup.get_app(request, visitor)
         test_device_id = uuid_in_path(request.match_info["test_device_id"])
         form = await read_form(request)
         try:
@@ -102,7 +102,7 @@ class TestDevicePages:
 
     async def remove_test_device(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """Remove a device from the list."""
-        app = await self._apps.get_app(request, visitor)
+        app = await self._app_lookup.get_app(request, visitor)
         test_device_id = uuid_in_path(request.match_info["test_device_id"])
         await self._test_devices.remove_test_device(visitor.caller, test_device_id)
         return self._redirect_to_list(request, app, "The test device was removed.")

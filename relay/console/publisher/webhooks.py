@@ -34,7 +34,7 @@ class WebhookPages:
 
     def __init__(self, resources: PageResources, webhooks: WebhookService) -> None:
         self._renderer = resources.renderer
-        self._apps = AppLookup(resources.database)
+        self._app_lookup = AppLookup(resources.database)
         self._webhooks = webhooks
 
     def routes(self) -> Iterable[web.RouteDef]:
@@ -46,11 +46,11 @@ class WebhookPages:
 
     async def list_webhooks(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """List the app's webhooks with their health, with a form for a new one."""
-        return await self._render_list(request, await self._apps.get_app(request, visitor))
+        return await self._render_list(request, await self._app_lookup.get_app(request, visitor))
 
     async def create_webhook(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """Create a webhook and show its secret. Only this response holds it."""
-        app = await self._apps.get_app(request, visitor)
+        app = await self._app_lookup.get_app(request, visitor)
         form = await read_form(request)
         url = form.get("url", "").strip()
         events = [event for event in EventType if event in form]
@@ -65,7 +65,7 @@ class WebhookPages:
 
     async def send_test_message(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """Send a test message to a webhook and show whether it arrived."""
-        app = await self._apps.get_app(request, visitor)
+        app = await self._app_lookup.get_app(request, visitor)
         webhook_id = uuid_in_path(request.match_info["webhook_id"])
         try:
             tested = await self._webhooks.test_webhook(app.app_id, webhook_id, visitor.caller)
@@ -78,7 +78,7 @@ class WebhookPages:
 
     async def remove_webhook(self, request: web.Request, visitor: PublisherVisitor) -> web.StreamResponse:
         """Remove a webhook and the messages that wait for it."""
-        app = await self._apps.get_app(request, visitor)
+        app = await self._app_lookup.get_app(request, visitor)
         webhook_id = uuid_in_path(request.match_info["webhook_id"])
         await self._webhooks.remove_webhook(app.app_id, webhook_id, visitor.caller)
         return self._renderer.redirect(request, app_path(app.app_id, "webhooks/"), "The webhook was removed.")

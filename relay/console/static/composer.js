@@ -1,13 +1,13 @@
 "use strict";
-// The rows of keys and values: there is always an empty one at the end.
+// Keys and values: typing in the last row appends an empty row.
 (() => {
   const rows = document.querySelector(".rows");
   rows?.addEventListener("input", () => {
     const pairs = rows.querySelectorAll(".pair");
-    const last = pairs[pairs.length - 1];
-    if (![...last.querySelectorAll("input")].some((field) => field.value)) return;
-    const next = last.cloneNode(true);
-    for (const field of next.querySelectorAll("input")) field.value = "";
-    last.after(next);
+    const lastPair = pairs[pairs.length - 1];
+    if (![...lastPair.querySelectorAll("input")].some((input) => input.value)) return;
+    const emptyPair = lastPair.cloneNode(true);
+    for (const input of emptyPair.querySelectorAll("input")) input.value = "";
+    lastPair.after(emptyPair);
   });
 })();

@@ -1,75 +1,76 @@
 "use strict";
-// What pages do beyond HTML and htmx: copy buttons, the keyboard, times in the reader's zone, and errors of htmx.
+// Copy buttons, keyboard shortcuts, local times, and messages for failed htmx requests.
 (() => {
-  const typing = (element) => element.matches("input, textarea, select, [contenteditable]");
+  const isEditable = (element) => element.matches("input, textarea, select, [contenteditable]");
 
-  const say = (text, kind) => {
-    const line = document.createElement("p");
-    line.className = `message ${kind}`;
-    line.textContent = text;
-    document.getElementById("messages").replaceChildren(line);
+  const showMessage = (text, kind) => {
+    const message = document.createElement("p");
+    message.className = `message ${kind}`;
+    message.textContent = text;
+    document.getElementById("messages").replaceChildren(message);
   };
 
-  // --- copy buttons: <button data-copy="id of what is copied"> ---
+  // --- copy buttons: <button data-copy="id of the element to copy"> ---
 
-  const copy = async (button) => {
+  const copyText = async (button) => {
     const source = document.getElementById(button.dataset.copy);
     try {
       await navigator.clipboard.writeText(source.textContent);
       button.textContent = "Copied";
-    } catch {  // not allowed, or no https: let the reader do it
+    } catch {  // no permission, or no https: select the text for the reader
       getSelection().selectAllChildren(source);
       button.textContent = "Selected";
     }
   };
 
-  // --- keyboard: "/" searches, "g" and a letter jumps to the link with data-jump, "?" lists them ---
+  // --- keyboard: "/" focuses the search, "g" and a letter follow the link with that data-jump, "?" lists the shortcuts ---
 
-  let jumping = 0;
+  const JUMP_MILLISECONDS = 1500;  // between "g" and the letter
+  let jumpStartedAt = 0;
 
-  const listKeys = () => {
+  const showShortcuts = () => {
     const dialog = document.getElementById("keys");
     if (!dialog) return;
     const list = dialog.querySelector("dl");
     for (const link of list.dataset.filled ? [] : document.querySelectorAll("a[data-jump]")) {
-      const [key, text] = [document.createElement("dt"), document.createElement("dd")];
+      const [keys, text] = [document.createElement("dt"), document.createElement("dd")];
       for (const letter of ["g", link.dataset.jump]) {
-        const shown = document.createElement("kbd");
-        shown.textContent = letter;
-        key.append(shown, " ");
+        const key = document.createElement("kbd");
+        key.textContent = letter;
+        keys.append(key, " ");
       }
       text.textContent = link.textContent;
-      list.append(key, text);
+      list.append(keys, text);
     }
     list.dataset.filled = "yes";
     if (!dialog.open) dialog.showModal();
   };
 
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || typing(event.target)) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || isEditable(event.target)) return;
     if (event.key === "?") {
-      listKeys();
+      showShortcuts();
     } else if (event.key === "/") {
       const search = document.querySelector("[data-search]");
       if (!search) return;
       event.preventDefault();
       search.focus();
     } else if (event.key === "g") {
-      jumping = event.timeStamp;
-    } else if (event.timeStamp - jumping < 1500) {
-      jumping = 0;
-      // The last one: a page's own links are more than those of the whole console.
+      jumpStartedAt = event.timeStamp;
+    } else if (event.timeStamp - jumpStartedAt < JUMP_MILLISECONDS) {
+      jumpStartedAt = 0;
+      // The last link: those of an app come after those of the console, and take precedence.
       [...document.querySelectorAll(`a[data-jump="${CSS.escape(event.key)}"]`)].pop()?.click();
     }
   });
 
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-copy], [data-keys]");
-    if (button?.dataset.copy) copy(button);
-    else if (button) listKeys();
+    if (button?.dataset.copy) copyText(button);
+    else if (button) showShortcuts();
   });
 
-  // --- forms are sent once ---
+  // --- buttons are disabled once pressed, so that a form is sent once ---
 
   document.addEventListener("submit", (event) => {
     if (event.target.matches("[hx-post]")) return;
@@ -80,22 +81,22 @@
     if (event.persisted) document.querySelectorAll("button:disabled").forEach((button) => { button.disabled = false; });
   });
 
-  // --- times in the reader's zone ---
+  // --- times in the reader's time zone, as tooltips ---
 
-  const localTimes = (root) => {
+  const localiseTimes = (root) => {
     for (const time of root.querySelectorAll("time[datetime]")) {
       const moment = new Date(time.dateTime);
       if (!Number.isNaN(moment.valueOf())) time.title = `${moment.toLocaleString()} (${time.dateTime})`;
     }
   };
-  localTimes(document);
-  document.addEventListener("htmx:load", (event) => localTimes(event.detail.elt));
+  localiseTimes(document);
+  document.addEventListener("htmx:load", (event) => localiseTimes(event.detail.elt));
 
-  // --- htmx ---
+  // --- failed htmx requests ---
 
   document.addEventListener("htmx:responseError", (event) => {
     const page = new DOMParser().parseFromString(event.detail.xhr.responseText, "text/html");
-    say(page.querySelector("main p:not(.message)")?.textContent ?? "The relay refused this.", "bad");
+    showMessage(page.querySelector("main p:not(.message)")?.textContent ?? "The relay refused this request.", "bad");
   });
-  document.addEventListener("htmx:sendError", () => say("The relay does not answer. What you see may be old.", "bad"));
+  document.addEventListener("htmx:sendError", () => showMessage("The relay does not answer. This page may be out of date.", "bad"));
 })();

@@ -1,10 +1,10 @@
 "use strict";
-// What the publisher's pages do beyond console.js.
+// Additions to console.js for pages about an app.
 (() => {
-  // Commands name the relay as the reader knows it.
-  for (const place of document.querySelectorAll("[data-origin]")) place.textContent = location.origin;
+  // Example commands name the address of this relay.
+  for (const element of document.querySelectorAll("[data-origin]")) element.textContent = location.origin;
 
-  // A page with a secret came as the answer to a form. To load it again would make another one: it shows the list.
-  const once = document.querySelector("[data-shown-once]");
-  if (once) history.replaceState(null, "", once.dataset.shownOnce);
+  // A page with a secret is the response to a form. Reloading it must show the list instead of creating another secret.
+  const secret = document.querySelector("[data-shown-once]");
+  if (secret) history.replaceState(null, "", secret.dataset.shownOnce);
 })();

@@ -8,7 +8,7 @@ from playwright.async_api import Page, expect
 
 from relay.console.publisher.test_devices import FAILURE_DOMAIN_TEXTS
 from relay.console.publisher.webhooks import EVENT_TEXTS
-from relay.core.schema import FailureDomain
+from relay.core.delivery.outcomes import FailureDomain
 from relay.core.webhooks.messages import EventType
 from tests.console.conftest import PATIENCE, Problems, look, sign_in
 from tests.end_to_end.store import App, Store
