@@ -18,7 +18,7 @@ from relay.core.delivery.sending import Credential, PushHeaders, SendBatch
 from relay.core.ids import push_id
 from relay.core.push.request import PushRequest
 from relay.store.accounts.credentials import NewCredential
-from relay.store.installations.enrolments import Enrolment
+from relay.store.installations.enrolment_rules import Enrolment
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 """When everything happens, unless a test says otherwise."""

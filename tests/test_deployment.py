@@ -67,7 +67,9 @@ def test_nginx_lets_through_what_the_relay_takes() -> None:
 
 def test_systemd_waits_for_the_end_of_a_relay() -> None:
     unit = (ROOT / "config" / "push-relay.service").read_text("utf-8")
-    assert int(re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)[0]) > workers.SHUTDOWN_PATIENCE_SECONDS
+    assert (
+        int(re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)[0]) > workers.SHUTDOWN_PATIENCE_SECONDS
+    )
     assert int(re.findall(r"^LimitNOFILE=(\d+)$", unit, re.MULTILINE)[0]) > HttpSettings().max_connections
     assert "\nKillMode=mixed\n" in unit
 

@@ -8,10 +8,10 @@ from typing import Any
 from aiohttp import web
 
 from relay.http.requests import answer
-from relay.store.installations.aliases import Alias, Attached
+from relay.store.installations.aliases import Alias, AttachedAlias
 
 
-def answer_attached(attached: Attached) -> web.Response:
+def answer_attached(attached: AttachedAlias) -> web.Response:
     """Answer 201 and the alias; 200 if the customer had it before."""
     return answer(_show_alias(attached.alias), 201 if attached.created else 200)
 

@@ -22,7 +22,7 @@ from relay.service.aliases import AliasBody, AliasService
 from relay.service.customers import CustomerService
 from relay.store.accounts.api_tokens import ManageToken, PushToken
 from relay.store.installations.aliases import AliasActor
-from relay.store.installations.customers import Customer, InstalledCopy
+from relay.store.installations.customers import Customer, CustomerInstallation
 
 _PATH = r"/v1.0/customers/{customer_id:c_[^/]+}/"
 """The path of one customer. The form of its identifier tells it from `search`."""
@@ -135,7 +135,7 @@ def _show_customer(customer: Customer) -> dict[str, Any]:
     }
 
 
-def _show_copy(copy: InstalledCopy) -> dict[str, Any]:
+def _show_copy(copy: CustomerInstallation) -> dict[str, Any]:
     return {
         "alongside": copy.alongside,
         "app_version": copy.app_version,

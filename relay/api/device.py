@@ -16,7 +16,7 @@ from relay.http.install_authentication import Copies, retired
 from relay.http.requests import answer, read_json, route
 from relay.service.aliases import AliasBody, AliasService
 from relay.store.database import Database
-from relay.store.installations.device_tokens import MOST_KINDS, DeviceTokens, TooManyKinds
+from relay.store.installations.device_tokens import MAX_TOKEN_KINDS, DeviceTokenRepository, TooManyTokenKinds
 from relay.store.installations.installations import Installation
 
 SERVICES = ("push",)
@@ -38,7 +38,7 @@ class DeviceApi:
         clock: Clock,
     ) -> None:
         self._copies = Copies(database, install_tokens)
-        self._device_tokens = DeviceTokens(database)
+        self._device_tokens = DeviceTokenRepository(database)
         self._aliases = aliases
         self._clock = clock
 
@@ -75,11 +75,11 @@ class DeviceApi:
         body = convert(await read_json(request), _DeviceTokenBody)
         token = bytes.fromhex(body.device_token)
         try:
-            registered = await self._device_tokens.register(
+            registered = await self._device_tokens.register_token(
                 copy.app_id, copy.installation_id, serial, body.kind, token, self._clock.now()
             )
-        except TooManyKinds:
-            detail = f"This installation has {MOST_KINDS} kinds of device tokens."
+        except TooManyTokenKinds:
+            detail = f"This installation has {MAX_TOKEN_KINDS} kinds of device tokens."
             raise Conflict(faults=[Fault("too_many", "/kind", detail)]) from None
         if not registered:
             raise retired()
@@ -89,7 +89,7 @@ class DeviceApi:
         """204: the copy has no device token of that kind (`?kind=`, default apns)."""
         copy = (await self._copies.caller(request)).installation
         kind = token_kind_in_query(request.query.get("kind", "apns"))
-        await self._device_tokens.withdraw(copy.app_id, copy.installation_id, kind, self._clock.now())
+        await self._device_tokens.withdraw_token(copy.app_id, copy.installation_id, kind, self._clock.now())
         return web.Response(status=204)
 
     # --- the aliases of the copy's customer, where the app lets its copies say them ---

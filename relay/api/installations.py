@@ -30,8 +30,9 @@ from relay.core.udid import UdidDigests
 from relay.http.requests import answer, authenticate, read_json, route
 from relay.store.accounts.api_tokens import OperatorToken
 from relay.store.database import Database
-from relay.store.installations.enrolments import MOST, Enrolled, Enrolment, EnrolmentRefused, Enrolments
-from relay.store.installations.installations import Installations
+from relay.store.installations.enrolment_rules import Enrolled, Enrolment, EnrolmentRefused
+from relay.store.installations.enrolments import MAX_ENROLMENTS, EnrolmentRepository
+from relay.store.installations.installations import InstallationRepository
 
 MOST_FAULTS = 100
 """Faults of one bulk request that are told; the others come up when these are mended."""
@@ -53,7 +54,7 @@ class _BulkCopy(_Copy, kw_only=True):
 
 
 class _Bulk(msgspec.Struct, forbid_unknown_fields=True):
-    installations: Annotated[list[Any], msgspec.Meta(min_length=1, max_length=MOST)]
+    installations: Annotated[list[Any], msgspec.Meta(min_length=1, max_length=MAX_ENROLMENTS)]
 
 
 class OperatorInstallationsApi:
@@ -68,8 +69,8 @@ class OperatorInstallationsApi:
         clock: Clock,
         random: Random,
     ) -> None:
-        self._enrolments = Enrolments(database, identifiers, random)
-        self._installations = Installations(database)
+        self._enrolments = EnrolmentRepository(database, identifiers, random)
+        self._installations = InstallationRepository(database)
         self._install_tokens = install_tokens
         self._udid_digests = udid_digests
         self._clock = clock
@@ -87,7 +88,7 @@ class OperatorInstallationsApi:
         installation_uuid = uuid_in_path(request.match_info["installation_uuid"])
         body = convert(await read_json(request), _Copy)
         try:
-            [enrolled] = await self._enrolments.enrol(
+            [enrolled] = await self._enrolments.enrol_installations(
                 [self._enrolment(body, installation_uuid)], self._clock.now(), actor
             )
         except EnrolmentRefused as refused:
@@ -108,7 +109,7 @@ class OperatorInstallationsApi:
             raise Invalid(faults=faults[:MOST_FAULTS])
         enrolments = [self._enrolment(copy, UUID(copy.installation_uuid)) for copy in copies]
         try:
-            enrolled = await self._enrolments.enrol(enrolments, self._clock.now(), actor)
+            enrolled = await self._enrolments.enrol_installations(enrolments, self._clock.now(), actor)
         except EnrolmentRefused as refused:
             raise Conflict(faults=[_at(*fault) for fault in refused.faults[:MOST_FAULTS]]) from None
         return answer({"installations": [self._show(one) for one in enrolled]})
@@ -117,7 +118,7 @@ class OperatorInstallationsApi:
         """204: the copy is retired, now or before. 404 if there never was one."""
         actor = (await authenticate(request, OperatorToken)).actor
         installation_uuid = uuid_in_path(request.match_info["installation_uuid"])
-        if not await self._installations.retire(installation_uuid, self._clock.now(), actor):
+        if not await self._installations.retire_installation(installation_uuid, self._clock.now(), actor):
             raise NotFound("There is no such installation.")
         return web.Response(status=204)
 

@@ -20,7 +20,7 @@ from relay.store.accounts.api_tokens import (
 )
 from relay.store.accounts.credentials import Credentials
 from relay.store.database import Database
-from relay.store.installations.installations import Installations
+from relay.store.installations.installations import InstallationRepository
 from relay.store.key_rotation import Rotation, rotate_keys
 from relay.store.migrations import SchemaMigrator
 from relay.store.operations.audit import COMMAND_LINE
@@ -105,7 +105,7 @@ async def _check_install_token(settings: Settings, database: Database, text: str
             "unknown",
             "This has the form of an install_ token, but no key in keys.installations signed it.",
         )
-    active = await Installations(database).find(*claims) is not None
+    active = await InstallationRepository(database).find_installation(*claims) is not None
     description = (
         f"This is the install_ token of installation {claims.installation_uuid} of app {claims.app_id}. "
         + ("It is active; to end it, retire the installation." if active else "It does not hold any more.")

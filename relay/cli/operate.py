@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from relay.cli.vacuum import SweptData
     from relay.settings import Settings
     from relay.store.database import Database
-    from relay.store.installations.retiring import ActiveCopy
+    from relay.store.installations.installations import ActiveInstallation
     from relay.store.operations.queue_state import AppQueue, QueueState
 
 local_app = typer.Typer(no_args_is_help=True)
@@ -155,7 +155,7 @@ def retire(
         raise typer.BadParameter("give --yes as well, or --dry-run", param_hint="--json")
     parsed_subjects = [_parse_subject(text) for text in subjects or ()]
 
-    async def work(_: Settings, database: Database) -> tuple[int, list[ActiveCopy], int]:
+    async def work(_: Settings, database: Database) -> tuple[int, list[ActiveInstallation], int]:
         from relay.cli.retire import CopyRetirement
         from relay.node.clock import SystemClock
 
@@ -191,7 +191,7 @@ def _parse_subject(text: str) -> str | UUID:
         raise typer.BadParameter(f"{text!r} is no c_…, no d_… and no UUID") from None
 
 
-def _show_copies(count: int, copies: list[ActiveCopy]) -> None:
+def _show_copies(count: int, copies: list[ActiveInstallation]) -> None:
     rows = [
         (
             copy.customer,

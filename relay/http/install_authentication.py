@@ -10,7 +10,7 @@ from relay.core.errors import Unauthenticated
 from relay.core.install_tokens import PREFIX, InstallTokens
 from relay.http.requests import bearer, refuse_api_token
 from relay.store.database import Database
-from relay.store.installations.installations import Installation, Installations
+from relay.store.installations.installations import Installation, InstallationRepository
 
 
 class Caller(NamedTuple):
@@ -24,7 +24,7 @@ class Copies:
     """Finds the copy that a request comes from."""
 
     def __init__(self, database: Database, install_tokens: InstallTokens) -> None:
-        self._installations = Installations(database)
+        self._installations = InstallationRepository(database)
         self._install_tokens = install_tokens
 
     async def caller(self, request: web.Request) -> Caller:
@@ -36,7 +36,7 @@ class Copies:
         claims = self._install_tokens.verify(text)
         if claims is None:
             raise retired()
-        installation = await self._installations.find(*claims)
+        installation = await self._installations.find_installation(*claims)
         if installation is None:
             raise retired()
         return Caller(installation, claims.serial)

@@ -14,7 +14,14 @@ from relay.core.ids import new_id
 from relay.core.schema import Address
 from relay.service.customers import no_customer
 from relay.store.database import Database
-from relay.store.installations.aliases import MOST, Alias, AliasActor, Aliases, Attached, TooManyAliases
+from relay.store.installations.aliases import (
+    MAX_ALIASES,
+    Alias,
+    AliasActor,
+    AliasRepository,
+    AttachedAlias,
+    TooManyAliases,
+)
 
 
 class AliasBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -30,14 +37,14 @@ class AliasService:
     """
 
     def __init__(self, database: Database, digests: AddressDigests, clock: Clock, random: Random) -> None:
-        self._aliases = Aliases(database)
+        self._aliases = AliasRepository(database)
         self._digests = digests
         self._clock = clock
         self._random = random
 
     async def attach_alias(
         self, app_id: str, customer: str, body: AliasBody, by: AliasActor | None
-    ) -> Attached:
+    ) -> AttachedAlias:
         """Attach an address to a customer. Returns the existing alias if the customer has it already.
 
         Raises:
@@ -48,9 +55,9 @@ class AliasService:
         alias = Alias(new_id(now, self._random), now)
         digest = self._digests.of(app_id, body.alias)
         try:
-            attached = await self._aliases.attach(app_id, customer, digest, alias, by)
+            attached = await self._aliases.attach_alias(app_id, customer, digest, alias, by)
         except TooManyAliases:
-            detail = f"The customer has {MOST} aliases, or {MOST} customers have this one."
+            detail = f"The customer has {MAX_ALIASES} aliases, or {MAX_ALIASES} customers have this one."
             raise Conflict(faults=[Fault("too_many", "/alias", detail)]) from None
         if attached is None:
             raise no_customer()
@@ -62,7 +69,7 @@ class AliasService:
         Raises:
             NotFound: the app has no such customer.
         """
-        aliases = await self._aliases.of_customer(app_id, customer)
+        aliases = await self._aliases.list_aliases(app_id, customer)
         if aliases is None:
             raise no_customer()
         return aliases
@@ -73,9 +80,9 @@ class AliasService:
         Raises:
             NotFound: the customer has no such alias.
         """
-        if not await self._aliases.remove(app_id, customer, alias_id, self._clock.now(), by):
+        if not await self._aliases.remove_alias(app_id, customer, alias_id, self._clock.now(), by):
             raise NotFound("The customer has no such alias.")
 
     async def may_copies_attach(self, app_id: str) -> bool:
         """Return whether copies of the app may change the aliases of their customer."""
-        return await self._aliases.copies_may_attach(app_id)
+        return await self._aliases.may_installations_attach(app_id)

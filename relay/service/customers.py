@@ -6,14 +6,14 @@ from relay.core.email_aliases import AddressDigests
 from relay.core.errors import NotFound
 from relay.core.identifiers import Identifiers
 from relay.store.database import Database
-from relay.store.installations.customers import Customer, Customers
+from relay.store.installations.customers import Customer, CustomerRepository
 
 
 class CustomerService:
     """Look-up of customers by `c_` identifier, `d_` identifier and alias."""
 
     def __init__(self, database: Database, identifiers: Identifiers, digests: AddressDigests) -> None:
-        self._customers = Customers(database)
+        self._customers = CustomerRepository(database)
         self._identifiers = identifiers
         self._digests = digests
 
@@ -29,7 +29,7 @@ class CustomerService:
 
     async def list_customers(self, app_id: str, after: str | None, limit: int) -> list[Customer]:
         """Return up to `limit` customers that have a copy of the app and follow the identifier `after`."""
-        return await self._customers.page(app_id, after or "", limit)
+        return await self._customers.list_customers(app_id, after or "", limit)
 
     async def find_customer(self, app_id: str, identifier: str) -> Customer:
         """Return the customer with a verified identifier.
@@ -37,7 +37,7 @@ class CustomerService:
         Raises:
             NotFound: the app has no such customer.
         """
-        customer = await self._customers.find(app_id, identifier)
+        customer = await self._customers.find_customer(app_id, identifier)
         if customer is None:
             raise no_customer()
         return customer
@@ -49,11 +49,11 @@ class CustomerService:
             ValueError: `address` is not an e-mail address.
         """
         digest = self._digests.of(app_id, address)
-        return await self._customers.with_alias(app_id, digest, after or "", limit)
+        return await self._customers.list_customers_by_alias(app_id, digest, after or "", limit)
 
     async def find_by_device(self, app_id: str, device: str) -> Customer | None:
         """Return the customer that has, or had, the device. None if the app knows no such device."""
-        return await self._customers.with_device(app_id, device)
+        return await self._customers.find_customer_by_device(app_id, device)
 
 
 def no_customer() -> NotFound:

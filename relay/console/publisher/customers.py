@@ -24,7 +24,7 @@ from relay.http.pagination import page_request
 from relay.service.aliases import AliasBody, AliasService
 from relay.service.customers import CustomerService
 from relay.store.accounts.apps import App
-from relay.store.installations.aliases import MOST, AliasActor
+from relay.store.installations.aliases import MAX_ALIASES, AliasActor
 from relay.store.installations.customers import Customer
 
 _LIST = "apps/{app_id}/customers/"
@@ -86,7 +86,7 @@ class CustomerPages:
         """
         if email_aliases.is_meant(term):
             try:
-                return await self._customers.find_by_alias(app.app_id, term, None, MOST)
+                return await self._customers.find_by_alias(app.app_id, term, None, MAX_ALIASES)
             except ValueError:
                 refuse_field("q", "This is not a valid e-mail address.")
         identifier = parse(term)
@@ -143,7 +143,7 @@ class CustomerPages:
             shown_app=app,
             customer=customer,
             aliases=aliases,
-            max_aliases=MOST,
+            max_aliases=MAX_ALIASES,
             typed_alias=typed_alias,
             faults=faults_by_field(refusal) if refusal else {},
         )

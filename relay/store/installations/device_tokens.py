@@ -1,127 +1,115 @@
-"""Device tokens: registered by the copies themselves, one of each kind.
+"""Device tokens: each installation registers one of each kind.
 
-Registering the token that is there already writes nothing but, at most every ten minutes, that the copy was seen:
-apps do it at every launch. A token that is active at another copy of the app leaves that one: APNs gives a token to one
-copy at a time.
+Apps register at every launch. Registering the active token again writes nothing, except, at most every ten minutes, the
+time at which the installation was seen. A token that is active at another installation of the app leaves that one: APNs
+gives a token to one installation at a time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import asyncpg
 
 from relay.core.errors import Unavailable
+from relay.store import sql
 from relay.store.database import Connection, Database, TransactionConflict
 
-MOST_KINDS = 100
-"""Kinds of tokens one copy may have: each Live Activity is one."""
+MAX_TOKEN_KINDS = 100
+"""Kinds of device tokens that an installation may have: each Live Activity is one."""
+SIGHTING_STEP = timedelta(minutes=10)
+"""How precisely the last sighting of an installation is stored: each step is a row written.
+
+A 410 of APNs that is older than the last registration of its token retires nothing, so this step is also the largest
+error of that comparison.
+"""
 _LONGEST_ACTIVITY = timedelta(days=1)
 """Apple ends a Live Activity after eight hours, and takes it off the screen four hours later."""
 _ATTEMPTS = 4
-
-SIGHTING = timedelta(minutes=10)
-"""How exactly it is known when a copy was seen last: each step is a row written. A 410 that is older than the last time
-its token was registered retires nothing, so this is also how wrong that can go."""
-
-_WAS_SEEN = """
-SELECT greatest(t.registered_at, s.seen_at) > $5
-FROM device_token t LEFT JOIN sighting s ON s.app_id = t.app_id AND s.installation_id = t.installation_id
-WHERE t.app_id = $1 AND t.installation_id = $2 AND t.kind = $3 AND t.token = $4 AND t.retired_at IS NULL
-"""
-_SEE = """
-INSERT INTO sighting (app_id, installation_id, seen_at) VALUES ($1, $2, $3)
-ON CONFLICT (app_id, installation_id) DO UPDATE SET seen_at = excluded.seen_at
-"""
-# Until the token is stored the copy must not be retired: whoever does waits, and then sees the token.
-_HOLD = """
-SELECT true FROM installation
-WHERE app_id = $1 AND installation_id = $2 AND serial = $3 AND retired_at IS NULL FOR SHARE
-"""
-# Both rows in the order of their key, so that two copies exchanging tokens do not wait for one another.
-_LOCK = """
-SELECT installation_id, kind FROM device_token
-WHERE app_id = $1 AND (installation_id = $2 AND kind = $3 OR token = $4 AND retired_at IS NULL)
-ORDER BY installation_id, kind FOR UPDATE
-"""
-_LEAVE = """
-UPDATE device_token SET retired_at = $5, retired_reason = 'moved'
-WHERE app_id = $1 AND token = $4 AND retired_at IS NULL AND (installation_id, kind) <> ($2, $3)
-"""
-_PUT = """
-INSERT INTO device_token (app_id, installation_id, kind, token, registered_at)
-SELECT $1, $2, $3, $4, $5
-WHERE (
-    SELECT count(*) FROM (
-        SELECT FROM device_token
-        WHERE app_id = $1 AND installation_id = $2 AND kind <> $3 AND retired_at IS NULL LIMIT $6
-    ) AS others
-) < $6
-ON CONFLICT (app_id, installation_id, kind) DO UPDATE SET
-    token = excluded.token, registered_at = excluded.registered_at, retired_at = NULL, retired_reason = NULL
-"""
-_WITHDRAW = """
-UPDATE device_token SET retired_at = $4, retired_reason = 'withdrawn'
-WHERE app_id = $1 AND installation_id = $2 AND kind = $3 AND retired_at IS NULL
-"""
-_FORGET_ACTIVITIES = """
-DELETE FROM device_token
-WHERE app_id = $1 AND installation_id = $2 AND kind LIKE 'liveactivity:%'
-      AND (retired_at IS NOT NULL OR registered_at < $3)
-"""
+_SQL = sql.load(__package__, "device_tokens.sql")
 
 
-class TooManyKinds(Exception):
-    """The copy has `MOST_KINDS` kinds of active device tokens already."""
+class TooManyTokenKinds(Exception):
+    """The installation has `MAX_TOKEN_KINDS` kinds of active device tokens already."""
 
 
-class DeviceTokens:
-    """The device tokens of all copies."""
+class InstallationRetirement(NamedTuple):
+    """An installation whose device tokens are retired, and the reason."""
+
+    app_id: str
+    installation_id: int
+    reason: str
+
+
+class DeviceTokenRepository:
+    """The device tokens of all installations."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def register(
+    async def register_token(
         self, app_id: str, installation_id: int, serial: int, kind: str, token: bytes, now: datetime
     ) -> bool:
-        """Make `token` the copy's active one of that kind. False if the copy was retired meanwhile.
+        """Make `token` the installation's active token of its kind. Returns False if the installation was retired.
 
-        Raises TooManyKinds.
+        Raises:
+            TooManyTokenKinds: The installation has no room for another kind.
+            Unavailable: The database is away, or too many installations register this token at once.
         """
         async with self._database.connection() as connection:
             was_seen = await connection.fetchval(
-                _WAS_SEEN, app_id, installation_id, kind, token, now - SIGHTING
+                _SQL["was_seen"], app_id, installation_id, kind, token, now - SIGHTING_STEP
             )
             if was_seen is False:
-                await connection.execute(_SEE, app_id, installation_id, now)
-            if was_seen is not None:  # that is its active token
+                await connection.execute(_SQL["record_sighting"], app_id, installation_id, now)
+            if was_seen is not None:  # it is the active token already
                 return True
         for _ in range(_ATTEMPTS):
             try:
                 async with self._database.transaction() as connection:
-                    if not await connection.fetchval(_HOLD, app_id, installation_id, serial):
+                    if not await connection.fetchval(
+                        _SQL["hold_installation"], app_id, installation_id, serial
+                    ):
                         return False
                     await _store(connection, app_id, installation_id, kind, token, now)
                 return True
             except (asyncpg.UniqueViolationError, TransactionConflict):
-                continue  # another copy registered the same token at the same time: it is seen now
+                continue  # another installation registered the token meanwhile: the next attempt sees it
         raise Unavailable("Too many registrations of the same device token at the same time.")
 
-    async def withdraw(self, app_id: str, installation_id: int, kind: str, now: datetime) -> None:
-        """Retire the copy's token of that kind, if it has one."""
+    async def withdraw_token(self, app_id: str, installation_id: int, kind: str, now: datetime) -> None:
+        """Retire the installation's token of that kind, if it has one."""
         async with self._database.connection() as connection:
-            await connection.execute(_WITHDRAW, app_id, installation_id, kind, now)
+            await connection.execute(_SQL["withdraw"], app_id, installation_id, kind, now)
+
+
+async def retire_all_tokens(
+    connection: Connection, installations: Sequence[InstallationRetirement], now: datetime
+) -> None:
+    """Retire all device tokens of installations in the caller's transaction."""
+    if installations:
+        await connection.execute(
+            _SQL["retire_all"],
+            [installation.app_id for installation in installations],
+            [installation.installation_id for installation in installations],
+            [installation.reason for installation in installations],
+            now,
+        )
 
 
 async def _store(
     connection: Connection, app_id: str, installation_id: int, kind: str, token: bytes, now: datetime
 ) -> None:
-    copy = app_id, installation_id, kind, token
-    await connection.execute(_LOCK, *copy)
-    await connection.execute(_LEAVE, *copy, now)
+    key = app_id, installation_id, kind, token
+    await connection.execute(_SQL["lock"], *key)
+    await connection.execute(_SQL["retire_elsewhere"], *key, now)
     if kind.startswith("liveactivity:"):
-        # Every activity is a kind of its own and ends within hours: their rows would pile up. Nobody may ever tell that
-        # one has ended, and it must not take the place of another.
-        await connection.execute(_FORGET_ACTIVITIES, app_id, installation_id, now - _LONGEST_ACTIVITY)
-    if await connection.execute(_PUT, *copy, now, MOST_KINDS) == "INSERT 0 0":
-        raise TooManyKinds
+        # Each activity is a kind of its own that ends within hours, and an app may never report its end. Without this
+        # their rows would pile up, and take the room of other activities.
+        await connection.execute(
+            _SQL["delete_ended_activities"], app_id, installation_id, now - _LONGEST_ACTIVITY
+        )
+    if await connection.execute(_SQL["store"], *key, now, MAX_TOKEN_KINDS) == "INSERT 0 0":
+        raise TooManyTokenKinds

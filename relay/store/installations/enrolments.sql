@@ -1,5 +1,5 @@
--- The statements of enrolments.py, each for any number of rows. Rows are written in the order of their keys, and the
--- tables in the order of this file, so that enrolments that run at the same time cannot wait for one another.
+-- Each statement takes any number of rows. Rows are written in the order of their keys, and tables in the order of this
+-- file, so that concurrent enrolments cannot wait for one another.
 
 -- :unknown_apps
 SELECT app_id FROM unnest($1::text[]) AS given (app_id)
@@ -35,7 +35,7 @@ SELECT udid_digest, customer_id, device_id FROM made
 UNION ALL SELECT udid_digest, customer_id, d.device_id FROM given JOIN device d USING (udid_digest, customer_id)
 
 -- :owners
--- Takes each UDID's lock even where nothing changes: DO UPDATE locks a row before it looks at its WHERE.
+-- Locks each UDID, also where nothing changes: DO UPDATE locks a row before it evaluates its WHERE.
 INSERT INTO device_owner AS o (udid_digest, device_id)
 SELECT udid_digest, device_id FROM unnest($1::bytea[], $2::bigint[]) AS g (udid_digest, device_id)
 ORDER BY udid_digest
@@ -43,7 +43,7 @@ ON CONFLICT (udid_digest) DO UPDATE SET device_id = excluded.device_id WHERE o.d
 RETURNING udid_digest, device_id
 
 -- :retire_former
--- The copies that other customers have on these devices, in all apps.
+-- The installations that other customers have on these devices, in all apps.
 UPDATE installation i SET retired_at = $3, serial = nextval('installation_serial')
 FROM unnest($1::bytea[], $2::bigint[]) AS given (udid_digest, device_id)
 JOIN device d ON d.udid_digest = given.udid_digest AND d.device_id <> given.device_id
@@ -105,7 +105,7 @@ ORDER BY app_id, installation_uuid
 RETURNING app_id, installation_uuid, installation_id, serial
 
 -- :update
--- A copy that comes back keeps the serial it was retired with: nobody has seen a token of that one.
+-- An installation that comes back keeps the serial that its retirement gave it: no install_ token has that serial.
 UPDATE installation i SET
     installation_uuid = given.installation_uuid, bundle_id = given.bundle_id, team_id = given.team_id,
     environment = given.environment, app_version = given.app_version,
@@ -120,41 +120,14 @@ WHERE i.app_id = given.app_id AND i.installation_id = given.installation_id
 RETURNING i.app_id, i.installation_uuid, i.installation_id, i.serial
 
 -- :claim_uuids
--- Two requests may find the same uuid free; the second fails here, and finds it taken when it runs again.
+-- Two requests may both find a UUID free. The second one fails here, and finds it taken when it runs again.
 INSERT INTO installation_app (installation_uuid, app_id, installation_id)
 SELECT installation_uuid, app_id, installation_id
 FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS g (installation_uuid, app_id, installation_id)
 ORDER BY installation_uuid
 
 -- :move_uuids
--- A uuid that goes on to the row of the same device's next owner.
+-- UUIDs that follow their device to the row of its next owner.
 UPDATE installation_app a SET installation_id = given.installation_id
 FROM unnest($1::uuid[], $2::bigint[]) AS given (installation_uuid, installation_id)
 WHERE a.installation_uuid = given.installation_uuid
-
--- :retire_tokens
-WITH tokens AS (
-    SELECT t.app_id, t.installation_id, t.kind, given.reason
-    FROM unnest($1::text[], $2::bigint[], $3::text[]) AS given (app_id, installation_id, reason)
-    JOIN device_token t ON t.app_id = given.app_id AND t.installation_id = given.installation_id
-    WHERE t.retired_at IS NULL
-    ORDER BY t.app_id, t.installation_id, t.kind
-    FOR UPDATE OF t
-)
-UPDATE device_token t SET retired_at = $4, retired_reason = tokens.reason
-FROM tokens
-WHERE t.app_id = tokens.app_id AND t.installation_id = tokens.installation_id AND t.kind = tokens.kind
-
--- :retire
--- Locked in the order in which enrolments lock them.
-WITH held AS MATERIALIZED (
-    SELECT i.app_id, i.installation_id
-    FROM unnest($2::bigint[], $3::uuid[]) AS given (installation_id, installation_uuid)
-    JOIN installation i ON i.app_id = $1 AND i.installation_id = given.installation_id
-        AND i.installation_uuid = given.installation_uuid
-    WHERE i.retired_at IS NULL
-    ORDER BY i.installation_id FOR NO KEY UPDATE OF i
-)
-UPDATE installation i SET retired_at = $4, serial = nextval('installation_serial')
-FROM held h WHERE i.app_id = h.app_id AND i.installation_id = h.installation_id
-RETURNING i.installation_id, i.installation_uuid

@@ -1,86 +1,162 @@
-"""One copy of an app at a time: read for the copy itself, retired for the store. enrolments.py makes them."""
+"""Installations: copies of apps on devices, read for the copies themselves and retired for the store.
+
+`enrolments.py` stores them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
+from relay.core.accounts import Environment
+from relay.core.ids import AppId, InstallationId
 from relay.store import sql
 from relay.store.database import Connection, Database
-from relay.store.installations.enrolments import retire_tokens
+from relay.store.installations.device_tokens import InstallationRetirement, retire_all_tokens
 from relay.store.operations import audit
 from relay.store.operations.audit import Actor, AuditAction, AuditEntry
 
-_RETIRE = sql.load(__package__, "enrolments.sql")["retire"]
-_FIND = """
-SELECT i.app_id, i.installation_id, i.installation_uuid, i.alongside, i.bundle_id, i.team_id, i.environment,
-    i.app_version, c.value AS customer_identifier, d.value AS device_identifier
-FROM installation i
-JOIN scoped_identifier c ON c.app_id = i.app_id AND c.kind = 'c' AND c.subject = i.customer_id
-JOIN scoped_identifier d ON d.app_id = i.app_id AND d.kind = 'd' AND d.subject = i.device_id
-WHERE i.app_id = $1 AND i.installation_uuid = $2 AND i.serial = $3 AND i.retired_at IS NULL
-"""
+RETIRED_PER_TRANSACTION = 500
+"""Installations to retire in one transaction: enrolments and sends wait for no more than these."""
+_SQL = sql.load(__package__, "installations.sql")
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """A copy of an app on a device, with the identifiers its publisher knows."""
+    """An installation with the identifiers that its publisher knows."""
 
-    app_id: str
-    installation_id: int
+    app_id: AppId
+    installation_id: InstallationId
     installation_uuid: UUID
     alongside: str
     bundle_id: str
     team_id: str
-    environment: str | None
+    environment: Environment | None
     app_version: str
     customer_identifier: str
     device_identifier: str
 
 
-class Installations:
-    """The copies."""
+@dataclass(frozen=True, slots=True)
+class ActiveInstallation:
+    """An installation that is not retired, with the identifiers that its publisher knows.
+
+    `tokens` is the number of its active device tokens.
+    """
+
+    app_id: AppId
+    installation_id: InstallationId
+    installation_uuid: UUID
+    alongside: str
+    app_version: str
+    customer: str
+    device: str
+    tokens: int
+
+
+class _InstallationKey(NamedTuple):
+    installation_id: int
+    installation_uuid: UUID
+
+
+class InstallationRepository:
+    """The stored installations of all apps."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def find(self, app_id: str, installation_uuid: UUID, serial: int) -> Installation | None:
-        """The copy that an install_ token acts for, or None where the token does not hold any more."""
+    async def find_installation(
+        self, app_id: str, installation_uuid: UUID, serial: int
+    ) -> Installation | None:
+        """Return the installation that an install_ token acts for, or None if the token is no longer valid."""
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(_FIND, app_id, installation_uuid, serial)
-        return Installation(**row) if row else None
+            row = await connection.fetchrow(_SQL["find"], app_id, installation_uuid, serial)
+        if row is None:
+            return None
+        environment = row["environment"]
+        return Installation(**{**row, "environment": environment and Environment(environment)})
 
-    async def retire(self, installation_uuid: UUID, now: datetime, actor: Actor) -> bool:
-        """Retire a copy, its device tokens and its install_ token. Again changes nothing. False if unknown.
+    async def find_app_of_installation(self, installation_uuid: UUID) -> str | None:
+        """Return the app that an installation UUID belongs or belonged to, or None if the UUID is unknown."""
+        async with self._database.connection() as connection:
+            app_id: str | None = await connection.fetchval(_SQL["find_app"], installation_uuid)
+        return app_id
 
-        A uuid that was replaced by another one has nothing left to retire.
+    async def identifier_exists(self, app_id: str, identifier: str) -> bool:
+        """Return whether the app has or had the customer or device with that identifier."""
+        async with self._database.connection() as connection:
+            return bool(await connection.fetchval(_SQL["identifier_exists"], app_id, identifier))
+
+    async def count_active_installations(self, app_id: str) -> int:
+        """Return how many installations of the app are not retired."""
+        async with self._database.connection() as connection:
+            count: int = await connection.fetchval(_SQL["count_active"], app_id)
+        return count
+
+    async def list_active_installations(
+        self, app_id: str, subject: str | UUID | None, after: int = 0, limit: int = RETIRED_PER_TRANSACTION
+    ) -> list[ActiveInstallation]:
+        """Return up to `limit` installations of the app that are not retired, whose ids follow `after`.
+
+        `subject` is a `c_` or `d_` identifier, an installation UUID, or None for all installations of the app.
+        """
+        arguments = () if subject is None else (subject,)
+        if subject is None:
+            statement = "list_active"
+        elif isinstance(subject, UUID):
+            statement = "list_active_with_uuid"
+        elif subject.startswith("c_"):
+            statement = "list_active_of_customer"
+        else:
+            statement = "list_active_of_device"
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_SQL[statement], app_id, after, limit, *arguments)
+        return [ActiveInstallation(**row) for row in rows]
+
+    async def retire_installation(self, installation_uuid: UUID, now: datetime, actor: Actor) -> bool:
+        """Retire an installation, its device tokens and its install_ token. Returns False if the UUID is unknown.
+
+        Does nothing for an installation that is retired already, or whose UUID was replaced by another one.
         """
         async with self._database.transaction() as connection:
-            held = await connection.fetchrow(
-                "SELECT app_id, installation_id FROM installation_app WHERE installation_uuid = $1",
-                installation_uuid,
-            )
-            if held is None:
+            row = await connection.fetchrow(_SQL["find_by_uuid"], installation_uuid)
+            if row is None:
                 return False
-            copy = held["installation_id"], installation_uuid
-            await retire_copies(connection, held["app_id"], [copy], now, actor)
+            key = _InstallationKey(row["installation_id"], installation_uuid)
+            await _retire(connection, row["app_id"], [key], now, actor)
         return True
 
+    async def retire_installations(
+        self, app_id: str, installations: Sequence[ActiveInstallation], now: datetime, actor: Actor
+    ) -> int:
+        """Retire installations of an app in one transaction, with an audit entry for each.
 
-async def retire_copies(
-    connection: Connection, app_id: str, copies: Sequence[tuple[int, UUID]], now: datetime, actor: Actor
+        Returns how many of them were not retired before.
+        """
+        keys = [_InstallationKey(each.installation_id, each.installation_uuid) for each in installations]
+        async with self._database.transaction() as connection:
+            return await _retire(connection, app_id, keys, now, actor)
+
+
+async def _retire(
+    connection: Connection, app_id: str, keys: Sequence[_InstallationKey], now: datetime, actor: Actor
 ) -> int:
-    """Retire copies of an app, given as (installation_id, installation_uuid), with their device tokens and install_
-    tokens. Returns how many were not retired before."""
-    numbers, uuids = [number for number, _ in copies], [uuid for _, uuid in copies]
-    retired = await connection.fetch(_RETIRE, app_id, numbers, uuids, now)
-    await retire_tokens(connection, [(app_id, row["installation_id"], "removed") for row in retired], now)
+    rows = await connection.fetch(
+        _SQL["retire"],
+        app_id,
+        [key.installation_id for key in keys],
+        [key.installation_uuid for key in keys],
+        now,
+    )
+    retirements = [InstallationRetirement(app_id, row["installation_id"], "removed") for row in rows]
+    await retire_all_tokens(connection, retirements, now)
     detail = {"app_id": app_id}
     entries = [
         AuditEntry(AuditAction.INSTALLATION_RETIRED, str(row["installation_uuid"]), detail=detail)
-        for row in retired
+        for row in rows
     ]
     await audit.write_entries(connection, actor, now, *entries)
-    return len(retired)
+    return len(rows)

@@ -16,9 +16,10 @@ from relay.store.accounts.api_tokens import IssuedToken
 from relay.store.accounts.apps import App, AppRepository
 from relay.store.accounts.publishers import Publisher, PublisherRepository
 from relay.store.database import Database
-from relay.store.installations.device_tokens import DeviceTokens
-from relay.store.installations.enrolments import Enrolment, EnrolmentRefused, Enrolments
-from relay.store.installations.installations import Installations
+from relay.store.installations.device_tokens import DeviceTokenRepository
+from relay.store.installations.enrolment_rules import Enrolment, EnrolmentRefused
+from relay.store.installations.enrolments import EnrolmentRepository
+from relay.store.installations.installations import InstallationRepository
 from relay.store.operations.audit import Actor
 from tests.factories import make_enrolment
 
@@ -28,7 +29,7 @@ IDENTIFIERS = Identifiers(("a key of at least thirty-two characters",))
 
 
 @pytest.fixture
-async def enrolments(database: Database) -> Enrolments:
+async def enrolments(database: Database) -> EnrolmentRepository:
     publisher = Publisher(uuid4(), "Ada", NOW)
     await PublisherRepository(database).create_publisher(
         publisher, IssuedToken(uuid4(), "manage_x", NOW), OPERATOR
@@ -36,7 +37,7 @@ async def enrolments(database: Database) -> Enrolments:
     apps = AppRepository(database)
     for app_id in ("chess", "poker"):
         assert await apps.create_app(App(app_id, publisher.publisher_id, app_id, NOW), OPERATOR)
-    return Enrolments(database, IDENTIFIERS, secrets.token_bytes)
+    return EnrolmentRepository(database, IDENTIFIERS, secrets.token_bytes)
 
 
 def copy(device: int, *, app_id: str = "chess", **fields: Any) -> Enrolment:
@@ -48,12 +49,17 @@ async def values(database: Database, sql: str) -> list[tuple[object, ...]]:
         return [tuple(row) for row in await connection.fetch(sql)]
 
 
-async def test_the_same_copies_in_many_orders_at_once(database: Database, enrolments: Enrolments) -> None:
+async def test_the_same_copies_in_many_orders_at_once(
+    database: Database, enrolments: EnrolmentRepository
+) -> None:
     copies = [copy(device, app_id=app_id) for device in range(60) for app_id in ("chess", "poker")]
 
     async def enrol(seed: int) -> dict[UUID, int]:
         mixed = random.Random(seed).sample(copies, len(copies))
-        return {one.installation_uuid: one.serial for one in await enrolments.enrol(mixed, NOW, OPERATOR)}
+        return {
+            one.installation_uuid: one.serial
+            for one in await enrolments.enrol_installations(mixed, NOW, OPERATOR)
+        }
 
     first, *others = await asyncio.gather(*map(enrol, range(8)))
     assert all(other == first for other in others), "each got the same installations"
@@ -69,14 +75,14 @@ async def test_the_same_copies_in_many_orders_at_once(database: Database, enrolm
 
 
 async def test_one_owner_of_a_device_whoever_comes_at_once(
-    database: Database, enrolments: Enrolments
+    database: Database, enrolments: EnrolmentRepository
 ) -> None:
     async def enrol(number: int) -> None:
         batch = [
             copy(d, customer=f"owner {number}", installation_uuid=uuid4())
             for d in random.Random(number).sample(range(9), 9)
         ]
-        await enrolments.enrol(batch, NOW, OPERATOR)
+        await enrolments.enrol_installations(batch, NOW, OPERATOR)
 
     await asyncio.gather(*map(enrol, range(8)))
     owners = await values(
@@ -87,10 +93,13 @@ async def test_one_owner_of_a_device_whoever_comes_at_once(
     assert owners[0][:2] == (9, 9)
 
 
-async def test_one_uuid_for_two_devices_at_once(database: Database, enrolments: Enrolments) -> None:
+async def test_one_uuid_for_two_devices_at_once(database: Database, enrolments: EnrolmentRepository) -> None:
     uuid = uuid4()
     results = await asyncio.gather(
-        *(enrolments.enrol([copy(device, installation_uuid=uuid)], NOW, OPERATOR) for device in range(8)),
+        *(
+            enrolments.enrol_installations([copy(device, installation_uuid=uuid)], NOW, OPERATOR)
+            for device in range(8)
+        ),
         return_exceptions=True,
     )
     refused = [result for result in results if isinstance(result, EnrolmentRefused)]
@@ -102,11 +111,11 @@ async def test_one_uuid_for_two_devices_at_once(database: Database, enrolments: 
     )
 
 
-async def test_storms_of_everything_end(database: Database, enrolments: Enrolments) -> None:
+async def test_storms_of_everything_end(database: Database, enrolments: EnrolmentRepository) -> None:
     """Enrol, change hands, retire and register, all at once: every call ends, and the rules hold after."""
-    installations, tokens = Installations(database), DeviceTokens(database)
+    installations, tokens = InstallationRepository(database), DeviceTokenRepository(database)
     pool = [copy(device, app_id=app_id) for device in range(6) for app_id in ("chess", "poker")]
-    enrolled = await enrolments.enrol(pool, NOW, OPERATOR)
+    enrolled = await enrolments.enrol_installations(pool, NOW, OPERATOR)
 
     async def storm(seed: int) -> None:
         choose = random.Random(seed)
@@ -114,16 +123,18 @@ async def test_storms_of_everything_end(database: Database, enrolments: Enrolmen
             one = choose.choice(enrolled)
             match choose.randrange(4):
                 case 0:
-                    await installations.retire(one.installation_uuid, NOW, OPERATOR)
+                    await installations.retire_installation(one.installation_uuid, NOW, OPERATOR)
                 case 1:
                     customer = choose.choice(["", "thief"])
                     batch = [copy(d, customer=customer) for d in choose.sample(range(6), 6)]
-                    await enrolments.enrol(batch, NOW, OPERATOR)
+                    await enrolments.enrol_installations(batch, NOW, OPERATOR)
                 case _:
                     token = bytes([choose.randrange(4)]) * 32
-                    found = await installations.find(one.app_id, one.installation_uuid, one.serial)
+                    found = await installations.find_installation(
+                        one.app_id, one.installation_uuid, one.serial
+                    )
                     if found:
-                        await tokens.register(
+                        await tokens.register_token(
                             found.app_id, found.installation_id, one.serial, "apns", token, NOW
                         )
 
@@ -147,16 +158,16 @@ async def test_storms_of_everything_end(database: Database, enrolments: Enrolmen
 
 
 async def test_a_token_is_active_at_one_copy_whoever_comes_at_once(
-    database: Database, enrolments: Enrolments
+    database: Database, enrolments: EnrolmentRepository
 ) -> None:
-    await enrolments.enrol([copy(device) for device in range(8)], NOW, OPERATOR)
-    tokens = DeviceTokens(database)
+    await enrolments.enrol_installations([copy(device) for device in range(8)], NOW, OPERATOR)
+    tokens = DeviceTokenRepository(database)
     rows = await values(database, "SELECT app_id, installation_id, serial FROM installation")
 
     async def register(row: tuple[object, ...]) -> None:
         app_id, installation_id, serial = row
         for token in (b"a" * 32, b"b" * 32):
-            assert await tokens.register(
+            assert await tokens.register_token(
                 str(app_id), int(str(installation_id)), int(str(serial)), "apns", token, NOW
             )
 
@@ -165,9 +176,11 @@ async def test_a_token_is_active_at_one_copy_whoever_comes_at_once(
     assert len(active) == len(set(active)) >= 1
 
 
-async def test_enrolling_again_writes_no_installation(database: Database, enrolments: Enrolments) -> None:
-    await enrolments.enrol([copy(1), copy(2)], NOW, OPERATOR)
+async def test_enrolling_again_writes_no_installation(
+    database: Database, enrolments: EnrolmentRepository
+) -> None:
+    await enrolments.enrol_installations([copy(1), copy(2)], NOW, OPERATOR)
     before = await values(database, "SELECT xmin, i.* FROM installation i ORDER BY installation_id")
-    again = await enrolments.enrol([copy(2), copy(1)], NOW, OPERATOR)
+    again = await enrolments.enrol_installations([copy(2), copy(1)], NOW, OPERATOR)
     assert [one.created for one in again] == [False, False]
     assert await values(database, "SELECT xmin, i.* FROM installation i ORDER BY installation_id") == before
