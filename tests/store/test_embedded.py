@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL, as several users of a machine have it."""
+"""The embedded PostgreSQL beside other users of its library on one machine."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ with fasteners.InterProcessLock(sys.argv[1]):
 """
 
 
-async def test_it_waits_for_nobody_elses(tmp_path: Path) -> None:
-    """The library's own lock is one file for the whole machine; another user may have it, or own it."""
+async def test_a_lock_of_another_user_does_not_delay_the_start(tmp_path: Path) -> None:
+    """The library's own lock is one file for the whole machine, which another user may hold or own."""
     other = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(PostgresServer.lock_path)],
         stdin=subprocess.PIPE,
