@@ -34,7 +34,6 @@ from relay.telemetry.metrics import GROUP_SIZE
 from relay.telemetry.traces import NO_TRACES, Traces
 
 _log = get_logger(__name__)
-_NO_SPAN = contextlib.nullcontext()
 _MAX_GROUP = 500
 _MAX_HANDED_OVER = MAX_SMALL_BATCH_SIZE
 """A push to more installations than this goes through the queue; its copies are not kept in memory."""
@@ -148,7 +147,7 @@ class Intake:
         """The same for who can wait: raises Unavailable if it could not be stored, and Invalid without recipients."""
         future: asyncio.Future[Accepted | None] = asyncio.get_running_loop().create_future()
         self.submit(request, functools.partial(_tell, future))
-        with self._traces.push(request.push_id) if self._traces.on else _NO_SPAN:
+        with self._traces.push(request.push_id):
             return await future
 
     async def aclose(self) -> None:
@@ -184,11 +183,7 @@ class Intake:
             return
         try:
             requests = [request for request, _ in group]
-            with (
-                self._traces.work("store pushes", (one.push_id for one in requests))
-                if self._traces.on
-                else _NO_SPAN
-            ):
+            with self._traces.work("store pushes", (one.push_id for one in requests)):
                 ends, batches = await self._commit(requests)
         except RelayError as error:
             for _, done in group:

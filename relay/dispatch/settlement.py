@@ -9,7 +9,6 @@ Whatever is wrong with a batch harms no other: what cannot be written together i
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,7 +30,6 @@ from relay.telemetry.metrics import GROUP_SIZE, PUSH_SECONDS
 from relay.telemetry.traces import NO_TRACES, Traces
 
 _log = get_logger(__name__)
-_NO_SPAN = contextlib.nullcontext()
 _PAUSE = 0.5
 """Seconds before a settlement that could not be written is tried again."""
 _GROUP_SIZE = GROUP_SIZE.labels("settlement")
@@ -188,7 +186,7 @@ class Settler:
             self._leave_out_lost(settlement)
             now = self._clock.now()
             try:
-                with self._traces.work("settle", _pushes(settlement)) if self._traces.on else _NO_SPAN:
+                with self._traces.work("settle", _pushes(settlement)):
                     async with self._database.connection() as connection:
                         owned = await self._settlements.settle_batches(
                             connection, self._owner, settlement, now, now + self._lease, self._batch_id

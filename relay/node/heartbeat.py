@@ -95,7 +95,7 @@ class Heartbeat:
             Unavailable: the database does not answer. Unwritten counts are kept.
         """
         minute = self._clock.now().replace(second=0, microsecond=0)
-        self._unwritten.setdefault(minute, Counter()).update(self._tally.take())
+        self._unwritten.setdefault(minute, Counter()).update(self._tally.take_counts())
         while len(self._unwritten) > _MAX_UNWRITTEN_MINUTES:
             del self._unwritten[min(self._unwritten)]
         while self._unwritten:  # each is removed first: `aclose` may write concurrently

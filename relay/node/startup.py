@@ -12,6 +12,7 @@ import socket
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
+from relay import __version__
 from relay.apns.channels import AppleChannels, ChannelEndpoints
 from relay.apns.connection import Timing
 from relay.apns.pool import Endpoint
@@ -42,7 +43,6 @@ from relay.store.database import Database
 from relay.store.notifications import NotificationTopic
 from relay.store.operations.nodes import NodeState
 from relay.store.webhooks.webhook_queue import WebhookQueueRepository
-from relay.telemetry.build import VERSION
 from relay.telemetry.counts import TALLY
 from relay.telemetry.traces import NO_TRACES, Traces
 
@@ -243,7 +243,7 @@ def _build_dispatchers(
 def _describe_node(context: NodeContext, roles: Roles) -> NodeState:
     now = context.clock.now()
     return NodeState(
-        NodeId(context.node_id), socket.gethostname(), os.getpid(), VERSION, roles.names, now, now
+        NodeId(context.node_id), socket.gethostname(), os.getpid(), __version__, roles.names, now, now
     )
 
 

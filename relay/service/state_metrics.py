@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from relay import __version__
 from relay.core.accounts import CredentialState
 from relay.core.clock import Clock
 from relay.core.errors import RelayError
@@ -17,7 +18,6 @@ from relay.store.accounts import credentials
 from relay.store.database import Database
 from relay.store.operations.nodes import NodeRepository, NodeState
 from relay.store.operations.queue_state import BatchState, QueueState, QueueStateRepository
-from relay.telemetry.build import VERSION
 
 _AGE = 5.0
 """Seconds for which an answer of the database is good, whoever asks."""
@@ -84,7 +84,7 @@ class StateMetrics(Collector):
         yield _gauge(
             "build_info",
             "Which version runs; the value is 1.",
-            [({"version": VERSION, "python": platform.python_version()}, 1)],
+            [({"version": __version__, "python": platform.python_version()}, 1)],
         )
         yield _gauge(
             "database_up",

@@ -1,6 +1,6 @@
-"""What happens to pushes, counted twice: for Prometheus, and by the minute for the console's charts.
+"""Counts of what happens to pushes: for Prometheus, and by the minute for the console's charts.
 
-Whoever calls this has added up a commit, a settlement or a batch before.
+Callers add up a commit, a settlement or a batch first.
 """
 
 from __future__ import annotations
@@ -13,40 +13,40 @@ from relay.telemetry import metrics
 
 
 class Tally:
-    """Counts by (outcome, reason) since the last `take()`. See `relay.store.minute_counts.MinuteCount`."""
+    """Counts by (outcome, reason) since the last `take_counts()`: see `relay.store.operations.minute_counts`."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def add(self, outcome: str, reason: str, count: int) -> None:
-        """So many more of these."""
+        """Add `count` to a counter."""
         if count:
             self._counts[outcome, reason] += count
 
-    def take(self) -> Mapping[tuple[str, str], int]:
-        """What was added since the last time."""
+    def take_counts(self) -> Mapping[tuple[str, str], int]:
+        """Return the counts since the last call, and begin again at zero."""
         counts, self._counts = self._counts, Counter()
         return counts
 
 
 TALLY = Tally()
-"""That of this process; `relay.heartbeat` writes it down."""
+"""The counts of this process, which `relay.node.heartbeat` writes."""
 
 
 def accepted(pushes: int, kind: str) -> None:
-    """So many pushes were accepted. `kind`: "push", "broadcast" or "channel"."""
+    """Count accepted pushes. `kind`: "push", "broadcast" or "channel"."""
     metrics.ACCEPTED.labels(kind).inc(pushes)
     TALLY.add("accepted", "", pushes)
 
 
 def targets(count: int) -> None:
-    """Accepted pushes are to reach so many copies."""
+    """Count the targets of accepted pushes."""
     metrics.TARGETS.inc(count)
     TALLY.add("targets", "", count)
 
 
 def ended(counts: Mapping[tuple[str, str], int]) -> None:
-    """So many targets have ended, by (outcome, reason)."""
+    """Count targets with a final outcome, by (outcome, reason)."""
     for (outcome, reason), count in counts.items():
         label = metric_label(reason)
         metrics.OUTCOMES.labels(outcome, label).inc(count)
@@ -54,7 +54,7 @@ def ended(counts: Mapping[tuple[str, str], int]) -> None:
 
 
 def retried(counts: Mapping[str, int]) -> None:
-    """So many targets are tried again, by reason."""
+    """Count targets that are retried, by reason."""
     for reason, count in counts.items():
         label = metric_label(reason)
         metrics.RETRIES.labels(label).inc(count)
@@ -62,7 +62,7 @@ def retried(counts: Mapping[str, int]) -> None:
 
 
 def retired(counts: Mapping[str, int]) -> None:
-    """So many device tokens were retired, by reason."""
+    """Count retired device tokens, by reason."""
     for reason, count in counts.items():
         label = metric_label(reason)
         metrics.RETIREMENTS.labels(label).inc(count)

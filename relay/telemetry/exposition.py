@@ -1,4 +1,4 @@
-"""Metrics as the text that Prometheus reads."""
+"""The text form of metrics, which Prometheus reads."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from relay.telemetry.processes import VARIABLE
 
 
 def exposition(more: Collector, accept: str) -> tuple[bytes, str]:
-    """(body, Content-Type) of the metrics of this process, or of all workers, and of those that `more` collects.
+    """Return (body, Content-Type) of the metrics of this process or of all workers, and of the collector `more`.
 
-    `accept` is the header of that name: it asks for Prometheus's text format or OpenMetrics.
+    `accept` is the header of that name. It selects Prometheus's text format or OpenMetrics.
     """
     registry = CollectorRegistry()
     if VARIABLE in os.environ:

@@ -1,8 +1,8 @@
-"""Log lines: an event in words, and fields. They go to the standard error of each process, as text or as JSON.
+"""Log lines: an event in words, and fields. They go to the standard error of each process, as text or JSON.
 
-structlog makes them, and hands them to the standard library's loggers: so levels are set in one place, lines of other
-libraries look the same, and the tests see all of them. A line never holds the values of an error that is not ours, nor
-a traceback: `where()` says what can be said without them.
+structlog builds them and passes them to the standard library's loggers. So levels are set in one place, lines of other
+libraries have one form with ours, and the tests see all of them. A line never holds a traceback or the text of an error
+of another library: `where()` describes an error without them.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _OURS = str(Path(relay.__file__).parent)
 
 
 def get_logger(name: str) -> BoundLogger:
-    """The logger of a module. Fields are ids, counts, names and sentences of ours; `request_id` is added to each line.
+    """Return the logger of a module. Fields are ids, counts, names and our own sentences; `request_id` is added.
 
-    A line that is off costs little. Where even the making of its fields would count, ask `isEnabledFor` before.
+    A disabled line costs little. If building its fields would cost more, check `isEnabledFor` first.
     """
     lazy = structlog.wrap_logger(
         logging.getLogger(name),
@@ -40,7 +40,7 @@ def get_logger(name: str) -> BoundLogger:
 
 
 def log_to_stderr(level: str, form: Form = "text") -> None:
-    """Log from `level` ("debug" to "critical") on; libraries that are chatty at "info" from "warning" on."""
+    """Log lines of `level` ("debug" to "critical") and above, and of chatty libraries from "warning" on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter(form, colors=sys.stderr.isatty()))
     logging.basicConfig(level=level.upper(), handlers=[handler])
@@ -48,8 +48,7 @@ def log_to_stderr(level: str, form: Form = "text") -> None:
 
 
 def quiet_libraries() -> None:
-    """Libraries that log too much below "warning"; hpack and httpcore would log every header, and with
-    them device tokens and JWTs."""
+    """Raise the level of chatty libraries to "warning". hpack and httpcore would log device tokens and JWTs."""
     for library in (
         "aioapns",
         "hpack",
@@ -63,7 +62,7 @@ def quiet_libraries() -> None:
 
 
 def formatter(form: Form, *, colors: bool) -> logging.Formatter:
-    """What makes a line of a record, ours or another library's. JSON: an object a line, in the order of the text."""
+    """Return the formatter of all records, ours and those of libraries. In JSON, a line is an object."""
     render: Processor = structlog.processors.JSONRenderer(default=str)
     if form == "text":
         render = structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0, sort_keys=False)
@@ -71,7 +70,7 @@ def formatter(form: Form, *, colors: bool) -> logging.Formatter:
 
 
 def _complete(_logger: Any, _name: str, event: EventDict) -> EventDict:
-    """What all lines have, before what this one has. An exception is told by its type and place."""
+    """Put the fields of every line before those of this line. An exception is described by type and place."""
     record: logging.LogRecord = event.pop("_record")
     del event["_from_structlog"]
     error = event.pop("exc_info", None)
@@ -83,16 +82,15 @@ def _complete(_logger: Any, _name: str, event: EventDict) -> EventDict:
         "event": event.pop("event"),
         "logger": record.name,
     }
-    if found := REQUEST_ID.get():
-        line["request_id"] = found
+    if request_id := REQUEST_ID.get():
+        line["request_id"] = request_id
     if isinstance(error, tuple) and error[1] is not None:
         line |= where(error[1])
     return {**line, **event}
 
 
 def where(error: BaseException) -> dict[str, str]:
-    """An error by its type and place, without its values: `error`, and `places` where it was raised and how we came
-    there."""
+    """Describe an error without its values: `error` is its type, `places` where it was raised and the calls to it."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames[:-1] if frame.filename.startswith(_OURS)]
     shown = [*frames[-1:], *reversed(ours[-4:])]
@@ -101,7 +99,7 @@ def where(error: BaseException) -> dict[str, str]:
 
 
 def log_loop_errors(log: BoundLogger) -> Callable[[Any, dict[str, Any]], None]:
-    """A handler for the event loop's errors: its own would log the text of an exception that nobody caught."""
+    """Return a handler for errors of the event loop. The default one would log the text of uncaught exceptions."""
 
     def handle(_loop: Any, context: dict[str, Any]) -> None:
         error = context.get("exception")

@@ -1,10 +1,10 @@
-"""The metrics of this process, for Prometheus. What the database knows of all of them is in `relay.api.metrics`.
+"""The metrics of this process, for Prometheus. Metrics about the database are in `relay.service.state_metrics`.
 
 No label can grow without bound: none names an app, a push, a device or a token, and reasons are a closed set
-(`relay.core.reasons`). They are counted once for a request, a commit or a batch, never once for a push of many.
+(`relay.core.delivery.reasons`). Metrics are updated once for a request, a commit or a batch, not for each push in it.
 
-With `serve --workers` the values are in files that all workers share (see `processes`); prometheus-client decides that
-when it is imported, by an environment variable. Gauges are then added up over the workers that live.
+With `serve --workers` the values are in files that all workers share: see `processes`. Gauges are then summed over the
+living workers.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 REGISTRY = CollectorRegistry()
-"""All metrics below, and nothing else: not those that libraries or prometheus-client itself might add."""
-_SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-_LONG = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86_400)
-_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+"""All metrics below. Those of libraries and of prometheus-client itself are left out."""
+_SHORT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_LONG_SECONDS = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86_400)
+_GROUP_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 # --- pushes: see `counts`, which counts them ---
 
@@ -55,14 +55,14 @@ RETIREMENTS = Counter(
 PUSH_SECONDS = Histogram(
     "push_relay_push_seconds",
     "From a push's acceptance to its written outcome: the slowest push of each settlement.",
-    buckets=_LONG,
+    buckets=_LONG_SECONDS,
     registry=REGISTRY,
 )
 GROUP_SIZE = Histogram(
     "push_relay_group_commit_size",
     "How much one commit stores: requests (intake), batches (settlement).",
     ["stage"],
-    buckets=_SIZES,
+    buckets=_GROUP_SIZES,
     registry=REGISTRY,
 )
 IN_FLIGHT = Gauge(
@@ -78,7 +78,7 @@ APNS_SECONDS = Histogram(
     "push_relay_apns_seconds",
     "From handing pushes to the connections to the last answer: small sends (100 pushes at most), bulk ones.",
     ["size"],
-    buckets=_SHORT,
+    buckets=_SHORT_SECONDS,
     registry=REGISTRY,
 )
 APNS_CONNECTS = Counter(
@@ -124,11 +124,11 @@ DATABASE_CONNECTIONS_LIMIT = Gauge(
 DATABASE_WAIT_SECONDS = Histogram(
     "push_relay_database_wait_seconds",
     "How long a statement waited for a connection of the pool.",
-    buckets=_SHORT,
+    buckets=_SHORT_SECONDS,
     registry=REGISTRY,
 )
 
-# --- callers, and who is told ---
+# --- callers and webhooks ---
 
 HTTP_SECONDS = Histogram(
     "push_relay_http_request_seconds",

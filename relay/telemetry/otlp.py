@@ -1,4 +1,4 @@
-"""Spans for an OpenTelemetry collector, over OTLP/HTTP. Imported only where one is configured."""
+"""Traces for an OpenTelemetry collector, over OTLP/HTTP. Imported only if one is configured."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import Attributes
 
-from relay.telemetry.build import VERSION
-from relay.telemetry.traces import LINKS, Span, Traces, Value
+from relay import __version__
+from relay.telemetry.traces import MAX_LINKS, Span, Traces, Value
 
 _RANDOM_BITS = 56
-"""The last bits of a trace id, which are random: W3C Trace Context, Level 2. Those of a UUIDv7 are."""
+"""The last bits of a trace id, random by W3C Trace Context, Level 2. Those of a UUIDv7 are random too."""
 
 
 class OtlpTraces(Traces):
-    """Sends spans to the collector at `endpoint` (its base URL), from a thread of its own.
+    """Traces that a separate thread sends to the collector at `endpoint` (its base URL).
 
-    `sample`: the part of all traces that is made. What becomes of a push's trace follows from its id, so that all nodes
-    agree. What the collector does not take in time is lost, and holds up nothing.
+    `sample`: the fraction of traces that are recorded. The id of a push decides, so all nodes agree. Spans that the
+    collector does not accept in time are lost, and delay nothing.
     """
 
     on = True
 
     def __init__(self, endpoint: str, sample: float, node: UUID) -> None:
-        about = {
+        attributes = {
             "service.name": os.environ.get("OTEL_SERVICE_NAME", "push-relay"),
-            "service.version": VERSION,
+            "service.version": __version__,
             "service.instance.id": str(node),
         }
         self._sampler = _Sampler(sample)
         self._ids = _Ids()
         self._provider = TracerProvider(
             sampler=ParentBased(self._sampler),
-            resource=Resource.create(about),
+            resource=Resource.create(attributes),
             id_generator=self._ids,
             shutdown_on_exit=False,
         )
@@ -67,7 +67,7 @@ class OtlpTraces(Traces):
     def request(
         self, method: str, route: str | None, request_id: str, headers: Mapping[str, str]
     ) -> Iterator[Span]:
-        """A request that is answered. It goes on with the trace of its `traceparent` header, if there is one."""
+        """Record a request. Its span continues the trace of the `traceparent` header, if there is one."""
         attributes: dict[str, Value] = {"http.request.method": method, "push_relay.request_id": request_id}
         if route is not None:
             attributes["http.route"] = route
@@ -83,13 +83,13 @@ class OtlpTraces(Traces):
 
     @contextmanager
     def push(self, push_id: UUID) -> Iterator[Span]:
-        """The acceptance of a push: the first span of its trace. The request's span is told of it."""
-        asked = get_current_span()
+        """Record the acceptance of a push, the first span of its trace. The request's span links to it."""
+        request = get_current_span()
         root = self._root(push_id)
-        if asked.is_recording():
-            asked.add_link(root)
-            asked.set_attribute("push_relay.push_id", str(push_id))
-        links = [Link(asked.get_span_context())] if asked.get_span_context().is_valid else []
+        if request.is_recording():
+            request.add_link(root)
+            request.set_attribute("push_relay.push_id", str(push_id))
+        links = [Link(request.get_span_context())] if request.get_span_context().is_valid else []
         self._ids.next = root
         span = self._tracer.start_span(
             "accept push",
@@ -103,7 +103,7 @@ class OtlpTraces(Traces):
             span.end()
 
     def batch(self, push_id: UUID, attributes: Mapping[str, Value]) -> Span:
-        """A batch on its way to Apple: a span in the trace of its push, which whoever asked for it has to end."""
+        """Begin the span of sending a batch, in the trace of its push. The caller ends it."""
         return self._tracer.start_span(
             "send batch",
             context=set_span_in_context(NonRecordingSpan(self._root(push_id)), Context()),
@@ -113,8 +113,8 @@ class OtlpTraces(Traces):
 
     @contextmanager
     def work(self, name: str, pushes: Iterable[UUID]) -> Iterator[Span]:
-        """Work for several pushes at once, with a link to each of their traces."""
-        links = [Link(self._root(push_id)) for push_id in islice(dict.fromkeys(pushes), LINKS)]
+        """Record work for several pushes, with a link to the trace of each."""
+        links = [Link(self._root(push_id)) for push_id in islice(dict.fromkeys(pushes), MAX_LINKS)]
         span = self._tracer.start_span(name, context=Context(), links=links)
         try:
             yield span
@@ -122,45 +122,46 @@ class OtlpTraces(Traces):
             span.end()
 
     def close(self, patience: float) -> None:
-        """Send what is left, in so many seconds. It blocks: call it in a thread."""
-        ending = threading.Thread(target=self._provider.shutdown, daemon=True)
-        ending.start()
-        ending.join(patience)
+        """Send the remaining spans within `patience` seconds. This blocks: call it in a thread."""
+        shutdown = threading.Thread(target=self._provider.shutdown, daemon=True)
+        shutdown.start()
+        shutdown.join(patience)
 
     def _root(self, push_id: UUID) -> SpanContext:
-        """The first span of a push's trace, as every node can name it."""
+        """Return the context of the first span of a push's trace, which every node can derive."""
         sampled = self._sampler.samples(push_id.int)
         flags = TraceFlags(TraceFlags.SAMPLED if sampled else TraceFlags.DEFAULT)
-        # The last half of a UUID is never zero, which would be no span id.
+        # The last half of a UUID is never zero, which is no valid span id.
         return SpanContext(push_id.int, push_id.int & (1 << 64) - 1, is_remote=True, trace_flags=flags)
 
 
 class _Ids(RandomIdGenerator):
-    """Random ids, but for the first span of a push's trace: `next` has its ids."""
+    """A generator of random ids, except for the first span of a push's trace: `next` holds its ids."""
 
     next: SpanContext | None = None
 
     def generate_trace_id(self) -> int:
-        """Asked for first, and for the first span of a trace only."""
+        """Return the trace id. Called first, and only for the first span of a trace."""
         return super().generate_trace_id() if self.next is None else self.next.trace_id
 
     def generate_span_id(self) -> int:
-        """Asked for in the same breath: after it `next` is used up."""
+        """Return the span id. Called right after `generate_trace_id`, so it uses `next` up."""
         root, self.next = self.next, None
         return super().generate_span_id() if root is None else root.span_id
 
 
 class _Sampler(Sampler):
-    """Takes a part of all traces, by the random bits of their ids.
+    """A sampler that selects a fraction of traces by the random bits of their ids.
 
-    OpenTelemetry's own goes by the last 64 bits; in a UUID two of them are not random, and it would take all or none.
+    OpenTelemetry's own sampler uses the last 64 bits. In a UUID the first two of these are fixed, so it would select
+    all or none.
     """
 
-    def __init__(self, part: float) -> None:
-        self._bound = round(part * (1 << _RANDOM_BITS))
+    def __init__(self, fraction: float) -> None:
+        self._bound = round(fraction * (1 << _RANDOM_BITS))
 
     def samples(self, trace_id: int) -> bool:
-        """Whether that trace is made."""
+        """Return whether the trace is recorded."""
         return trace_id & (1 << _RANDOM_BITS) - 1 < self._bound
 
     def should_sample(
@@ -173,11 +174,11 @@ class _Sampler(Sampler):
         links: Sequence[Link] | None = None,
         trace_state: object = None,
     ) -> SamplingResult:
-        """All spans of such a trace, or none."""
+        """Record all spans of a selected trace, and none of others."""
         if self.samples(trace_id):
             return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes)
         return SamplingResult(Decision.DROP)
 
     def get_description(self) -> str:
-        """What a debugger shows."""
+        """Return the name shown by debuggers."""
         return "PartOfAllTraces"

@@ -1,7 +1,7 @@
-"""Metrics of several processes that answer as one: their values are in files in a directory that all of them read.
+"""Shared metrics of several processes: their values are in files of one directory, which all of them read.
 
-That is prometheus-client's multiprocess mode. Which mode it is in is decided when it is imported, by an environment
-variable that children inherit; so the parent, which counts nothing itself, sets it before it starts them.
+This is prometheus-client's multiprocess mode. An environment variable selects it when the library is imported, and child
+processes inherit the variable. So the parent, which counts nothing itself, sets it before it starts them.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 @contextmanager
 def shared() -> Iterator[None]:
-    """Processes that are started meanwhile share their metrics. The files are removed at the end."""
+    """Let processes started in this context share their metrics. The files are removed at its end."""
     directory = tempfile.mkdtemp(prefix="push-relay-metrics-")
-    former = os.environ.get(VARIABLE)
+    previous = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = directory
     try:
         yield
     finally:
         os.environ.pop(VARIABLE)
-        if former is not None:
-            os.environ[VARIABLE] = former
+        if previous is not None:
+            os.environ[VARIABLE] = previous
         shutil.rmtree(directory, ignore_errors=True)
 
 
 def forget(process_id: int) -> None:
-    """A process has ended: what it had open counts no more. What it has counted still does."""
+    """Drop the gauges of a process that has ended. Its counters remain."""
     if VARIABLE in os.environ:
         mark_process_dead(process_id)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The id by which a request is found again: in its answer, in the lines of the log, in its span."""
+"""The id of a request, which stands in its answer, in its lines of the log and in its span."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from contextvars import ContextVar
 
 HEADER = "X-Request-Id"
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
-"""Of the request that is being answered, "" outside of any. aiohttp runs each request in a context of its own; work
-that is done for several of them, or outlives the one that began it, has to be started in an empty one."""
+"""The id of the current request, "" outside of requests. aiohttp runs each request in its own context. Work for several
+requests, or work that outlives its request, must be started in an empty context."""
 _FORM = re.compile(r"[A-Za-z0-9.-]{1,64}")
 
 
 def request_id(given: Sequence[str]) -> str:
-    """The caller's own id, if there is one X-Request-Id header and it can be put into any log as it is; else a new one.
+    """Return the caller's id if there is exactly one X-Request-Id header and it is safe in any log; else a new id.
 
-    No API token has this form: they have an underscore.
+    No API token has this form, because all contain an underscore.
     """
     if len(given) == 1 and _FORM.fullmatch(given[0]):
         return given[0]
@@ -25,5 +25,5 @@ def request_id(given: Sequence[str]) -> str:
 
 
 def new_request_id() -> str:
-    """Sixteen random hexadecimal digits."""
+    """Return 16 random hex digits."""
     return secrets.token_hex(8)

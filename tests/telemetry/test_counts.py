@@ -13,8 +13,8 @@ def test_a_tally_gives_everything_once() -> None:
     tally.add("failed", "BadTopic", 1)
     tally.add("delivered", "", 4)
     tally.add("retried", "Shutdown", 0)
-    assert tally.take() == {("delivered", ""): 7, ("failed", "BadTopic"): 1}
-    assert tally.take() == {}
+    assert tally.take_counts() == {("delivered", ""): 7, ("failed", "BadTopic"): 1}
+    assert tally.take_counts() == {}
 
 
 def test_outcomes_are_counted_for_prometheus_by_closed_reasons() -> None:
