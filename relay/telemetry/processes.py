@@ -1,7 +1,7 @@
 """Shared metrics of several processes: their values are in files of one directory, which all of them read.
 
-This is prometheus-client's multiprocess mode. An environment variable selects it when the library is imported, and child
-processes inherit the variable. So the parent, which counts nothing itself, sets it before it starts them.
+This is prometheus-client's multiprocess mode. An environment variable selects it when the library is imported, and
+child processes inherit it. So the parent, which counts nothing itself, sets it before it starts them.
 """
 
 from __future__ import annotations
