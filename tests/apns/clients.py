@@ -1,4 +1,4 @@
-"""One way to push for the tests, over ours or over stock aioapns."""
+"""Clients of the tests with one `push` method: over the relay's sender, or over stock aioapns."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def new_id() -> str:
 
 
 class Outcome(NamedTuple):
-    """`fate`: answered, not_sent, unknown; and raised, for stock."""
+    """Outcome of a push. `fate` is answered, not_sent or unknown; for stock aioapns also raised."""
 
     fate: str
     status: int
@@ -57,7 +57,7 @@ FAST = Timing(connect=10, response=20, quiet=5, pong=5, drain=0.5, tick=0.05)
 
 @dataclass
 class Ours:
-    """`push` over ApnsSender."""
+    """A client over `ApnsSender`."""
 
     server: ScriptedServer
     key: str
@@ -86,8 +86,7 @@ class Ours:
 
 @dataclass
 class Stock:
-    """`push` over aioapns as it is; `patience` is its inactivity time, which is 10 s, shorter where a test
-    can't wait."""
+    """A client over stock aioapns. `patience` is its inactivity time in seconds; aioapns has 10."""
 
     server: ScriptedServer
     key: str

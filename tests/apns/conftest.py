@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the wire to Apple."""
+"""Fixtures of the APNs tests: a server certificate, a key, a scripted server, a client."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def key() -> str:
 
 @pytest.fixture
 async def start(tls: Tls) -> AsyncIterator[Callable[..., Awaitable[ScriptedServer]]]:
-    """Start a server with a script; it is stopped after the test, and what failed in it fails the test."""
+    """Start a server with a script. It stops after the test; an error in the script fails the test."""
     servers: list[ScriptedServer] = []
 
     async def run(
@@ -49,7 +49,7 @@ async def start(tls: Tls) -> AsyncIterator[Callable[..., Awaitable[ScriptedServe
 
 @pytest.fixture
 async def connect(key: str, request: pytest.FixtureRequest) -> AsyncIterator[Callable[..., Client]]:
-    """A client of a server: ours, or stock aioapns if the option says so."""
+    """Return a client of a server: the relay's, or stock aioapns with `--stock-aioapns`."""
     clients: list[Client] = []
 
     def make(server: ScriptedServer, **options: object) -> Client:

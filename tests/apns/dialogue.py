@@ -1,4 +1,4 @@
-"""A `Wire` and the frames around it, for tests without a socket."""
+"""Dialogue with a `Wire` in frames, for tests without a socket."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ ALL = 1 << 30
 
 
 def parse(octets: bytes) -> list[hf.Frame]:
-    """The frames in what a client wrote; nothing may be left over."""
+    """Return the frames in octets that a client wrote. Incomplete frames fail the test."""
     octets = octets.removeprefix(PREFACE)
-    found = []
+    parsed = []
     while octets:
         frame, length = hf.Frame.parse_frame_header(memoryview(octets[:9]))
         frame.parse_body(memoryview(octets[9 : 9 + length]))
         assert len(octets) >= 9 + length
-        found.append(frame)
+        parsed.append(frame)
         octets = octets[9 + length :]
-    return found
+    return parsed
 
 
 class Dialogue:
-    """A wire that is open, with the server's words as methods."""
+    """An open `Wire`; methods play the frames of the server."""
 
     def __init__(self, settings: dict[int, int] | None = None, *, one_first: bool = False) -> None:
         self.wire = Wire("api.example", one_first=one_first)
@@ -52,11 +52,11 @@ class Dialogue:
         return parse(self.wire.send(limit))
 
     def begun(self, limit: int = ALL) -> list[int]:
-        """The streams begun by what is to be sent."""
+        """Return the ids of the streams that the client begins with its next octets."""
         return [frame.stream_id for frame in self.sent(limit) if isinstance(frame, hf.HeadersFrame)]
 
     def ended(self) -> int:
-        """Flights that have ended since the last call."""
+        """Return the number of flights that have ended since the last call."""
         return sum(isinstance(event, Flight) for event in self.events())
 
     def events(self) -> list[Event]:
@@ -104,7 +104,7 @@ class Dialogue:
 
 
 def short(batch: SendBatch) -> list[str]:
-    """The answers, readably: "200", "410 Unregistered", "not_sent GoAway", "-" for none yet."""
+    """Return the answers as text: "200", "410 Unregistered", "not_sent GoAway", or "-" without an answer."""
     return [word(answer) for answer in batch.answers]
 
 

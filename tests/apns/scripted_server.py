@@ -1,4 +1,4 @@
-"""An HTTP/2 server over TLS that does what a test's script says, frame by frame, right or wrong.
+"""HTTP/2 server over TLS that follows the script of a test, frame by frame, valid or invalid.
 
     async def script(peer: Peer) -> None:
         request = await peer.request()
@@ -6,9 +6,8 @@
 
     async with ScriptedServer(script, tls) as server: ...
 
-A script runs once per connection, after the client's preface; when it returns, the connection is read until
-the client closes it. What a script sends is written at once. Answers to SETTINGS and PING are given by
-themselves.
+A script runs once per connection, after the client's preface. When it returns, the connection is read until the client
+closes it. Frames of a script are written at once. SETTINGS and PING are answered automatically.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from relay.apns.frames import PREFACE
 
 @dataclass(frozen=True)
 class Tls:
-    """A server context for localhost and the file with its authority."""
+    """A server context for localhost, and the file with its authority."""
 
     context: ssl.SSLContext
     ca_file: str
@@ -59,7 +58,7 @@ class Request:
 
 @dataclass
 class Peer:
-    """The client, as the server sees it."""
+    """The client of a connection, from the server's side."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -80,7 +79,7 @@ class Peer:
     _ready: asyncio.Queue[Request] = field(default_factory=asyncio.Queue)
     _heads: asyncio.Queue[Request] = field(default_factory=asyncio.Queue)
 
-    # What it sends.
+    # Frames to the client.
 
     def raw(self, octets: bytes) -> None:
         self.writer.write(octets)
@@ -109,7 +108,7 @@ class Peer:
     def answer(
         self, request: Request, status: int = 200, body: bytes = b"", *, apns_id: str | None = None
     ) -> None:
-        """An answer like Apple's; `apns_id` "" leaves the header out, None echoes it."""
+        """Send an answer like Apple's. `apns_id` None echoes the request's, "" leaves the header out."""
         echoed = request.headers.get("apns-id", "") if apns_id is None else apns_id
         headers = [(":status", str(status))]
         if echoed:
@@ -130,14 +129,14 @@ class Peer:
     def abort(self) -> None:
         self.writer.transport.abort()
 
-    # What it hears.
+    # Frames of the client.
 
     async def request(self) -> Request:
-        """The next request whose body is complete."""
+        """Return the next request whose body is complete."""
         return await self._ready.get()
 
     async def head(self) -> Request:
-        """The next request whose header block has come."""
+        """Return the next request whose header block is complete."""
         return await self._heads.get()
 
     async def pause(self, seconds: float) -> None:
@@ -145,12 +144,12 @@ class Peer:
         await asyncio.sleep(seconds)
 
     async def serve(self, status: int = 200, body: bytes = b"") -> None:
-        """Answer all that comes, for ever."""
+        """Answer every request, without end."""
         while True:
             self.answer(await self.request(), status, body)
 
     async def listen(self) -> None:
-        """Read frames until the client is gone."""
+        """Read frames until the client closes."""
         try:
             assert await self.reader.readexactly(len(PREFACE)) == PREFACE
             while True:
@@ -207,8 +206,7 @@ async def hang(peer: Peer) -> None:
 
 
 class ScriptedServer:
-    """Listens on localhost; `greeting` is the first SETTINGS, None for a server that says nothing by
-    itself."""
+    """A server on localhost. `greeting` is its first SETTINGS; with `silent` it sends none."""
 
     def __init__(self, script: Script, tls: Tls, greeting: dict[int, int] | None = None) -> None:
         self.script = script
@@ -221,7 +219,7 @@ class ScriptedServer:
 
     @property
     def requests(self) -> list[Request]:
-        """All requests that ever came, over all connections."""
+        """All requests of all connections."""
         return [request for peer in self.peers for request in peer.requests.values()]
 
     async def __aenter__(self) -> ScriptedServer:

@@ -1,9 +1,9 @@
-"""The defects of stock aioapns 4.0, one by one: what each costs there must not happen here.
+"""The defects of stock aioapns 4.0, one test each: the relay must not have them.
 
     pytest tests/apns/test_aioapns_rows.py                    ours: all pass
     pytest tests/apns/test_aioapns_rows.py --stock-aioapns    aioapns as it is
 
-Each test names the place in aioapns it is about. A hang shows as TimeoutError.
+Comments name the place in aioapns. A hang shows as TimeoutError.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def within(seconds: float = LIMIT) -> asyncio.Timeout:
 
 
 async def test_all_is_well(start: Start, connect: Connect) -> None:
-    """What both can do: the control of this experiment."""
+    """Control of the experiment: both clients pass."""
     server = await start(lambda peer: peer.serve())
     async with within():
         assert await connect(server).push(20) == [OK] * 20
@@ -91,7 +91,7 @@ async def test_reset_ends_the_push_and_frees_the_stream(start: Start, connect: C
     ],
     ids=["split", "html", "list", "not utf-8"],
 )
-async def test_odd_body_harms_nobody(
+async def test_odd_body_affects_no_other_push(
     start: Start, connect: Connect, pieces: list[bytes], reason: str
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -167,7 +167,7 @@ async def test_error_bodies_without_end(start: Start, connect: Connect) -> None:
 # on_response_received, connection_lost: a cancelled push kills the connection
 
 
-async def test_cancelled_push_harms_nobody(start: Start, connect: Connect) -> None:
+async def test_cancelled_push_affects_no_other_push(start: Start, connect: Connect) -> None:
     both_came, given_up = asyncio.Event(), asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -299,8 +299,7 @@ async def test_nothing_before_settings(start: Start, connect: Connect) -> None:
 
 
 async def test_payload_larger_than_the_window(start: Start, connect: Connect) -> None:
-    """A stream whose window takes 100 octets at first: the payload follows piece by piece, and nothing is
-    left over."""
+    """A stream whose window first allows 100 octets: the payload follows in parts, without a remainder."""
 
     async def script(peer: Peer) -> None:
         for _ in range(3):
@@ -432,8 +431,7 @@ async def test_server_without_http2(
 async def test_expired_provider_token(
     start: Start, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The connection is closed, and nobody sends that token again: the caller is told, or a new one is
-    used."""
+    """The connection closes and that token is not sent again: the push reports it, or a new token is used."""
 
     async def script(peer: Peer) -> None:
         await peer.serve(403, b'{"reason": "ExpiredProviderToken"}')
@@ -455,7 +453,7 @@ async def test_expired_provider_token(
 # pool.send_notification: silent re-sends, the cause is lost, 1 s sleeps
 
 
-async def test_cause_is_told_and_nothing_is_sent_again(start: Start, connect: Connect) -> None:
+async def test_cause_is_reported_and_nothing_is_sent_again(start: Start, connect: Connect) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         peer.abort()
@@ -466,7 +464,7 @@ async def test_cause_is_told_and_nothing_is_sent_again(start: Start, connect: Co
     assert len(server.requests) == 1
 
 
-async def test_no_connection_is_told_at_once(start: Start, connect: Connect) -> None:
+async def test_no_connection_is_reported_at_once(start: Start, connect: Connect) -> None:
     server = await start(lambda peer: peer.serve())
     server._server.close()
     await server._server.wait_closed()

@@ -31,19 +31,19 @@ from tests.factories import make_credential
 NOWHERE = Endpoint("127.0.0.1", 1)
 HEADERS = PushHeaders("liveactivity", 10, 0)
 CROWD = 300
-"""More than may be under way at once."""
+"""More requests than a credential may have at once."""
 
 
 @pytest.fixture
 def silent() -> Iterator[Endpoint]:
-    """Takes connections, and says nothing: the kernel accepts them, and nobody ever reads."""
+    """An endpoint that accepts connections in the kernel and never reads from them."""
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listening:
         yield Endpoint(*listening.getsockname()[:2])
 
 
 @asynccontextmanager
-async def door(stuck: Endpoint, timing: Timing) -> AsyncIterator[AppleChannels]:
-    """Apple's production is stuck, and its sandbox refuses connections."""
+async def at_stuck_server(stuck: Endpoint, timing: Timing) -> AsyncIterator[AppleChannels]:
+    """Channels whose production host is stuck and whose sandbox refuses connections."""
     hosts = {Environment.PRODUCTION: stuck, Environment.SANDBOX: NOWHERE}
     sender = ApnsSender(hosts, timing=timing)
     channels = AppleChannels(
@@ -66,7 +66,7 @@ async def push(channels: AppleChannels, with_: Credential) -> Answer:
 
 
 async def test_a_stuck_credential_leaves_room_for_others(silent: Endpoint, key: str) -> None:
-    async with door(silent, Timing(connect=300, response=300)) as channels:
+    async with at_stuck_server(silent, Timing(connect=300, response=300)) as channels:
         stuck = [asyncio.create_task(push(channels, credential(key))) for _ in range(CROWD)]
         await loop_turns()
         async with asyncio.timeout(60):
@@ -77,10 +77,10 @@ async def test_a_stuck_credential_leaves_room_for_others(silent: Endpoint, key: 
         await asyncio.gather(*stuck, return_exceptions=True)
 
 
-async def test_who_waits_for_room_has_an_answer_when_the_credential_is_replaced(
+async def test_waiting_requests_are_answered_when_the_credential_is_replaced(
     silent: Endpoint, key: str
 ) -> None:
-    async with door(silent, Timing(connect=2, response=20)) as channels:
+    async with at_stuck_server(silent, Timing(connect=2, response=20)) as channels:
         waiting = [asyncio.create_task(push(channels, credential(key))) for _ in range(CROWD)]
         await loop_turns()
         newer = asyncio.create_task(push(channels, credential(key, version=2)))
@@ -89,9 +89,9 @@ async def test_who_waits_for_room_has_an_answer_when_the_credential_is_replaced(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-async def test_waiting_for_room_is_part_of_the_time_that_a_request_has(silent: Endpoint, key: str) -> None:
-    """The lease of a push is longer than that, and must be."""
-    async with door(silent, Timing(connect=2, response=3)) as channels:
+async def test_waiting_counts_towards_the_deadline_of_a_request(silent: Endpoint, key: str) -> None:
+    """Leases rely on that deadline."""
+    async with at_stuck_server(silent, Timing(connect=2, response=3)) as channels:
         answers = await asyncio.gather(*(push(channels, credential(key)) for _ in range(500)))
     # The first have the time for their attempt, and others after them; the last hundred would need six seconds.
     assert [answer.reason for answer in answers].count("ResponseTimeout") >= 100
@@ -195,7 +195,7 @@ async def test_a_jwt_that_apple_calls_expired_is_not_used_again(tmp_path: Path) 
 
 async def test_a_credential_that_cannot_be_used_sends_nothing(silent: Endpoint) -> None:
     refused = Answer(Fate.NOT_SENT, 0, "BadCredential")
-    async with door(silent, PATIENT) as channels:
+    async with at_stuck_server(silent, PATIENT) as channels:
         for kind in ("token", "certificate"):
             bad = replace(credential("no secret"), kind=kind)
             assert await push(channels, bad) == refused

@@ -1,4 +1,4 @@
-"""A connection by itself, against a scripted server: what it reports, how it closes, which answers end its use."""
+"""A connection against a scripted server: its state, its end, and the answers after which it is not used."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Start = Callable[..., Awaitable[ScriptedServer]]
 async def connected(
     server: ScriptedServer, provider: ProviderToken | None = None
 ) -> AsyncIterator[ApnsConnection]:
-    """An open connection to the server, which nothing is told of its loss."""
+    """An open connection to the server, without a callback for its loss."""
     endpoint = Endpoint("localhost", server.port, server.tls.ca_file)
     new_connection = protocol_class(endpoint, FAST)
     loop = asyncio.get_running_loop()
@@ -41,7 +41,7 @@ async def connected(
 
 
 def script_of(*answers: tuple[int, bytes], together: bool = False) -> Script:
-    """Answer requests in turn; `together`: only when all have come."""
+    """Return a script that answers requests in turn; `together`: only once all have arrived."""
 
     async def script(peer: Peer) -> None:
         requests = [await peer.request() for _ in answers] if together else []
@@ -51,7 +51,7 @@ def script_of(*answers: tuple[int, bytes], together: bool = False) -> Script:
     return script
 
 
-async def test_it_reports_its_streams_and_what_the_server_grants(start: Start) -> None:
+async def test_streams_and_the_limit_of_the_server_are_reported(start: Start) -> None:
     server = await start(hang, {3: 7})
     async with connected(server) as connection:
         assert (connection.granted, connection.streams, connection.load) == (7, 0, 0)
@@ -92,7 +92,7 @@ async def test_aioapns_cannot_send_through_it(start: Start) -> None:
             await connection.send_notification(object())
 
 
-async def test_closing_ends_what_is_in_flight_and_may_be_repeated(start: Start) -> None:
+async def test_closing_ends_pushes_in_flight_and_may_be_repeated(start: Start) -> None:
     server = await start(hang)
     async with connected(server) as connection:
         batch = make_batch(2)

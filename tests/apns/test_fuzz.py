@@ -1,9 +1,8 @@
-"""Mutated frames: whatever a server sends, only ProtocolError may come out, nothing hangs, memory stays
-bounded.
+"""Mutated frames: for any octets of a server, only ProtocolError is raised, nothing hangs, and memory is bounded.
 
     FUZZ_FRAMES=1000000 pytest tests/apns/test_fuzz.py
 
-Counted are the mutated ones. By default 20,000 of them, 10 s at most. FUZZ_SEED repeats a run.
+The number counts mutated frames: 20,000 by default, within 10 s. FUZZ_SEED repeats a run.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ SEED = int(os.environ.get("FUZZ_SEED", random.SystemRandom().randrange(2**32)))
 
 
 class Vocabulary:
-    """Frames as a server may send them, most of them right, to be spoilt."""
+    """Frames of a server, most of them valid, as the source of mutations."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
@@ -45,7 +44,7 @@ class Vocabulary:
         self.bodies = [b'{"reason": "Unregistered", "timestamp": 1}', b"[]", b"<html>", b"", b"x" * 3_000]
 
     def frame(self, next_id: int) -> bytes:
-        """Something to say to a client whose next stream has that id."""
+        """Return a random frame for a client whose next stream has that id."""
         rng = self.rng
         stream_id = rng.randrange(1, max(next_id, 3), 2)
         kind = rng.choices(range(11), [50, 15, 4, 6, 6, 5, 3, 3, 5, 1, 2])[0]
@@ -173,7 +172,7 @@ def test_fuzz() -> None:
 
 
 def check_bounds(wire: Wire) -> None:
-    """What a server can make us keep."""
+    """Check the bounds of the memory that a server can occupy."""
     streams = wire._streams
     assert len(wire._rest) < HEAD_BYTES + MAX_FRAME_BYTES
     assert len(streams.open) <= MAX_STREAMS

@@ -1,7 +1,7 @@
-"""The codec against h2: another implementation of HTTP/2 must understand it, and find nothing wrong.
+"""The codec against h2: another implementation of HTTP/2 must accept every frame of it.
 
-A whole conversation is played at random: h2 is the server. It checks every limit it announced (streams,
-windows, frame sizes) by itself, and raises if we break one.
+Random conversations with h2 as the server. h2 checks every limit that it announced (streams, windows, frame sizes) and
+raises on a violation.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def batches(draw: st.DrawFn) -> SendBatch:
 
 @dataclass
 class Server:
-    """h2, answering at random and checking what arrives."""
+    """h2 as a server that answers at random and checks every frame."""
 
     random: Random
     obeys: bool
@@ -88,7 +88,7 @@ class Server:
                 self.conn.encoder = Encoder()  # as if the table size had not been announced
 
     def act(self) -> None:
-        """Something a server may do."""
+        """Play a random action of a server."""
         if self.changes and self.random.random() < 0.3:
             self.conn.update_settings(self.changes.pop())
         if self.random.random() < 0.2:
@@ -98,7 +98,7 @@ class Server:
             self.answer(self.waiting.pop())
 
     def give_windows(self) -> None:
-        """Window for bodies that lack it: h2 by itself gives back what was used, be it one octet."""
+        """Give window to bodies that lack it: h2 itself returns only used window, even single octets."""
         for stream_id, stream in self.conn.streams.items():
             if (
                 stream.open
@@ -202,7 +202,7 @@ def _expected(batch: SendBatch, at: int) -> dict[str, str]:
 
 
 def _deliver(random: Random, octets: bytes, hear: object) -> None:
-    """In any cut."""
+    """Deliver the octets, cut at random."""
     assert callable(hear)
     while octets:
         cut = random.choice([1, 7, 100, 5_000, len(octets)])

@@ -1,4 +1,4 @@
-"""The probe against the APNs stand-in: what it reports of a connection, and Apple's answer to each credential."""
+"""The probe against the APNs stand-in: facts about a connection, and the answer to each credential."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_the_facts_of_a_connection(apns: ApnsStandIn) -> None:
     assert 0 < facts.milliseconds < 30_000
 
 
-async def test_apple_lets_a_good_credential_in(apns: ApnsStandIn) -> None:
+async def test_a_good_credential_is_accepted(apns: ApnsStandIn) -> None:
     for accepted in (key_of(apns), certificate_of(apns)):
         async with probe(endpoint_of(apns), accepted, timing=TIMING, clock=time.time) as opened:
             answer = await opened.push_to_no_device(BUNDLE, uuid4())
@@ -61,7 +61,7 @@ async def test_apple_lets_a_good_credential_in(apns: ApnsStandIn) -> None:
     assert apns.statistics()["accepted"] == 0
 
 
-async def test_apple_refuses_an_unknown_key(apns: ApnsStandIn) -> None:
+async def test_an_unknown_key_is_refused(apns: ApnsStandIn) -> None:
     unknown = replace(key_of(apns), secret=new_key())
     async with probe(endpoint_of(apns), unknown, timing=TIMING, clock=time.time) as opened:
         answer = await opened.push_to_no_device(BUNDLE, uuid4())
@@ -84,8 +84,8 @@ async def test_no_connection_is_a_reason(apns: ApnsStandIn, tmp_path: Path) -> N
         assert refused.value.reason == reason, (endpoint, reason)
 
 
-async def test_a_silent_server_is_waited_for_only_so_long(apns: ApnsStandIn) -> None:
-    """When the probe ends, outstanding answers have `timing.drain` to arrive."""
+async def test_the_end_of_a_probe_does_not_wait_longer_than_drain(apns: ApnsStandIn) -> None:
+    """`timing.drain` bounds the wait for the end of the connection."""
     timing = replace(TIMING, drain=0.0)
     async with probe(endpoint_of(apns), None, timing=timing, clock=time.time) as opened:
         assert opened.facts.alpn == "h2"

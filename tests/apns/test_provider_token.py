@@ -1,4 +1,4 @@
-"""When a JWT is made anew, and when it must not be."""
+"""Provider tokens: when they are renewed, and when they must not be."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def test_token() -> None:
 
 
 @pytest.mark.parametrize("minutes", [0, 10, 44.9])
-def test_all_nodes_have_the_same_token_of_a_key(minutes: float) -> None:
-    """Whenever they were started: else Apple would see it change with each connection."""
+def test_all_nodes_have_equal_tokens_of_a_key(minutes: float) -> None:
+    """Independent of when a node started: otherwise Apple would see a change with each connection."""
     clock, key = Clock(), new_key()
     first = make(clock, key)
     headers = {first.get_header()}
@@ -70,7 +70,7 @@ def test_renewed_at_45_minutes(minutes: float, same: bool) -> None:
 
 
 @pytest.mark.parametrize("minutes", [0, 5, 19.9])
-def test_expired_too_soon_is_told(minutes: float) -> None:
+def test_expired_too_soon_is_an_error(minutes: float) -> None:
     clock = Clock()
     provider = make(clock)
     first = provider.get_header()
@@ -94,7 +94,7 @@ def test_expired_after_20_minutes_is_renewed_once() -> None:
     assert provider.get_header() == second
 
 
-def test_nodes_that_renew_out_of_step_make_the_same_token() -> None:
+def test_nodes_that_renew_early_issue_equal_tokens() -> None:
     made, key = set(), new_key()
     for seconds in (0, 7, 61):
         clock = Clock()
@@ -106,14 +106,14 @@ def test_nodes_that_renew_out_of_step_make_the_same_token() -> None:
 
 
 def test_a_young_token_called_expired_is_tried_again_after_a_pause_that_grows() -> None:
-    """It cannot have expired: the fault passes. Waiting for it to be old enough held up a key for 20 minutes."""
+    """It cannot have expired, so the fault passes. A wait until it is old enough would stop a key for 20 minutes."""
     clock = Clock()
     provider = make(clock)
     first = provider.get_header()
     pauses = []
     for _ in range(8):
         provider.invalidate(first)
-        provider.invalidate(first)  # every push that was under way says the same
+        provider.invalidate(first)  # every other push in flight has this answer too
         pause = 0
         while not _given(provider):
             clock.now += 1
@@ -136,7 +136,7 @@ def _given(provider: ProviderToken) -> bool:
 
 
 def test_held() -> None:
-    """TooManyProviderTokenUpdates: the present one stays for 20 minutes more."""
+    """TooManyProviderTokenUpdates: the present token stays for 20 more minutes."""
     clock = Clock()
     provider = make(clock)
     first = provider.get_header()

@@ -1,4 +1,4 @@
-"""The octets of requests: what the server decodes, and how many shapes are kept."""
+"""The octets of requests, decoded by hpack, and the number of cached shapes."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_secrets_are_never_indexed() -> None:
     assert not any(octet & 0x40 for octet in (block[2], block[block.index(b"apns-topic") - 2]))
 
 
-def test_the_shapes_that_are_kept_are_bounded() -> None:
+def test_the_number_of_cached_shapes_is_bounded() -> None:
     encoder = RequestEncoder("api.push.apple.com")
     for expiration in range(_MAX_SHAPES):
         encoder.shape(PushHeaders("alert", 10, expiration), b"", 64, 15, 36)

@@ -1,5 +1,4 @@
-"""Sender, pool and connection over real TLS: what the codec alone can't show – time, loss, growth,
-cancellation."""
+"""Sender, pool and connection over real TLS: time, loss, growth and cancellation, which the codec alone cannot show."""
 
 from __future__ import annotations
 
@@ -93,8 +92,10 @@ async def test_mixed_answers_keep_their_index(start: Start, connect: Connect) ->
     assert outcomes(batch) == [expected.get(token[-1], OK) for token in tokens]
 
 
-async def test_what_has_been_answered_is_let_go_without_a_collection(start: Start, connect: Connect) -> None:
-    """A broadcast's batches are large, and the collector of cycles comes seldom."""
+async def test_answered_batches_are_freed_without_the_garbage_collector(
+    start: Start, connect: Connect
+) -> None:
+    """Batches of a broadcast are large, and the garbage collector runs rarely."""
     server = await start(serve)
     client = connect(server)
     gc.collect()
@@ -105,7 +106,7 @@ async def test_what_has_been_answered_is_let_go_without_a_collection(start: Star
                 await client.sender.send(
                     make_credential(secret=client.key), [make_send_batch(size=700), make_send_batch(size=3)]
                 )
-        left = sum(isinstance(one, SendBatch) for one in gc.get_objects())
+        left = sum(isinstance(thing, SendBatch) for thing in gc.get_objects())
     finally:
         gc.enable()
     assert left == 0
@@ -188,7 +189,7 @@ async def test_aclose_does_not_wait_for_ever(start: Start, connect: Connect) -> 
 
 
 async def test_certificate(start: Start, tls: Tls, tmp_path: Path) -> None:
-    """The PEM is in a file only for a moment, and the server sees the certificate."""
+    """The PEM is in a file only while it is loaded, and the server receives the certificate."""
     authority = trustme.CA()
     issued = authority.issue_cert("com.example.app")
     pem = issued.private_key_and_cert_chain_pem.bytes().decode()
@@ -303,7 +304,7 @@ async def test_failed_connects_are_spaced(start: Start, connect: Connect) -> Non
 
 
 async def test_response_timeout(start: Start, connect: Connect) -> None:
-    """A push without an answer ends; the others and the connection are not harmed."""
+    """A push without an answer ends; other pushes and the connection are not affected."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -324,7 +325,7 @@ async def test_response_timeout(start: Start, connect: Connect) -> None:
 
 
 async def test_dead_peer(start: Start, connect: Connect) -> None:
-    """Nothing comes back, not even for PING: the connection is given up, before the response deadline."""
+    """A server that does not even answer PING: the connection closes before the response deadline."""
     server = await start(hang, {3: 1})
     client = connect(server, timing=Timing(response=60, quiet=0.2, pong=0.3, tick=0.05, drain=0.2))
     async with within():
@@ -365,7 +366,7 @@ async def test_no_streams_granted(start: Start, connect: Connect) -> None:
 
 
 async def test_server_that_does_not_read(start: Start, connect: Connect) -> None:
-    """Its buffers full, our writing paused: memory stays bounded, and all ends."""
+    """Writing pauses when its buffers are full: memory stays bounded, and every push ends."""
 
     async def script(peer: Peer) -> None:
         peer.set({4: 2**31 - 1})
@@ -447,7 +448,7 @@ async def test_cancel_withdraws(start: Start, connect: Connect) -> None:
 
 
 async def test_cancel_while_connecting(start: Start, connect: Connect) -> None:
-    """Who goes on waiting gets the connection."""
+    """Other waiters still get the connection."""
     server = await start(serve)
     client = connect(server)
     async with within():
@@ -460,7 +461,7 @@ async def test_cancel_while_connecting(start: Start, connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("reason", ["Shutdown", "IdleTimeout", "UnrelatedKeyIdInToken"])
-async def test_wedged_connection_is_left(start: Start, connect: Connect, reason: str) -> None:
+async def test_unusable_connection_is_left(start: Start, connect: Connect, reason: str) -> None:
     async def script(peer: Peer) -> None:
         if not peer.number:
             peer.answer(await peer.request(), 503, b'{"reason": "%b"}' % reason.encode())
@@ -502,7 +503,7 @@ async def test_nothing_secret_in_logs_or_reprs(
 
 
 async def test_nothing_is_left_behind(start: Start, connect: Connect) -> None:
-    """No task, no timer that keeps a closed connection alive."""
+    """No task and no timer keeps a closed connection alive."""
     server = await start(serve)
     client = connect(server)
     async with within():

@@ -1,4 +1,4 @@
-"""The connection against HTTP/2 servers that are not ours: nginx, nghttpd, Node's http2, Go's net/http."""
+"""The connection against independent HTTP/2 servers: nginx, nghttpd, Node's http2, Go's net/http."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def running(folder: Path, port: int, *command: str) -> AsyncIterator[ApnsSender]:
-    """A server process, listening, and a sender to it."""
+    """Run a server process and yield a sender to it."""
     program = shutil.which(command[0], path=PATH)
     assert program is not None
     log = (folder / "log").open("wb")
@@ -121,7 +121,7 @@ async def test_nginx(folder: Path) -> None:
 
 @pytest.mark.needs("nginx")
 async def test_nginx_limits_a_connection(folder: Path) -> None:
-    """GOAWAY after 100 requests: no push is lost or sent twice, whoever sends the rest again."""
+    """GOAWAY after 100 requests: no push is lost or sent twice when the rest is sent again."""
     key, port = new_key(), free_port()
     async with running(folder, port, *nginx(folder, port, 100)) as sender:
         left = 1_000
@@ -138,7 +138,7 @@ async def test_nginx_limits_a_connection(folder: Path) -> None:
 
 @pytest.mark.needs("nghttpd")
 async def test_nghttpd(folder: Path) -> None:
-    """No such file: 404 with a page of HTML; and a server with its own idea of header compression."""
+    """404 with an HTML page, and a server that uses a dynamic header table."""
     key, port = new_key(), free_port()
     command = (
         "nghttpd",
@@ -159,7 +159,7 @@ async def test_nghttpd(folder: Path) -> None:
 
 @pytest.mark.needs("nghttpd")
 async def test_nghttpd_echo(folder: Path) -> None:
-    """A success with a body: windows in both directions, 4 MB each way."""
+    """Successes with a body: windows in both directions, 4 MB each way."""
     key, port = new_key(), free_port()
     command = ("nghttpd", "--echo-upload", "-w", "10", "-W", "12", str(port), "key.pem", "cert.pem")
     batch = make_send_batch(size=1_000, payload=b"x" * 4_000)

@@ -1,4 +1,4 @@
-"""The codec, rule by rule; RFC 9113 sections in the names of the parts."""
+"""The codec, rule by rule, with sections of RFC 9113."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_one_stream_until_the_first_answer(greeting: dict[int, int]) -> None:
     assert len(talk.begun()) == DEFAULT_STREAMS
 
 
-def test_settings_beat_caution() -> None:
+def test_settings_override_the_single_first_stream() -> None:
     talk = Dialogue({3: 7}, one_first=True)
     talk.submit(50)
     assert len(talk.begun()) == 7
@@ -66,7 +66,7 @@ def test_first_frame_must_be_settings() -> None:
 
 
 @pytest.mark.parametrize("greeting", [{}, {3: 7}])
-def test_what_the_server_grants(greeting: dict[int, int]) -> None:
+def test_the_streams_that_the_server_grants(greeting: dict[int, int]) -> None:
     assert Dialogue(greeting).wire.granted == greeting.get(3)
 
 
@@ -123,7 +123,7 @@ def test_secrets_are_never_indexed() -> None:
 
 
 def test_first_block_gives_up_the_table() -> None:
-    """So that no SETTINGS_HEADER_TABLE_SIZE of the server can concern us (RFC 7541, 4.2)."""
+    """So SETTINGS_HEADER_TABLE_SIZE of the server has no effect (RFC 7541, 4.2)."""
     talk = Dialogue({})
     talk.submit(2)
     first, _, second, _ = talk.sent()
@@ -494,8 +494,8 @@ def test_traced() -> None:
 
 
 @pytest.mark.parametrize("value", ["", "\0", "a b", "x" * 65, '"', "é"])
-def test_what_is_no_unique_id_is_none(value: str) -> None:
-    """It is stored as it came."""
+def test_an_invalid_unique_id_is_none(value: str) -> None:
+    """The value is stored unchanged, so its form is restricted."""
     talk = Dialogue({})
     batch = talk.submit(1, traced=True)
     talk.sent()
@@ -613,7 +613,7 @@ def test_goaway() -> None:
 
 
 def test_goaway_in_two_steps() -> None:
-    """As servers that close in order do: first all streams, then the last one taken."""
+    """As servers that close in order do: first with all streams, then with the last processed stream."""
     talk = Dialogue({})
     batch = talk.submit(3)
     talk.sent()

@@ -1,4 +1,4 @@
-"""An HTTP/2 client that lets a test do what no well-behaved client would, and a rig around the stand-in."""
+"""HTTP/2 client that can violate the protocol, and a rig around the stand-in."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ class Answer:
 
 
 class Careless(H2Connection):
-    """Does not mind the server's limit of streams (and is faster for not counting them).
+    """h2 without the server's limit of streams, which is also faster, because it does not count them.
 
-    And it takes answers after GOAWAY: what was begun before it has a right to one.
+    It accepts answers after GOAWAY: earlier requests are still answered.
     """
 
     @property
@@ -75,7 +75,7 @@ class Careless(H2Connection):
 
 
 class RawClient:
-    """One connection. Requests go out as given; answers are gathered by stream."""
+    """A connection. Requests are sent unchanged; answers are collected by stream."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
@@ -214,7 +214,7 @@ class Rig:
         extra: list[tuple[str, str]] | None = None,
         **changes: str | None,
     ) -> list[tuple[str, str]]:
-        """A good push's headers; `apns_topic="x"` changes one, None removes it."""
+        """Return the headers of a good push; `apns_topic="x"` changes a header, None removes it."""
         named: dict[str, str | None] = {
             "apns-topic": BUNDLE,
             "apns-push-type": "alert",

@@ -1,4 +1,4 @@
-"""Broadcast channels at the stand-in: managed on a port of their own, pushed to where all pushes go."""
+"""Broadcast channels at the stand-in: management on its own port, pushes on the port of all pushes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNKNOWN = "dHN0LXNyY2gtY2hubA=="
 
 
 class Manager:
-    """Asks about channels as a provider does, and pushes to them."""
+    """A provider that manages channels and pushes to them."""
 
     def __init__(self, rig: Rig, management: RawClient, pushes: RawClient) -> None:
         self.rig, self.management, self.pushes = rig, management, pushes
@@ -214,7 +214,7 @@ async def test_a_certificate_manages_the_channels_of_its_app(tmp_path):
             assert other.verdict == (403, "TopicMismatch")
 
 
-async def test_an_app_has_only_so_many_channels():
+async def test_the_number_of_channels_of_an_app_is_limited():
     async with managing(limits=StandInLimits(max_channels=2)) as manager:
         for _ in range(2):
             await manager.create()

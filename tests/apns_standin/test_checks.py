@@ -1,4 +1,4 @@
-"""What the stand-in refuses, why, and in which order; over real HTTP/2 and TLS."""
+"""Checks of the stand-in: reasons and their order, over real HTTP/2 and TLS."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ async def test_the_payload(kind, body, verdict):
         assert answer.verdict == verdict
 
 
-async def test_the_order_everything_wrong_and_put_right_one_by_one():
+async def test_the_order_of_checks_by_fixing_one_fault_at_a_time():
     async with running() as rig, RawClient.connect(rig.apns) as client:
         dead = rig.apns.issue_device_token(BUNDLE, TEAM, "production").token
         rig.apns.unregister(dead)
@@ -235,7 +235,7 @@ async def test_the_order_everything_wrong_and_put_right_one_by_one():
         assert (await client.push(rig.headers(**request), body)).status == 200
 
 
-async def test_a_fault_of_the_stand_in_is_500_and_harms_nobody():
+async def test_an_exception_of_the_stand_in_is_500_and_affects_no_other_request():
     async with running() as rig, RawClient.connect(rig.apns) as client:
 
         def broken(*_):

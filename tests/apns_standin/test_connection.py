@@ -1,4 +1,4 @@
-"""HTTP/2 manners: odd but legal clients are served, bad ones harm nobody, the end is graceful."""
+"""Connections of the stand-in: odd but legal clients are served, bad ones affect no others, the end is graceful."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_the_receive_window_is_given_back():
         assert (await client.push(rig.headers())).status == 200
 
 
-async def test_what_was_asked_before_a_goaway_is_answered():
+async def test_requests_before_a_goaway_are_answered():
     async with running() as rig, RawClient.connect(rig.apns) as client:
         rig.apns.answer(rig.token, 200, delay=0.05)
         other = rig.apns.issue_device_token(BUNDLE, TEAM, "production").token
@@ -149,7 +149,7 @@ async def test_a_malformed_request_does_not_harm_other_connections():
         assert rig.apns.statistics()["protocol_errors"] == 1
 
 
-async def test_nothing_is_left_of_broken_off_requests():
+async def test_reset_requests_leave_nothing_behind():
     async with running() as rig:
         async with RawClient.connect(rig.apns) as client:
             rig.apns.answer(rig.token, 200, delay=60)
@@ -166,7 +166,7 @@ async def test_nothing_is_left_of_broken_off_requests():
         assert rig.apns.statistics()["open_streams"] == 0
 
 
-async def test_a_client_that_only_breaks_off_is_sent_away():
+async def test_a_client_that_only_resets_gets_a_goaway():
     limits = StandInLimits(max_resets=50)
     async with running(limits=limits) as rig, RawClient.connect(rig.apns) as client:
         for _ in range(60):
@@ -204,7 +204,7 @@ async def test_connections_above_the_limit_are_closed():
         assert (await client.push(rig.headers())).status == 200
 
 
-async def test_the_end_is_a_goaway_and_what_was_begun_is_answered():
+async def test_the_end_is_a_goaway_and_open_requests_are_answered():
     async with running(grace_seconds=5) as rig, RawClient.connect(rig.apns) as client:
         rig.apns.answer(rig.token, 200, delay=0.2)
         stream_id = client.send(rig.headers(), PAYLOAD)

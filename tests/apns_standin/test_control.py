@@ -1,4 +1,4 @@
-"""The control API, its client, prescribed answers, and what survives a restart."""
+"""The control API, its client, prescribed answers, and the state file."""
 
 from __future__ import annotations
 
@@ -27,55 +27,77 @@ from tests.eventually import eventually, nothing_happens_for
 
 from .raw_client import BUNDLE, OTHER_TEAM, PAYLOAD, TEAM, RawClient, Rig, running
 
+NEW_BUNDLE = "com.example.new"
 
-async def test_all_through_the_control_api(tmp_path):
+
+async def test_a_push_with_a_key_and_a_device_token_of_the_control_api():
     async with running() as rig, ControlClient(rig.apns.control_url) as control:
         key = await control.issue_key(TEAM)
-        token = await control.issue_device_token("com.example.new", TEAM, "sandbox")
+        token = await control.issue_device_token(NEW_BUNDLE, TEAM, "sandbox")
         assert (len(key.key_id), key.team_id, key.p8[:27]) == (10, TEAM, "-----BEGIN PRIVATE KEY-----")
-        headers = rig.headers(token=token, bearer=rig.sign(key), apns_topic="com.example.new")
+        headers = rig.headers(token=token, bearer=rig.sign(key), apns_topic=NEW_BUNDLE)
         async with RawClient.connect(rig.apns, "sandbox") as client:
             answer = await client.push(headers)
-            [received] = await control.notifications(token)
-            assert received["headers"] == {
-                "apns-topic": "com.example.new",
+        [received] = await control.notifications(token)
+        assert abs(received.pop("time") - rig.clock() * 1000) < 60_000
+        assert received == {
+            "index": 1,
+            "apns_id": answer.headers["apns-id"],
+            "environment": "sandbox",
+            "team_id": TEAM,
+            "key_id": key.key_id,
+            "headers": {
+                "apns-topic": NEW_BUNDLE,
                 "apns-push-type": "alert",
                 "authorization": "bearer [redacted]",
-            }
-            assert received["payload"] == {"aps": {"alert": "hello"}}
-            assert received["apns_id"] == answer.headers["apns-id"]
-            assert received["index"] == 1
-            assert received["key_id"] == key.key_id
-            assert abs(received["time"] - rig.clock() * 1000) < 60_000
-            devices = {device["device_token"]: device for device in await control.devices()}
-            assert devices[token] == {
-                "device_token": token,
-                "bundle_id": "com.example.new",
-                "team_id": TEAM,
-                "environment": "sandbox",
-                "kind": "apns",
-                "count": 1,
-                "state": "active",
-                "unregistered_at": None,
-            }
+            },
+            "payload": {"aps": {"alert": "hello"}},
+        }
+        devices = {device["device_token"]: device for device in await control.devices()}
+        assert devices[token] == {
+            "device_token": token,
+            "bundle_id": NEW_BUNDLE,
+            "team_id": TEAM,
+            "environment": "sandbox",
+            "kind": "apns",
+            "count": 1,
+            "state": "active",
+            "unregistered_at": None,
+        }
+
+
+async def test_apps_keys_and_topics_change_over_the_control_api(tmp_path):
+    async with running() as rig, ControlClient(rig.apns.control_url) as control:
+        key = await control.issue_key(TEAM)
+        token = await control.issue_device_token(NEW_BUNDLE, TEAM, "sandbox")
+        headers = rig.headers(token=token, bearer=rig.sign(key), apns_topic=NEW_BUNDLE)
+        async with RawClient.connect(rig.apns, "sandbox") as client:
+            assert (await client.push(headers)).status == 200
             await control.unregister(token, 1234)
             assert (await client.push(headers)).document == {"reason": "Unregistered", "timestamp": 1234}
             await control.unregister(token)
             assert (await client.push(headers)).document["timestamp"] > 1234
             await control.revoke_key(TEAM, key.key_id)
-            token = await control.issue_device_token("com.example.new", TEAM, "sandbox")
-            headers = rig.headers(token=token, bearer=rig.sign(key), apns_topic="com.example.new")
+            token = await control.issue_device_token(NEW_BUNDLE, TEAM, "sandbox")
+            headers = rig.headers(token=token, bearer=rig.sign(key), apns_topic=NEW_BUNDLE)
             assert (await client.push(headers)).verdict == (403, "InvalidProviderToken")
-            await control.transfer_topic("com.example.new", OTHER_TEAM)
-            file = tmp_path / "push.pem"
-            file.write_text(await control.issue_certificate(OTHER_TEAM, "com.example.new", "sandbox"))
+        await control.transfer_topic(NEW_BUNDLE, OTHER_TEAM)
+        file = tmp_path / "push.pem"
+        file.write_text(await control.issue_certificate(OTHER_TEAM, NEW_BUNDLE, "sandbox"))
         async with RawClient.connect(rig.apns, "sandbox", certificate=file) as client:
             assert (await client.push(headers)).status == 200
         statistics = await control.statistics()
-        assert statistics["accepted"] == 2
-        assert statistics["rejected"] == {"Unregistered": 2, "InvalidProviderToken": 1}
-        assert statistics["statuses"] == {"200": 2, "410": 2, "403": 1}
-        assert statistics["connections"] == 2
+        counted = {name: statistics[name] for name in ("accepted", "rejected", "statuses", "connections")}
+        assert counted == {
+            "accepted": 2,
+            "rejected": {"Unregistered": 2, "InvalidProviderToken": 1},
+            "statuses": {"200": 2, "410": 2, "403": 1},
+            "connections": 2,
+        }
+
+
+async def test_many_device_tokens_in_one_request():
+    async with running() as rig, ControlClient(rig.apns.control_url) as control:
         tokens = await control.issue_device_tokens(50, BUNDLE, TEAM, "production", "voip")
         assert len(set(tokens)) == 50
 
@@ -127,7 +149,7 @@ async def test_what_is_kept_is_bounded():
         (ScriptedAnswer(500, fault="no_body"), (500, None)),
     ],
 )
-async def test_a_token_answers_what_it_is_told(script, verdict):
+async def test_a_device_token_gives_its_prescribed_answer(script, verdict):
     async with (
         running() as rig,
         RawClient.connect(rig.apns) as client,
@@ -144,29 +166,56 @@ async def test_a_token_answers_what_it_is_told(script, verdict):
         assert (await client.push(rig.headers())).status == 200
 
 
-async def test_more_prescribed_answers():
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"status": 502, "body": "<html>Bad gateway</html>"}, b"<html>Bad gateway</html>"),
+        ({"status": 410, "timestamp": 99}, b'{"reason":"Unregistered","timestamp":99}'),
+        ({"status": 503, "fault": "no_body"}, b""),
+    ],
+)
+async def test_the_body_of_a_prescribed_answer(fields, expected):
+    async with running() as rig, RawClient.connect(rig.apns) as client:
+        rig.apns.answer(rig.token, **fields)
+        assert (await client.push(rig.headers())).body == expected
+
+
+async def test_a_prescribed_410_without_a_time_has_that_of_the_answer():
+    async with running() as rig, RawClient.connect(rig.apns) as client:
+        before_ms = int(rig.clock() * 1000)
+        rig.apns.answer(rig.token, reason="ExpiredToken")
+        assert (await client.push(rig.headers())).document["timestamp"] >= before_ms
+
+
+async def test_a_prescribed_answer_is_given_the_prescribed_number_of_times():
     async with running() as rig, RawClient.connect(rig.apns) as client:
         rig.apns.answer(rig.token, 503, times=2)
         assert [(await client.push(rig.headers())).status for _ in range(3)] == [503, 503, 200]
-        rig.apns.answer(rig.token, 502, body="<html>Bad gateway</html>")
-        assert (await client.push(rig.headers())).body == b"<html>Bad gateway</html>"
-        rig.apns.answer(rig.token, 410, timestamp=99)
-        assert (await client.push(rig.headers())).document == {"reason": "Unregistered", "timestamp": 99}
-        rig.apns.answer(rig.token, reason="ExpiredToken")
-        assert (await client.push(rig.headers())).document["timestamp"] > 99
+        assert len(await rig.apns.notifications(rig.token)) == 1
+
+
+async def test_a_prescribed_reset_receives_nothing():
+    async with running() as rig, RawClient.connect(rig.apns) as client:
         rig.apns.answer(rig.token, fault="reset", code=ErrorCodes.REFUSED_STREAM)
         assert (await client.push(rig.headers())).reset == ErrorCodes.REFUSED_STREAM
-        assert len(await rig.apns.notifications(rig.token)) == 1
+        assert await rig.apns.notifications(rig.token) == []
+
+
+async def test_a_prescribed_delay_holds_up_only_its_device_token():
+    async with running() as rig, RawClient.connect(rig.apns) as client:
         rig.apns.answer(rig.token, delay=0.15)
         started = asyncio.get_running_loop().time()
         slow = client.send(rig.headers(), PAYLOAD)
         other = rig.apns.issue_device_token(BUNDLE, TEAM, "production").token
         assert (await client.push(rig.headers(token=other))).status == 200
-        assert not client.answers[slow].done.is_set()  # nobody else waits
         assert (await client.answer(slow)).status == 200
         assert asyncio.get_running_loop().time() - started >= 0.15
-        assert len(await rig.apns.notifications(rig.token)) == 2
-        # A delay does not make a bad push good.
+        assert len(await rig.apns.notifications(rig.token)) == 1
+
+
+async def test_a_prescribed_delay_does_not_make_a_bad_push_good():
+    async with running() as rig, RawClient.connect(rig.apns) as client:
+        rig.apns.answer(rig.token, delay=0.01)
         assert (await client.push(rig.headers(apns_topic=None))).verdict == (400, "MissingTopic")
 
 

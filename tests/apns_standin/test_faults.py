@@ -1,4 +1,4 @@
-"""Faults of a whole listener: each does what it says, what it says was received was received, and it ends."""
+"""Faults of a listener: their effect, their receipts, and their end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def play(rig: Rig, kind: str, **fields) -> None:
 
 
 async def received(rig: Rig) -> int:
-    """How many notifications were received, whatever was answered."""
+    """Return the number of received notifications, independent of their answers."""
     return sum(receipt.count for receipt in rig.apns.receipts.all())
 
 
@@ -86,7 +86,7 @@ async def test_a_complete_answer_is_followed_by_a_reset():
         assert await received(rig) == 3
 
 
-async def test_goaway_lets_what_was_begun_end():
+async def test_goaway_lets_open_requests_end():
     async with rig_with_receipts() as rig, RawClient.connect(rig.apns) as client:
         rig.apns.answer(rig.token, 200, delay=0.2)
         before = client.send(rig.headers(), b'{"aps":{}}')
@@ -102,7 +102,7 @@ async def test_goaway_lets_what_was_begun_end():
         await good_again(rig)
 
 
-async def test_goaway_names_what_was_not_processed_and_that_was_not_received():
+async def test_requests_above_the_goaway_are_not_received():
     async with rig_with_receipts() as rig, RawClient.connect(rig.apns) as client:
         answered = await client.push(rig.headers())
         rig.apns.answer(rig.token, 200, delay=0.2)
@@ -220,7 +220,7 @@ async def test_the_handshake_fails():
         await good_again(rig)
 
 
-async def test_nobody_listens_and_then_again_on_the_same_port():
+async def test_the_port_closes_and_opens_again():
     async with rig_with_receipts() as rig, RawClient.connect(rig.apns) as client:
         port = rig.apns.listeners["production"].port
         await play(rig, "connection_refused")
@@ -256,7 +256,9 @@ async def test_faults_and_receipts_over_the_control_api():
         twice, once = str(uuid.uuid4()), str(uuid.uuid4())
         for apns_id in (twice, twice, once):
             assert (await client.push(rig.headers(apns_id=apns_id))).status == 200
-        receipts = [(one.apns_id, one.device_token, one.count) async for one in control.receipts()]
+        receipts = [
+            (receipt.apns_id, receipt.device_token, receipt.count) async for receipt in control.receipts()
+        ]
         assert receipts == [(twice, rig.token, 2), (once, rig.token, 1)]
         rig.apns.unregister(rig.token, 123)
         assert (await client.push(rig.headers())).status == 410
@@ -296,5 +298,5 @@ async def test_receipts_that_are_not_all_known_are_not_given():
         for _ in range(2):
             await client.push(rig.headers())
         with pytest.raises(ControlError) as refused:
-            assert [one async for one in control.receipts()]
+            assert [receipt async for receipt in control.receipts()]
         assert refused.value.status == 409

@@ -1,4 +1,4 @@
-"""Credentials: JWTs are really verified, certificates bind to their topic, connections to their team."""
+"""Credentials: JWTs are verified, certificates are bound to their topic, connections to their team."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_a_cached_provider_token_expires_too():
 
 
 def forged(text: str) -> str:
-    """Another team in the claims, the signature as it was."""
+    """Return a JWT with another team in its claims and its former signature."""
     head, _, signature = text.split(".")
     claims = (
         base64.urlsafe_b64encode(json.dumps({"iss": OTHER_TEAM, "iat": 1}).encode()).rstrip(b"=").decode()
@@ -190,7 +190,7 @@ async def test_a_certificate_for_one_environment_is_refused_in_the_other(tmp_pat
             assert (await client.push(rig.headers(token=token, authorization=None))).verdict == (200, None)
 
 
-async def test_a_certificate_of_somebody_else_gets_no_answer(tmp_path):
+async def test_a_certificate_of_another_authority_gets_no_answer(tmp_path):
     async with running() as rig, running() as stranger:
         file = tmp_path / "push.pem"
         file.write_text(stranger.apns.issue_certificate(TEAM, BUNDLE))

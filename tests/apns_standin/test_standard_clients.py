@@ -1,4 +1,4 @@
-"""Clients we did not write are served: curl and stock aioapns. Runs under uvloop, and as a program."""
+"""Independent clients (curl, stock aioapns) are served; the stand-in runs under uvloop and as a program."""
 
 from __future__ import annotations
 

@@ -1,3 +1,3 @@
-"""The device side's tests have the endpoints' front, too."""
+"""Fixtures of the SDK's tests: the endpoints of a relay."""
 
 from tests.api.conftest import front  # noqa: F401

@@ -20,7 +20,7 @@ TOKEN = "ab" * 32
 
 
 async def installed(front: Front, **changes: object) -> tuple[str, BundleInfo]:
-    """An app's id and what the store wrote into a copy of it."""
+    """Return an app's id and the bundle info of an installed copy of it."""
     app_id, uuid = await front.app(), uuid4()
     return app_id, BundleInfo(uuid, TEAM, await front.install(front.copy(app_id, **changes), uuid))
 
@@ -62,7 +62,7 @@ async def test_tokens_come_and_go(front: Front) -> None:
             await services.register_push_notifications()  # nobody here gives device tokens
 
 
-async def test_a_copy_says_by_which_address_its_customer_is_reached(front: Front) -> None:
+async def test_a_copy_attaches_and_removes_aliases_of_its_customer(front: Front) -> None:
     publisher, manage = await front.publisher()
     app_id, uuid = await front.app(publisher), uuid4()
     bundle = BundleInfo(uuid, TEAM, await front.install(front.copy(app_id), uuid))
@@ -112,7 +112,7 @@ async def test_a_retired_copy_that_finds_out_by_itself(front: Front) -> None:
             await services.get_persistent_device_identifier()
 
 
-async def test_no_relay_and_what_is_no_relay() -> None:
+async def test_an_unreachable_relay_and_a_server_that_is_no_relay() -> None:
     bundle = BundleInfo(UUID(int=1), TEAM, "install_x")
     async with ServicesClient("http://127.0.0.1:1", bundle) as services:
         with pytest.raises(Underlying):
