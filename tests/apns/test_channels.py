@@ -22,7 +22,7 @@ from relay.apns.connection import Timing
 from relay.apns.errors import CannotSendError
 from relay.apns.pool import Endpoint
 from relay.apns.sender import ApnsSender
-from relay.core.accounts import Environment
+from relay.core.accounts import CredentialKind, Environment
 from relay.core.delivery.sending import Answer, Credential, Fate, PushHeaders
 from tests.apns.scripted_server import Peer, ScriptedServer
 from tests.eventually import loop_turns
@@ -124,12 +124,12 @@ async def at_stand_in(
 def key_of(apns: ApnsStandIn) -> Credential:
     apns.register_topic(BUNDLE, TEAM)
     key = apns.issue_key(TEAM)
-    return Credential(1, 1, TEAM, Environment.PRODUCTION, "token", key.key_id, key.p8)
+    return Credential(1, 1, TEAM, Environment.PRODUCTION, CredentialKind.TOKEN, key.key_id, key.p8)
 
 
 def certificate_of(apns: ApnsStandIn) -> Credential:
     pem = apns.issue_certificate(TEAM, BUNDLE, "production")
-    return Credential(1, 1, TEAM, Environment.PRODUCTION, "certificate", "", pem, BUNDLE)
+    return Credential(1, 1, TEAM, Environment.PRODUCTION, CredentialKind.CERTIFICATE, "", pem, BUNDLE)
 
 
 @pytest.mark.parametrize("issue", [key_of, certificate_of])
@@ -196,7 +196,7 @@ async def test_a_jwt_that_apple_calls_expired_is_not_used_again(tmp_path: Path) 
 async def test_a_credential_that_cannot_be_used_sends_nothing(silent: Endpoint) -> None:
     refused = Answer(Fate.NOT_SENT, 0, "BadCredential")
     async with at_stuck_server(silent, PATIENT) as channels:
-        for kind in ("token", "certificate"):
+        for kind in CredentialKind:
             bad = replace(credential("no secret"), kind=kind)
             assert await push(channels, bad) == refused
             assert (await channels.create(bad, "com.example.a", message_storage=True)).answer == refused

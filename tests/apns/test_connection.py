@@ -11,9 +11,10 @@ import pytest
 from relay.apns.connection import ApnsConnection
 from relay.apns.pool import Endpoint, protocol_class, tls_context
 from relay.apns.provider_token import ProviderToken
-from tests.apns.clients import FAST, OK, Outcome, make_batch, outcomes
+from tests.apns.clients import FAST, OK, Outcome, outcomes
 from tests.apns.scripted_server import Peer, Script, ScriptedServer, hang
 from tests.eventually import eventually
+from tests.factories import make_send_batch
 
 Start = Callable[..., Awaitable[ScriptedServer]]
 
@@ -55,7 +56,7 @@ async def test_streams_and_the_limit_of_the_server_are_reported(start: Start) ->
     server = await start(hang, {3: 7})
     async with connected(server) as connection:
         assert (connection.granted, connection.streams, connection.load) == (7, 0, 0)
-        connection.submit([make_batch(9)])
+        connection.submit([make_send_batch(size=9)])
         await eventually(lambda: connection.streams == 7)
         assert connection.load == 9
         assert connection.is_busy
@@ -71,14 +72,14 @@ async def test_a_server_that_names_no_number_of_streams(start: Start) -> None:
 async def test_an_empty_submission_is_done_at_once(start: Start) -> None:
     server = await start(hang)
     async with connected(server) as connection:
-        assert connection.submit([make_batch(0)]).done.done()
+        assert connection.submit([make_send_batch(size=0)]).done.done()
         assert connection.submit([]).done.done()
 
 
 async def test_a_submission_whose_future_was_cancelled_still_ends(start: Start) -> None:
     server = await start(script_of((200, b"")))
     async with connected(server) as connection:
-        batch = make_batch()
+        batch = make_send_batch()
         submission = connection.submit([batch])
         submission.done.cancel()
         await eventually(lambda: connection.load == 0)
@@ -95,7 +96,7 @@ async def test_aioapns_cannot_send_through_it(start: Start) -> None:
 async def test_closing_ends_pushes_in_flight_and_may_be_repeated(start: Start) -> None:
     server = await start(hang)
     async with connected(server) as connection:
-        batch = make_batch(2)
+        batch = make_send_batch(size=2)
         submission = connection.submit([batch])
         await eventually(lambda: connection.streams == 2)
         connection.close()
@@ -112,7 +113,7 @@ async def test_closing_before_there_is_a_socket() -> None:
     assert not connection.usable
     assert connection.is_busy
     connection.close()
-    batch = make_batch()
+    batch = make_send_batch()
     assert connection.submit([batch]).done.done()
     assert outcomes(batch) == [Outcome("not_sent", 0, "ConnectionClosed")]
 
@@ -123,7 +124,7 @@ async def test_an_expired_provider_token_ends_the_connection_once(start: Start, 
     provider = ProviderToken(key, "KEY0000000", "TEAM000000", lambda: 1_700_000_000.0)
     server = await start(script_of(expired, expired, together=True))
     async with connected(server, provider) as connection:
-        batch = make_batch(2)
+        batch = make_send_batch(size=2)
         await connection.submit([batch], provider.get_header()).done
         assert outcomes(batch) == [Outcome("answered", 403, "ExpiredProviderToken")] * 2
         assert not connection.usable
@@ -135,7 +136,7 @@ async def test_a_shutdown_leaves_the_provider_token_alone(start: Start, key: str
     header = provider.get_header()
     server = await start(script_of((503, b'{"reason":"Shutdown"}')))
     async with connected(server, provider) as connection:
-        await connection.submit([make_batch()], header).done
+        await connection.submit([make_send_batch()], header).done
         assert not connection.usable
         assert provider.get_header() == header
 
@@ -151,7 +152,7 @@ async def test_too_many_token_updates_hold_the_provider_token(
     now[0] += 46 * 60
     server = await start(script_of((429, b'{"reason":"TooManyProviderTokenUpdates"}')))
     async with connected(server, provider if with_provider else None) as connection:
-        await connection.submit([make_batch()], header).done
+        await connection.submit([make_send_batch()], header).done
         assert connection.usable
     assert (provider.get_header() == header) is with_provider
     now[0] += 20 * 60

@@ -16,8 +16,10 @@ from relay.apns.connection import Timing
 from relay.apns.errors import CannotSendError
 from relay.apns.pool import Endpoint
 from relay.apns.probe import _certificate_name, probe, signed_provider_token
+from relay.core.accounts import CredentialKind, Environment
 from relay.core.delivery.sending import Credential, Fate
-from tests.apns.clients import credential, new_key
+from tests.apns.clients import new_key
+from tests.factories import make_credential
 
 TEAM, BUNDLE = "TEAM000001", "com.example.app"
 TIMING = Timing(connect=30, response=30)
@@ -35,11 +37,16 @@ def endpoint_of(apns: ApnsStandIn) -> Endpoint:
 
 def key_of(apns: ApnsStandIn) -> Credential:
     key = apns.issue_key(TEAM)
-    return credential(key.p8, team_id=TEAM, key_id=key.key_id)
+    return make_credential(secret=key.p8, team_id=TEAM, key_id=key.key_id, environment=Environment.SANDBOX)
 
 
 def certificate_of(apns: ApnsStandIn) -> Credential:
-    return credential(apns.issue_certificate(TEAM, BUNDLE, "sandbox"), kind="certificate", bundle_id=BUNDLE)
+    return make_credential(
+        secret=apns.issue_certificate(TEAM, BUNDLE, "sandbox"),
+        kind=CredentialKind.CERTIFICATE,
+        environment=Environment.SANDBOX,
+        bundle_id=BUNDLE,
+    )
 
 
 async def test_the_facts_of_a_connection(apns: ApnsStandIn) -> None:
@@ -74,8 +81,8 @@ async def test_no_connection_is_a_reason(apns: ApnsStandIn, tmp_path: Path) -> N
         (Endpoint("127.0.0.1", 1, good.ca_file), None, "ConnectFailed"),
         (Endpoint(good.host, good.port, str(tmp_path / "missing")), None, "ConnectFailed"),
         (Endpoint(good.host, good.port), None, "TlsFailed"),
-        (good, credential("no key"), "BadCredential"),
-        (good, credential("no certificate", kind="certificate"), "BadCredential"),
+        (good, make_credential(secret="no key"), "BadCredential"),
+        (good, make_credential(secret="no certificate", kind=CredentialKind.CERTIFICATE), "BadCredential"),
     ]
     for endpoint, secret, reason in rows:
         with pytest.raises(CannotSendError) as refused:
@@ -92,10 +99,10 @@ async def test_the_end_of_a_probe_does_not_wait_longer_than_drain(apns: ApnsStan
 
 
 def test_a_key_is_tried_when_its_provider_token_is_made() -> None:
-    provider = signed_provider_token(credential(new_key()), lambda: 1_700_000_000.0)
+    provider = signed_provider_token(make_credential(secret=new_key()), lambda: 1_700_000_000.0)
     assert provider.get_header().startswith("bearer ")
     with pytest.raises(CannotSendError):
-        signed_provider_token(credential("no key"), time.time)
+        signed_provider_token(make_credential(secret="no key"), time.time)
 
 
 @pytest.mark.parametrize(

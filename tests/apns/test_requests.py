@@ -7,7 +7,7 @@ from hpack import Decoder
 
 from relay.apns.requests import _MAX_SHAPES, RequestEncoder, encode_block, integer
 from relay.core.delivery.sending import PushHeaders
-from tests.apns.clients import make_batch
+from tests.factories import make_send_batch
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,9 @@ def test_numbers(value: int, bits: int, pattern: int, octets: str) -> None:
 
 
 def decoded(encoder: RequestEncoder, headers: PushHeaders, authorization: bytes) -> list[tuple[str, str]]:
-    batch = make_batch(1, headers=headers, tokens=["ab" * 32], ids=["id"], topics=["com.example.app"])
+    batch = make_send_batch(
+        headers=headers, device_tokens=["ab" * 32], apns_ids=["id"], topics=["com.example.app"]
+    )
     block = encode_block(encoder, batch, authorization, 0)
     return [(str(name), str(value)) for name, value in Decoder().decode(block)]
 
@@ -64,7 +66,7 @@ def test_every_header_and_only_those_that_are_set() -> None:
 
 def test_secrets_are_never_indexed() -> None:
     """Path (with the device token) and authorization: RFC 7541, 6.2.3; the rest is without indexing, 6.2.2."""
-    batch = make_batch(1)
+    batch = make_send_batch()
     block = encode_block(RequestEncoder("a"), batch, b"bearer x", 0)
     fields = list(Decoder().decode(block, raw=True))
     hidden = {bytes(field[0]) for field in fields if not field.indexable}
