@@ -154,10 +154,10 @@ def _look_at_push(
         verdict.retried += count if row.attempt else 0
         setattr(verdict, row.outcome, getattr(verdict, row.outcome) + count)
         if row.outcome == "delivered":
-            verdict.lost += sum(apns_ids.of(one) not in received for one in row.installations)
+            verdict.lost += sum(apns_ids.derive(one) not in received for one in row.installations)
         elif row.outcome == "cancelled":
             verdict.cancelled_unasked += count if push_id not in evidence.cancelled else 0
-            verdict.duplicates += sum(apns_ids.of(one) in received for one in row.installations)
+            verdict.duplicates += sum(apns_ids.derive(one) in received for one in row.installations)
         elif row.outcome != "unregistered":
             reasons[f"{row.outcome}: {row.reason}"] += count
     waiting = evidence.waiting.get(push_id, 0)

@@ -18,7 +18,7 @@ import yaml
 from msgspec import Meta
 
 from relay.core.accounts import Environment
-from relay.core.ip_addresses import Network, networks
+from relay.core.ip_addresses import Network, parse_networks
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Seconds = Annotated[float, Meta(gt=0, le=365 * 86_400)]
@@ -64,7 +64,7 @@ class HttpSettings(_Section, frozen=True, kw_only=True):
 
     def proxies(self) -> tuple[Network, ...]:
         """The networks of `trusted_proxies`."""
-        return networks(self.trusted_proxies)
+        return parse_networks(self.trusted_proxies)
 
 
 class DatabaseSettings(_Section, frozen=True, kw_only=True):
@@ -221,7 +221,7 @@ class MetricsSettings(_Section, frozen=True, kw_only=True):
     def parsed(self) -> tuple[Network, ...]:
         """The networks. Raises ValueError."""
         try:
-            return networks(self.networks)
+            return parse_networks(self.networks)
         except ValueError:
             raise ValueError("metrics.networks must hold networks such as 10.0.0.0/8") from None
 

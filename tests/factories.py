@@ -15,7 +15,7 @@ from relay.core.accounts import CredentialKind, Environment
 from relay.core.delivery.plan import ClaimedBatch
 from relay.core.delivery.routing import Route, Target
 from relay.core.delivery.sending import Credential, PushHeaders, SendBatch
-from relay.core.ids import push_id
+from relay.core.ids import make_uuid7
 from relay.core.push.request import PushRequest
 from relay.store.accounts.credentials import NewCredential
 from relay.store.installations.enrolment_rules import Enrolment
@@ -31,7 +31,7 @@ PAYLOAD = b'{"aps":{"alert":"hi"}}'
 
 def make_push_id(*, number: int = 1, now: datetime = NOW) -> UUID:
     """Return the push id of `now` whose random part is `number`."""
-    return push_id(int(now.timestamp() * 1000), number)
+    return make_uuid7(int(now.timestamp() * 1000), number)
 
 
 def make_headers(

@@ -13,14 +13,14 @@ import msgspec
 from aiohttp import web
 
 from relay.core.accounts import Environment
-from relay.core.channels import ChannelOpener, ChannelPush, ChannelSendBody, ChannelTopic, check_push
+from relay.core.channels import ChannelOpener, ChannelPush, ChannelSendBody, ChannelTopic, check_channel_push
 from relay.core.clock import Clock, Random
 from relay.core.delivery.outcomes import Outcome, PushState
 from relay.core.errors import Conflict, Fault, Forbidden, NotFound
-from relay.core.ids import new_id
+from relay.core.ids import new_uuid7
 from relay.core.install_tokens import InstallTokens
 from relay.core.push.request import Lifetimes
-from relay.core.schema import AppId, convert, uuid_in_path
+from relay.core.schema import AppIdText, convert, uuid_in_path
 from relay.http.install_authentication import Copies
 from relay.http.pagination import page_answer, page_request
 from relay.http.requests import answer, authenticate, read_json, route
@@ -38,7 +38,7 @@ _NOBODY = Fault("unreachable", "", "No copy of the app has asked for this channe
 
 
 class _ChannelBody(msgspec.Struct, forbid_unknown_fields=True):
-    app_id: AppId
+    app_id: AppIdText
     message_storage: bool = False
 
 
@@ -80,7 +80,7 @@ class ChannelsApi:
         if body.app_id not in await self._app_ids(token):
             raise NotFound("There is no such app.")
         now = self._clock.now()
-        channel = Channel(body.app_id, new_id(now, self._random), body.message_storage, now)
+        channel = Channel(body.app_id, new_uuid7(now, self._random), body.message_storage, now)
         if not await self._channels.create_channel(channel, token.publisher_id, token.actor):
             detail = f"The app has {MAX_CHANNELS_PER_APP} channels. Delete those of events that are over."
             raise Conflict(faults=[Fault("too_many", "/app_id", detail)])
@@ -118,11 +118,11 @@ class ChannelsApi:
         channel = await self._found(token, request)
         body = convert(await read_json(request), ChannelSendBody)
         now = self._clock.now()
-        checked = check_push(
+        checked = check_channel_push(
             body, message_storage=channel.message_storage, now=now, lifetimes=self._lifetimes
         )
         push = ChannelPush(
-            new_id(now, self._random),
+            new_uuid7(now, self._random),
             token.token_id,
             now,
             checked.expires_at,

@@ -11,7 +11,7 @@ from relay.api.aliases import answer_aliases, answer_attached
 from relay.core.clock import Clock
 from relay.core.errors import Conflict, Fault, Forbidden
 from relay.core.install_tokens import InstallTokens
-from relay.core.schema import DeviceToken, TokenKind, convert, token_kind_in_query, uuid_in_path
+from relay.core.schema import DeviceToken, DeviceTokenKind, convert, token_kind_in_query, uuid_in_path
 from relay.http.install_authentication import Copies, retired
 from relay.http.requests import answer, read_json, route
 from relay.service.aliases import AliasBody, AliasService
@@ -24,7 +24,7 @@ SERVICES = ("push",)
 
 class _DeviceTokenBody(msgspec.Struct, forbid_unknown_fields=True):
     device_token: DeviceToken
-    kind: TokenKind = "apns"
+    kind: DeviceTokenKind = "apns"
 
 
 class DeviceApi:

@@ -16,7 +16,7 @@ from relay.core.identifiers import Identifiers
 from relay.core.install_tokens import InstallClaims, InstallTokens
 from relay.core.schema import (
     Alongside,
-    AppId,
+    AppIdText,
     AppVersion,
     BundleId,
     CustomerReference,
@@ -39,7 +39,7 @@ MOST_FAULTS = 100
 
 
 class _Copy(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    app_id: AppId
+    app_id: AppIdText
     customer: CustomerReference
     udid: Udid
     alongside: Alongside = ""
@@ -127,7 +127,7 @@ class OperatorInstallationsApi:
             installation_uuid=installation_uuid,
             app_id=copy.app_id,
             customer=copy.customer,
-            udid_digest=self._udid_digests.of(copy.udid),
+            udid_digest=self._udid_digests.digest_udid(copy.udid),
             alongside=copy.alongside,
             bundle_id=copy.bundle_id,
             team_id=copy.team_id,
@@ -139,7 +139,7 @@ class OperatorInstallationsApi:
         claims = InstallClaims(enrolled.app_id, enrolled.installation_uuid, enrolled.serial)
         return {
             "installation_uuid": enrolled.installation_uuid,
-            "install_token": self._install_tokens.sign(claims),
+            "install_token": self._install_tokens.sign_claims(claims),
         }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from aiohttp import hdrs, web
 
 from relay.core.errors import NotFound
-from relay.core.ip_addresses import Network, client_address, is_trusted
+from relay.core.ip_addresses import Network, find_client_address, is_trusted
 from relay.service.state_metrics import StateMetrics
 from relay.telemetry.exposition import exposition
 
@@ -63,4 +63,4 @@ class MetricsApi:
         if not is_trusted(peer, self._trusted) and any(name in request.headers for name in _FORWARDING):
             return False
         forwarded_for = request.headers.getall(_FORWARDED_FOR, [])
-        return is_trusted(client_address(peer, forwarded_for, self._trusted), self._networks)
+        return is_trusted(find_client_address(peer, forwarded_for, self._trusted), self._networks)

@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from relay.core.errors import Conflict, Fault, NotFound
-from relay.core.schema import AppId, Name, app_id_in_path, convert, uuid_in_path
+from relay.core.schema import AppIdText, Name, app_id_in_path, convert, uuid_in_path
 from relay.http.pagination import page_answer, page_request
 from relay.http.requests import answer, authenticate, read_json, route
 from relay.service.publishers import PublisherService
@@ -28,7 +28,7 @@ class _PublisherBody(msgspec.Struct, forbid_unknown_fields=True):
 class _AppBody(msgspec.Struct, forbid_unknown_fields=True):
     publisher_id: UUID
     name: Name
-    app_id: AppId | None = None
+    app_id: AppIdText | None = None
 
 
 class PublishersApi:

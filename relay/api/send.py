@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 from aiohttp import web
 
-from relay.core.idempotency import HEADER, IdempotencyDigests
+from relay.core.idempotency import IDEMPOTENCY_HEADER, IdempotencyDigests
 from relay.http import requests as http
 from relay.service.rate_limits import Rates
 from relay.service.submission import Submitter
@@ -36,8 +36,10 @@ class SendApi:
         headers = self._rates.take(token)
         body = await http.read_json(request)
         key = None
-        if HEADER in request.headers:
-            key = self._digests.of(request.headers.getall(HEADER), token.token_id, await request.read())
+        if IDEMPOTENCY_HEADER in request.headers:
+            key = self._digests.read_key(
+                request.headers.getall(IDEMPOTENCY_HEADER), token.token_id, await request.read()
+            )
         accepted = await self._submitter.submit(body, token, key)
         if PREFER in request.headers:
             seconds = seconds_to_wait(request.headers.getall(PREFER))

@@ -91,8 +91,8 @@ class SendFastPath:
             push = self._check.check_at_once(strict_json.decode(body), token)
             if push is None:
                 return False
-            if keys := message.headers.getall(idempotency.HEADER, ()):
-                push.key = self._digests.of(keys, token.token_id, body)
+            if keys := message.headers.getall(idempotency.IDEMPOTENCY_HEADER, ()):
+                push.key = self._digests.read_key(keys, token.token_id, body)
             headers = self._rates.take(token)  # who asks too often is not counted
         except Exception:
             return False  # it comes again where there is an answer to it

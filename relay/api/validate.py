@@ -43,7 +43,7 @@ class ValidateApi:
                 "skipped": skipped,
                 "payload": msgspec.Raw(checked.payload),
                 "payload_bytes": len(checked.payload),
-                "payload_limit": PUSH_TYPES[push_type].limit,
+                "payload_limit": PUSH_TYPES[push_type].limit_bytes,
                 "warnings": [warning._asdict() for warning in (*checked.warnings, *warnings)],
                 "errors": [],
             },

@@ -24,7 +24,7 @@ from relay.apns.provider_token import ProviderToken
 from relay.apns.responses import MAX_BODY_BYTES, json_reason
 from relay.apns.sender import ApnsSender
 from relay.core.accounts import CredentialKind, Environment
-from relay.core.channels import Created
+from relay.core.channels import CreatedChannel
 from relay.core.delivery.sending import Answer, Credential, Fate, PushHeaders
 
 _MAX_PARALLEL_REQUESTS: Final = 200
@@ -82,7 +82,9 @@ class AppleChannels:
         self._clients: dict[int, _ChannelClients] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def create(self, credential: Credential, bundle_id: str, *, message_storage: bool) -> Created:
+    async def create(
+        self, credential: Credential, bundle_id: str, *, message_storage: bool
+    ) -> CreatedChannel:
         """Create a channel. The answer is 201 with the channel's identifier."""
         body = msgspec.json.encode(
             {"message-storage-policy": int(message_storage), "push-type": "LiveActivity"}
@@ -90,8 +92,8 @@ class AppleChannels:
         answer, headers = await self._manage(credential, "POST", bundle_id, {}, body)
         apns_channel_id = headers.get("apns-channel-id", "")
         if answer.status == 201 and not apns_channel_id:
-            return Created(Answer(Fate.UNKNOWN, 0, "MalformedAnswer"))
-        return Created(answer, apns_channel_id)
+            return CreatedChannel(Answer(Fate.UNKNOWN, 0, "MalformedAnswer"))
+        return CreatedChannel(answer, apns_channel_id)
 
     async def delete(self, credential: Credential, bundle_id: str, apns_channel_id: str) -> Answer:
         """Delete a channel. The answer is 204, or 400 ChannelNotRegistered for an unknown channel."""

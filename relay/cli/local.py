@@ -97,7 +97,7 @@ async def check_token(settings: Settings, database: Database, text: str, *, revo
 
 
 async def _check_install_token(settings: Settings, database: Database, text: str) -> FoundToken:
-    claims = InstallTokens(key_ring(settings.keys, make=False).installations).verify(text)
+    claims = InstallTokens(key_ring(settings.keys, make=False).installations).verify_token(text)
     if claims is None:
         return FoundToken(
             "install",

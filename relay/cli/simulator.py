@@ -128,11 +128,11 @@ class Simulators:
         return Result(False, warnings=(Problem("simulator_file", "/destinations", detail),))
 
 
-def _checked(content: Mapping[str, Any]) -> payloads.Checked:
+def _checked(content: Mapping[str, Any]) -> payloads.CheckedPayload:
     """Check the payload by the relay's rules for an alert. Raises Invalid."""
     if "notification" in content:
-        return notifications.check(content["notification"])
-    return payloads.check(content["payload"], PUSH_TYPES["alert"])
+        return notifications.check_notification(content["notification"])
+    return payloads.check_payload(content["payload"], PUSH_TYPES["alert"])
 
 
 def _problems(faults: Sequence[Fault]) -> tuple[Problem, ...]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import uuid4
 
-from relay.core.idempotency import KEPT
+from relay.core.idempotency import KEY_KEPT_FOR
 from relay.keys import key_ring
 from relay.settings import Settings
 from relay.store.database import Database
@@ -55,7 +55,7 @@ class Vacuum:
         self._cutoffs = RetentionCutoffs(
             pushes=retention.date(),
             audit=self._now - timedelta(days=settings.audit_days),
-            idempotency_keys=self._now - KEPT,
+            idempotency_keys=self._now - KEY_KEPT_FOR,
             webhook_events=self._now - timedelta(seconds=settings.webhooks.keep),
             minute_counts=retention,
             nodes=self._now - LISTED_FOR,

@@ -61,7 +61,7 @@ def check_certificate(text: str, now: datetime) -> Certificate:
     )
 
 
-def certificate_end(pem: str) -> datetime:
+def certificate_expiry(pem: str) -> datetime:
     """Until when a stored push certificate holds, in UTC. Raises SecretRefused."""
     try:
         return x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc

@@ -22,10 +22,10 @@ from relay.core.push.headers import check_headers
 from relay.core.push.push_types import LIVE_ACTIVITY, PushType
 from relay.core.push.request import Lifetimes, SendBody
 
-BROADCAST_LIMIT = 5120
+BROADCAST_LIMIT_BYTES = 5120
 """Bytes of a payload (Apple, "Sending broadcast push notification requests to APNs")."""
-_TYPE = PushType(LIVE_ACTIVITY.name, limit=BROADCAST_LIMIT, priorities=LIVE_ACTIVITY.priorities)
-STORED_FOR = timedelta(hours=8)
+_TYPE = PushType(LIVE_ACTIVITY.name, limit_bytes=BROADCAST_LIMIT_BYTES, priorities=LIVE_ACTIVITY.priorities)
+MESSAGE_STORED_FOR = timedelta(hours=8)
 """How long a channel that stores keeps its most recent message, at most (the same)."""
 
 
@@ -50,7 +50,7 @@ class ChannelPush:
     payload: bytes
 
 
-class CheckedPush(NamedTuple):
+class CheckedChannelPush(NamedTuple):
     """What of a push the body decides, and what its author may want to know."""
 
     headers: PushHeaders
@@ -59,13 +59,13 @@ class CheckedPush(NamedTuple):
     warnings: tuple[Fault, ...]
 
 
-def check_push(
+def check_channel_push(
     body: ChannelSendBody, *, message_storage: bool, now: datetime, lifetimes: Lifetimes
-) -> CheckedPush:
+) -> CheckedChannelPush:
     """Check a push to a channel that stores messages or not. Raises Invalid with a fault for each thing wrong."""
     faults: list[Fault] = []
     try:
-        checked = payloads.check(body.payload, _TYPE)
+        checked = payloads.check_payload(body.payload, _TYPE)
     except Invalid as error:
         faults.extend(error.faults)
     if _event(body.payload) == "start":
@@ -78,7 +78,9 @@ def check_push(
             if getattr(body, name)
         )
     if body.expiration is None and body.ttl is None:
-        body = msgspec.structs.replace(body, ttl=int(STORED_FOR.total_seconds()) if message_storage else 0)
+        body = msgspec.structs.replace(
+            body, ttl=int(MESSAGE_STORED_FOR.total_seconds()) if message_storage else 0
+        )
     wanted = SendBody(
         app_id="",
         payload=None,
@@ -94,7 +96,7 @@ def check_push(
         faults.extend(error.faults)
     if faults:
         raise Invalid("Nothing was sent.", faults)
-    return CheckedPush(headers, expires_at, checked.encoded, checked.warnings)
+    return CheckedChannelPush(headers, expires_at, checked.encoded, checked.warnings)
 
 
 def _event(payload: Any) -> Any:
@@ -110,7 +112,7 @@ class ChannelTopic(NamedTuple):
     bundle_id: str
 
 
-class Created(NamedTuple):
+class CreatedChannel(NamedTuple):
     """Apple's answer to the wish for a channel; `apns_channel_id` is "" unless its status is 201."""
 
     answer: Answer
@@ -120,7 +122,9 @@ class Created(NamedTuple):
 class ChannelProvider(Protocol):
     """The door to Apple's channels. Nothing here raises for what Apple or the network does."""
 
-    async def create(self, credential: Credential, bundle_id: str, *, message_storage: bool) -> Created:
+    async def create(
+        self, credential: Credential, bundle_id: str, *, message_storage: bool
+    ) -> CreatedChannel:
         """Make a channel."""
 
     async def delete(self, credential: Credential, bundle_id: str, apns_channel_id: str) -> Answer:

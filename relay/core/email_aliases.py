@@ -12,21 +12,21 @@ import hmac
 import re
 import unicodedata
 
-PATTERN = r"^ *[^\x00- @\x7f\ud800-\udfff]+@[^\x00- @\x7f\ud800-\udfff]+ *\Z"
-LONGEST = 254
+ADDRESS_PATTERN = r"^ *[^\x00- @\x7f\ud800-\udfff]+@[^\x00- @\x7f\ud800-\udfff]+ *\Z"
+MAX_ADDRESS_LENGTH = 254
 """Characters, spaces around it included (RFC 5321 section 4.5.3.1.3 has octets; nothing depends on it here)."""
-_FORM = re.compile(PATTERN)
+_FORM = re.compile(ADDRESS_PATTERN)
 _PURPOSE = b"push-relay.alias."
 
 
-def is_meant(text: str) -> bool:
+def looks_like_address(text: str) -> bool:
     """Whether a recipient is meant to be an address: no identifier has an @."""
     return "@" in text
 
 
-def normalise(text: str) -> str:
+def normalise_address(text: str) -> str:
     """The one spelling of an address. Raises ValueError for what is none; the text is not in the error."""
-    if len(text) > LONGEST or _FORM.match(text) is None:
+    if len(text) > MAX_ADDRESS_LENGTH or _FORM.match(text) is None:
         raise ValueError("not an e-mail address")
     composed = unicodedata.normalize("NFC", text.strip(" "))
     return unicodedata.normalize("NFC", composed.lower())
@@ -42,9 +42,9 @@ class AddressDigests:
         self._secret = key.encode()  # the purpose keeps its digests apart from all else that is made with it
         self._key = functools.lru_cache(maxsize=4096)(self._derive_key)
 
-    def of(self, app_id: str, text: str) -> bytes:
+    def digest_address(self, app_id: str, text: str) -> bytes:
         """The digest (32 bytes) of an address in any spelling. Raises ValueError for anything else."""
-        return hmac.digest(self._key(app_id), normalise(text).encode(), hashlib.sha256)
+        return hmac.digest(self._key(app_id), normalise_address(text).encode(), hashlib.sha256)
 
     def _derive_key(self, app_id: str) -> bytes:
         return hmac.digest(self._secret, _PURPOSE + app_id.encode(), hashlib.sha256)

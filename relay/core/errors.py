@@ -140,6 +140,6 @@ class Unavailable(RelayError):
         super().__init__(detail, headers={"Retry-After": str(retry_after)})
 
 
-def describe(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """What a log may say of any exception: our own words, or only the type of somebody else's."""
     return error.detail if isinstance(error, RelayError) else type(error).__name__

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from relay.core.errors import MalformedRequest
 
-HEADER = "Idempotency-Key"
-KEPT = timedelta(hours=24)
+IDEMPOTENCY_HEADER = "Idempotency-Key"
+KEY_KEPT_FOR = timedelta(hours=24)
 """How long a key is known, at least."""
 _LONGEST = 255
 _PURPOSE = b"push-relay.idempotency"
@@ -52,7 +52,7 @@ class IdempotencyDigests:
     def __init__(self, key: str) -> None:
         self._key = hmac.digest(key.encode(), _PURPOSE, hashlib.sha256)
 
-    def of(self, values: Sequence[str], token_id: UUID, body: bytes) -> IdempotencyKey:
+    def read_key(self, values: Sequence[str], token_id: UUID, body: bytes) -> IdempotencyKey:
         """The key of a request from the values of its header, its push token and its body. Raises MalformedRequest."""
         digest = hmac.digest(self._key, token_id.bytes + _read(values), hashlib.sha256)
         of_body = hmac.digest(self._key, digest + body, hashlib.sha512)
@@ -61,7 +61,7 @@ class IdempotencyDigests:
 
 def _read(values: Sequence[str]) -> bytes:
     if len(values) > 1:
-        raise MalformedRequest(f"There is more than one {HEADER}.")
+        raise MalformedRequest(f"There is more than one {IDEMPOTENCY_HEADER}.")
     value = values[0].strip(" \t")
     if quoted := _QUOTED.fullmatch(value):
         key = re.sub(r"\\(.)", r"\1", quoted[1])
@@ -69,8 +69,8 @@ def _read(values: Sequence[str]) -> bytes:
         key = value
     else:
         raise MalformedRequest(
-            f'{HEADER} is a string in quotes, such as "8e03978e-40d5-43dd-bc93-6894a57f9324".'
+            f'{IDEMPOTENCY_HEADER} is a string in quotes, such as "8e03978e-40d5-43dd-bc93-6894a57f9324".'
         )
     if not 0 < len(key) <= _LONGEST:
-        raise MalformedRequest(f"{HEADER} has 1 to {_LONGEST} characters.")
+        raise MalformedRequest(f"{IDEMPOTENCY_HEADER} has 1 to {_LONGEST} characters.")
     return key.encode()

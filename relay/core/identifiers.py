@@ -23,7 +23,7 @@ _SIGNATURE_BYTES = 17
 _FORM = re.compile(r"([cd])_([A-Za-z0-9_-]{44})", re.ASCII)
 
 
-class Parsed(NamedTuple):
+class ParsedIdentifier(NamedTuple):
     """What an identifier says of itself before its signature is looked at."""
 
     kind: str
@@ -48,12 +48,12 @@ class Identifiers:
 
     def is_customer(self, app_id: str, identifier: str) -> bool:
         """Whether this is a customer identifier of that app that we signed."""
-        parsed = parse(identifier)
+        parsed = parse_identifier(identifier)
         return parsed is not None and parsed.kind == "c" and self._verify(parsed, app_id, b"")
 
     def is_device(self, app_id: str, customer: str, identifier: str) -> bool:
         """Whether this is a device identifier of that app that we signed, of the customer `customer` (verified)."""
-        parsed = parse(identifier)
+        parsed = parse_identifier(identifier)
         return (
             parsed is not None and parsed.kind == "d" and self._verify(parsed, app_id, _random_of(customer))
         )
@@ -64,7 +64,7 @@ class Identifiers:
         signature = _sign(self._keys(kind, app_id)[0], owner + random)
         return f"{kind}_{base64_encode(random + signature).decode()}"
 
-    def _verify(self, parsed: Parsed, app_id: str, owner: bytes) -> bool:
+    def _verify(self, parsed: ParsedIdentifier, app_id: str, owner: bytes) -> bool:
         message = owner + parsed.random
         return any(
             hmac.compare_digest(parsed.signature, _sign(key, message))
@@ -87,17 +87,17 @@ def _sign(key: bytes, message: bytes) -> bytes:
     return hmac.digest(key, message, "sha256")[:_SIGNATURE_BYTES]
 
 
-def parse(identifier: str) -> Parsed | None:
+def parse_identifier(identifier: str) -> ParsedIdentifier | None:
     """The parts of an identifier, or None if it does not have the form of one."""
     match = _FORM.fullmatch(identifier)
     if match is None:
         return None
     raw = base64_decode(match[2])
-    return Parsed(match[1], raw[:RANDOM_BYTES], raw[RANDOM_BYTES:])
+    return ParsedIdentifier(match[1], raw[:RANDOM_BYTES], raw[RANDOM_BYTES:])
 
 
 def _random_of(customer: str) -> bytes:
-    parsed = parse(customer)
+    parsed = parse_identifier(customer)
     if parsed is None or parsed.kind != "c":
         raise ValueError("not a customer identifier")
     return parsed.random

@@ -29,7 +29,7 @@ _VERSION_7 = 0x7 << 76
 _VARIANT = 0b10 << 62
 
 
-def push_id(now_ms: int, random: int) -> UUID:
+def make_uuid7(now_ms: int, random: int) -> UUID:
     """A UUIDv7 (RFC 9562 section 5.7) of `now_ms` (epoch milliseconds) and 74 bits of `random`."""
     return UUID(
         int=(now_ms & (1 << 48) - 1) << 80
@@ -40,7 +40,7 @@ def push_id(now_ms: int, random: int) -> UUID:
     )
 
 
-def push_id_floor(moment: datetime) -> UUID:
+def smallest_push_id(moment: datetime) -> UUID:
     """The smallest UUID a push of that moment or later can have: the bound of a partition."""
     return UUID(int=int(moment.timestamp() * 1000) << 80)
 
@@ -56,18 +56,18 @@ class ApnsIds:
         digest = hashlib.blake2b(push.bytes, digest_size=8, person=b"apns-id").hexdigest()
         self._prefix = f"{digest[:8]}-{digest[8:12]}-8{digest[12:15]}-"
 
-    def of(self, installation_id: int) -> str:
+    def derive(self, installation_id: int) -> str:
         """The apns-id of the delivery to that installation: a canonical lower-case UUID."""
         return f"{self._prefix}{0x8000 | installation_id >> 48 & 0x3FFF:04x}-{installation_id & 0xFFFFFFFFFFFF:012x}"
 
-    def of_all(self, installation_ids: Sequence[int]) -> list[str]:
+    def derive_all(self, installation_ids: Sequence[int]) -> list[str]:
         """The same for many. Their numbers have 48 bits at most for a long time to come: that has its short cut."""
         if installation_ids and max(installation_ids) >> 48:
-            return [self.of(one) for one in installation_ids]
+            return [self.derive(one) for one in installation_ids]
         form = f"{self._prefix}8000-%012x"
         return [form % one for one in installation_ids]
 
 
-def new_id(now: datetime, random: Random) -> UUID:
+def new_uuid7(now: datetime, random: Random) -> UUID:
     """Return a UUIDv7 of `now`, so that lists sorted by id are sorted by time."""
-    return push_id(int(now.timestamp() * 1000), int.from_bytes(random(10), "big"))
+    return make_uuid7(int(now.timestamp() * 1000), int.from_bytes(random(10), "big"))

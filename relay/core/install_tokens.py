@@ -49,13 +49,13 @@ class InstallTokens:
             for key in reversed(secret_keys)
         ]
 
-    def sign(self, claims: InstallClaims) -> str:
+    def sign_claims(self, claims: InstallClaims) -> str:
         """The token of that installation."""
         packed = claims.serial.to_bytes(_SERIAL_BYTES, "big") + claims.installation_uuid.bytes
         text = base64_encode(packed + claims.app_id.encode("ascii"))
         return f"{PREFIX}{text.decode()}.{self._signers[0].get_signature(text).decode()}"
 
-    def verify(self, token: str) -> InstallClaims | None:
+    def verify_token(self, token: str) -> InstallClaims | None:
         """What the token says, or None if we did not sign it. Whether it still holds, the store knows."""
         match = _FORM.fullmatch(token) if len(token) <= _LONGEST else None
         if match is None:

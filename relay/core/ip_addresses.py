@@ -10,7 +10,7 @@ _NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
 """Translated to the IPv4 address in their last four bytes (RFC 6052, RFC 8215)."""
 
 
-def client_address(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Network]) -> str:
+def find_client_address(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Network]) -> str:
     """The IP address of the client: of the first from our side that is none of the `trusted` proxies.
 
     `peer` is the other end of the connection, `forwarded_for` the values of the X-Forwarded-For headers in their order.
@@ -41,7 +41,7 @@ def is_trusted(address: str | IPv4Address | IPv6Address, trusted: Sequence[Netwo
     return parsed is not None and any(parsed in network for network in trusted)
 
 
-def networks(texts: Iterable[str]) -> tuple[Network, ...]:
+def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
     """Networks as settings name them, like 10.0.0.0/8; an address alone is a network of one. Raises ValueError."""
     return tuple(ip_network(text) for text in texts)
 

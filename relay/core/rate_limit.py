@@ -35,7 +35,7 @@ class RateLimit:
         self._paid_at: dict[UUID, float] = {}
         self._many = 1024
 
-    def take(self, caller: UUID, now: float) -> Allowance:
+    def count_request(self, caller: UUID, now: float) -> Allowance:
         """One request of that caller at `now` (seconds of any clock that never goes back)."""
         if len(self._paid_at) > self._many:
             self._forget(now)

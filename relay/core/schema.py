@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from relay.core import email_aliases, udid
 from relay.core.errors import Fault, Invalid, MalformedRequest, NotFound
-from relay.core.strict_json import pointer_token
+from relay.core.strict_json import escape_pointer_token
 
 T = TypeVar("T")
 
@@ -49,25 +49,27 @@ WORDS: Final = {
     ),
     _URL: "a URL that begins with https://, in ASCII",
     _PEM: "PEM text",
-    email_aliases.PATTERN: "an e-mail address",
-    udid.PATTERN: "a UDID: 40 or 24 hexadecimal digits, or a simulator's UUID",
+    email_aliases.ADDRESS_PATTERN: "an e-mail address",
+    udid.UDID_PATTERN: "a UDID: 40 or 24 hexadecimal digits, or a simulator's UUID",
 }
 """What each pattern asks for."""
 
 Name = Annotated[str, Meta(pattern=_LINE, max_length=200)]
 Label = Annotated[str, Meta(pattern=_LABEL, max_length=200)]
-AppId = Annotated[str, Meta(pattern=_APP_ID)]
+AppIdText = Annotated[str, Meta(pattern=_APP_ID)]
 TeamId = Annotated[str, Meta(pattern=_TEN)]
 KeyId = Annotated[str, Meta(pattern=_TEN)]
 BundleId = Annotated[str, Meta(pattern=_BUNDLE_ID, max_length=155)]
 CustomerReference = Annotated[str, Meta(pattern=_LINE, max_length=200)]
 Alongside = Annotated[str, Meta(pattern=_ALONGSIDE)]
-Address = Annotated[str, Meta(pattern=email_aliases.PATTERN, max_length=email_aliases.LONGEST)]
-Udid = Annotated[str, Meta(pattern=udid.PATTERN)]
+Address = Annotated[
+    str, Meta(pattern=email_aliases.ADDRESS_PATTERN, max_length=email_aliases.MAX_ADDRESS_LENGTH)
+]
+Udid = Annotated[str, Meta(pattern=udid.UDID_PATTERN)]
 UuidText = Annotated[str, Meta(pattern=_UUID)]
 AppVersion = Annotated[str, Meta(pattern=_LABEL, max_length=100)]
 DeviceToken = Annotated[str, Meta(pattern=_HEX_BYTES)]
-TokenKind = Annotated[str, Meta(pattern=_KIND)]
+DeviceTokenKind = Annotated[str, Meta(pattern=_KIND)]
 WebhookUrl = Annotated[str, Meta(pattern=_URL, max_length=2000)]
 Pem = Annotated[str, Meta(pattern=_PEM, max_length=65_536)]
 
@@ -135,6 +137,6 @@ def _fault(message: str) -> Fault:
         (r"missing required field `(.*)`", "missing_field"),
     ):
         if named := re.search(pattern, message):
-            return Fault(code, f"{pointer}/{pointer_token(named[1])}", f"{message}.")
+            return Fault(code, f"{pointer}/{escape_pointer_token(named[1])}", f"{message}.")
     is_type = message.startswith("Expected") and " of length " not in message and "matching" not in message
     return Fault("wrong_type" if is_type else "invalid_value", pointer, f"{message}.")

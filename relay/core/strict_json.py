@@ -77,9 +77,9 @@ def _find_duplicate(body: bytes) -> str:
         json.loads(body, object_pairs_hook=note)
     except RecursionError:  # the depth is in a value that a later duplicate hid from the count
         raise _too_deep() from None
-    return "/" + pointer_token(found[0]) if found else ""
+    return "/" + escape_pointer_token(found[0]) if found else ""
 
 
-def pointer_token(key: str) -> str:
+def escape_pointer_token(key: str) -> str:
     """A key as one token of a JSON pointer (RFC 6901 section 3)."""
     return key.replace("~", "~0").replace("/", "~1")

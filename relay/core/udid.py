@@ -10,15 +10,15 @@ import hashlib
 import hmac
 import re
 
-PATTERN = (
+UDID_PATTERN = (
     r"^(?:[0-9A-Fa-f]{40}|[0-9A-Fa-f]{8}-?[0-9A-Fa-f]{16}"
     r"|[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12})\Z"
 )
-_FORM = re.compile(PATTERN, re.ASCII)
+_FORM = re.compile(UDID_PATTERN, re.ASCII)
 _PURPOSE = b"push-relay.udid"
 
 
-def normalise(text: str) -> str:
+def normalise_udid(text: str) -> str:
     """The one spelling of a UDID: lower-case digits without dashes. Raises ValueError for anything else."""
     if _FORM.match(text) is None:
         raise ValueError("not a UDID")
@@ -31,6 +31,6 @@ class UdidDigests:
     def __init__(self, key: str) -> None:
         self._key = hmac.digest(key.encode(), _PURPOSE, hashlib.sha256)
 
-    def of(self, text: str) -> bytes:
+    def digest_udid(self, text: str) -> bytes:
         """The digest (32 bytes) of a UDID in any of its forms. Raises ValueError for anything else."""
-        return hmac.digest(self._key, normalise(text).encode(), hashlib.sha256)
+        return hmac.digest(self._key, normalise_udid(text).encode(), hashlib.sha256)

@@ -18,7 +18,7 @@ from relay.core.delivery.outcomes import Outcome
 from relay.core.delivery.reasons import ReasonAction, decide, metric_label
 from relay.core.delivery.retry import Backoff, next_attempt
 from relay.core.delivery.sending import Answer, Credential, Fate
-from relay.core.errors import RelayError, describe
+from relay.core.errors import RelayError, describe_error
 from relay.dispatch import push_log as following
 from relay.dispatch.credential_cache import CredentialCache
 from relay.dispatch.work_loop import WorkLoop
@@ -125,7 +125,7 @@ class ChannelDispatcher:
         try:
             await work
         except Exception as error:
-            _log.error("something about channels comes back when its lease ends", error=describe(error))
+            _log.error("something about channels comes back when its lease ends", error=describe_error(error))
 
     # --- pushes ---
 
@@ -226,9 +226,9 @@ class ChannelDispatcher:
 
     async def _remove_one(self, channel: AppleChannel) -> None:
         credential = self._book.find(channel.topic)
-        attempt, wait = channel.attempt, self._backoff.longest
+        attempt, wait = channel.attempt, self._backoff.longest_seconds
         if credential is not None:  # else nothing is tried: it may be days until there is one that works
-            attempt, wait = attempt + 1, self._backoff.wait(attempt, self._spread())
+            attempt, wait = attempt + 1, self._backoff.wait_seconds(attempt, self._spread())
             if channel.attempt >= _GIVE_UP or await self._delete(credential, channel):
                 async with self._database.connection() as connection:
                     await self._apple_channels.forget_apple_channels(connection, [channel])

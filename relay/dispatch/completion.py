@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from relay.core.delivery.plan import ClaimedBatch
-from relay.core.errors import describe
+from relay.core.errors import describe_error
 from relay.store.database import Database
 from relay.store.push.reports import PushReportRepository
 from relay.telemetry.logs import get_logger
@@ -106,7 +106,7 @@ class CompletionWaiter:
         try:
             ended = await self._pushes.find_ended_pushes(wanted)
         except Exception as error:  # they are looked at again
-            _log.debug("it is not known which pushes have ended", error=describe(error))
+            _log.debug("it is not known which pushes have ended", error=describe_error(error))
             return
         for push_id in ended & self._awaited.keys():
             self._awaited[push_id].ended.set()

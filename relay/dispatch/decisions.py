@@ -58,7 +58,7 @@ class DecisionMaker:
         delivered = answers.count(DELIVERED) == len(answers)  # nearly always: no look at each answer
         alarm = None if simulated or leg.credential is None else self._alarms[leg.credential.credential_id]
         if alarm is not None:
-            alarm.note(len(answers), 0 if delivered else _count_bad_tokens(answers))
+            alarm.count_answers(len(answers), 0 if delivered else _count_bad_tokens(answers))
         if delivered:
             judged.outcomes.append(_outcome(leg, Outcome.DELIVERED, DELIVERED, leg.installations))
             return judged
@@ -130,7 +130,7 @@ class DecisionMaker:
         They are looked at once all the same, soon, for the case that it was made to work while this was written, and
         then seldom: many may be waiting.
         """
-        wait = self._backoff.longest if batch.last_reason in _HELD else _LOOK_AGAIN + self._spread()
+        wait = self._backoff.longest_seconds if batch.last_reason in _HELD else _LOOK_AGAIN + self._spread()
         due = min(now + timedelta(seconds=wait), batch.expires_at)
         reason = _SUSPENDED if credential_id else _NO_CREDENTIAL
         return Retry(batch, batch.attempt + tried, due, credential_id, reason, installations)

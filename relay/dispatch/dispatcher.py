@@ -19,7 +19,7 @@ from relay.core.delivery.outcomes import Outcome
 from relay.core.delivery.plan import ClaimedBatch, Plan, SendJob, TargetGroup, plan_sends
 from relay.core.delivery.retry import Backoff
 from relay.core.delivery.sending import Credential, SendBatch, Sender
-from relay.core.errors import RelayError, Unavailable, describe
+from relay.core.errors import RelayError, Unavailable, describe_error
 from relay.dispatch import push_log as following
 from relay.dispatch.credential_cache import CredentialCache
 from relay.dispatch.decisions import DecisionMaker, Decisions
@@ -151,7 +151,7 @@ class Dispatcher:
             try:
                 await self._settler.keep_leases()
             except Exception as error:  # there is time for another try before they end
-                _log.warning("the leases could not be extended", error=describe(error))
+                _log.warning("the leases could not be extended", error=describe_error(error))
 
     # --- what the intake of this node hands over ---
 
@@ -203,7 +203,9 @@ class Dispatcher:
         try:
             await work
         except Exception as error:
-            _log.error("batches come back when their lease ends", batches=len(batches), error=describe(error))
+            _log.error(
+                "batches come back when their lease ends", batches=len(batches), error=describe_error(error)
+            )
             self._settler.abandon(batches)
 
     async def _dispatch(
@@ -227,7 +229,7 @@ class Dispatcher:
         except Exception as error:
             if len(batches) == 1:
                 raise
-            _log.error("batches are sent one by one", batches=len(batches), error=describe(error))
+            _log.error("batches are sent one by one", batches=len(batches), error=describe_error(error))
             for number, batch in enumerate(batches):  # perhaps one is of a newer node, which knows more
                 own = groups and [groups[number]]
                 await self._guard(self._dispatch([batch], own, about), [batch])
@@ -369,7 +371,7 @@ class Dispatcher:
         try:
             return self._judge.judge(part, sent_at, now)
         except Exception as error:
-            _log.error("answers could not be judged", error=describe(error))
+            _log.error("answers could not be judged", error=describe_error(error))
             return Decisions([DeliveryOutcome(part.batch, Outcome.FAILED, 0, _INTERNAL, part.installations)])
 
 

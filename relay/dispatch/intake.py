@@ -17,7 +17,7 @@ from typing import Protocol, TypeAlias
 
 from relay.core.delivery.plan import ClaimedBatch, TargetGroup, group_targets
 from relay.core.delivery.routing import Route
-from relay.core.errors import Invalid, RelayError, Unavailable, describe
+from relay.core.errors import Invalid, RelayError, Unavailable, describe_error
 from relay.core.push.request import Accepted, PushRequest, SubmitResult, accept_push
 from relay.dispatch import push_log as following
 from relay.dispatch.backlog import Backlog
@@ -193,7 +193,7 @@ class Intake:
                 done(Unavailable("The push could not be stored."))
             if not isinstance(error, Exception):
                 raise
-            _log.error("pushes could not be stored", pushes=len(group), error=describe(error))
+            _log.error("pushes could not be stored", pushes=len(group), error=describe_error(error))
         else:
             for (_, done), end in zip(group, ends, strict=True):
                 done(end)

@@ -42,7 +42,7 @@ def stored(
                 push_id=str(request.push_id),
                 targets=len(made.copies),
                 batches=len(own),
-                apns_ids=ApnsIds(request.push_id).of_all(list(islice(made.copies, _FEW))),
+                apns_ids=ApnsIds(request.push_id).derive_all(list(islice(made.copies, _FEW))),
             )
 
 

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from relay.core.clock import Clock
 from relay.core.delivery.plan import ClaimedBatch
-from relay.core.errors import RelayError, describe
+from relay.core.errors import RelayError, describe_error
 from relay.dispatch import push_log as following
 from relay.dispatch.decisions import Decisions
 from relay.store.database import Database
@@ -169,13 +169,13 @@ class Settler:
             await self._write_together(settlement)
         except Exception as error:
             pieces = _pieces(settlement)
-            _log.error("a settlement is written in pieces", pieces=len(pieces), error=describe(error))
+            _log.error("a settlement is written in pieces", pieces=len(pieces), error=describe_error(error))
             for piece in pieces:
                 try:
                     await self._write_together(piece)
                 except Exception as fault:
                     # What can't be written must not hold up the rest: a batch comes back when its lease ends.
-                    _log.error("a piece of a settlement is given up", error=describe(fault))
+                    _log.error("a piece of a settlement is given up", error=describe_error(fault))
                     self.abandon(piece.ended)
                     self.abandon(batch for batch, _ in piece.remaining)
 
@@ -193,7 +193,7 @@ class Settler:
                         )
                 break
             except RelayError as error:
-                _log.warning("a settlement waits", error=describe(error))
+                _log.warning("a settlement waits", error=describe_error(error))
                 repeated = True
                 await asyncio.sleep(_PAUSE)
         _count(settlement, None if repeated else owned, now)

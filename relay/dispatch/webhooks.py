@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from relay.core.clock import Clock
 from relay.core.delivery.retry import Backoff
-from relay.core.errors import RelayError, describe
+from relay.core.errors import RelayError, describe_error
 from relay.core.webhooks.health import Patience
 from relay.core.webhooks.messages import Attempt, Receivers
 from relay.dispatch import push_log as following
@@ -119,7 +119,7 @@ class WebhookDispatcher:
             _log.warning(
                 "a webhook comes back when its lease ends",
                 webhook_id=str(webhook.webhook_id),
-                error=describe(error),
+                error=describe_error(error),
             )
 
     async def _round(self, webhook: LeasedWebhook) -> bool:
@@ -131,7 +131,7 @@ class WebhookDispatcher:
             return False
         attempts = await asyncio.gather(*(self._send(webhook, one) for one in due))
         now = self._clock.now()
-        health = self._patience.after(webhook.health, attempts, now, self._spread())
+        health = self._patience.next_health(webhook.health, attempts, now, self._spread())
         more = len(due) == limit and not (health.failures or self._turns.stopping)
         ended = self._ended(due, attempts)
         WEBHOOK_MESSAGES.labels("taken").inc(len(ended.taken))
@@ -164,5 +164,7 @@ class WebhookDispatcher:
                 ended.taken.append(one.event_id)
             else:
                 ended.last = attempt
-                ended.put_off.append((one.event_id, self._patience.due(one.attempt, now, self._spread())))
+                ended.put_off.append(
+                    (one.event_id, self._patience.next_due_at(one.attempt, now, self._spread()))
+                )
         return ended

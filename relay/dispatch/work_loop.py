@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from relay.core.errors import describe
+from relay.core.errors import describe_error
 from relay.telemetry.logs import get_logger
 
 _log = get_logger(__name__)
@@ -44,7 +44,7 @@ class WorkLoop:
                 try:
                     found = await self._turn()
                 except Exception as error:
-                    _log.warning(self._what, error=describe(error))
+                    _log.warning(self._what, error=describe_error(error))
                     await asyncio.sleep(self._poll)
                     continue
                 if not found:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from relay.core.ip_addresses import Network, client_address, is_trusted
+from relay.core.ip_addresses import Network, find_client_address, is_trusted
 
 TRUSTED_PROXIES = web.AppKey("trusted_proxies", tuple[Network, ...])
 """The networks of http.trusted_proxies; without it nobody is believed."""
@@ -19,7 +19,7 @@ def client_of(request: web.Request) -> str:
 
 def client_behind(request: web.BaseRequest, trusted: Sequence[Network]) -> str:
     """The same, for a request that belongs to no application."""
-    return client_address(request.remote or "", header_values(request, "X-Forwarded-For"), trusted)
+    return find_client_address(request.remote or "", header_values(request, "X-Forwarded-For"), trusted)
 
 
 def header_values(request: web.BaseRequest, name: str) -> Sequence[str]:

@@ -28,7 +28,7 @@ from relay.core.errors import (
     RequestTimeout,
     Unavailable,
 )
-from relay.core.ip_addresses import client_address
+from relay.core.ip_addresses import find_client_address
 from relay.http.raw_responses import HEADERS, refusal
 from relay.http.request_log import begin, note
 from relay.http.requests import log_unexpected, problem
@@ -228,7 +228,9 @@ class HttpConnection(web.RequestHandler):
     def _client(self, message: RawRequestMessage) -> str:
         peer = self.peername
         remote = str(peer[0] if isinstance(peer, tuple | list) else peer or "")
-        return client_address(remote, message.headers.getall("X-Forwarded-For", ()), self._server.proxies)
+        return find_client_address(
+            remote, message.headers.getall("X-Forwarded-For", ()), self._server.proxies
+        )
 
     def _write_express(self, answer: bytes) -> None:
         self._in_express = False

@@ -33,7 +33,7 @@ class Copies:
         if not text.startswith(PREFIX):
             await refuse_api_token(request, "install")
             raise retired()
-        claims = self._install_tokens.verify(text)
+        claims = self._install_tokens.verify_token(text)
         if claims is None:
             raise retired()
         installation = await self._installations.find_installation(*claims)

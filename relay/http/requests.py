@@ -169,7 +169,7 @@ async def refuse_api_token(request: web.Request, needed_kind: str) -> None:
 async def _authenticate_kinds(request: web.Request, kinds: Sequence[str]) -> ApiToken:
     text = bearer(request)
     token = await request.app[TOKEN_CACHE].authenticate_token(text)
-    if token is None and request.app[INSTALL_TOKENS].verify(text) is not None:
+    if token is None and request.app[INSTALL_TOKENS].verify_token(text) is not None:
         raise Forbidden(f"This needs a {' or '.join(kinds)} token, and this is an install token.")
     if token is None:
         raise Unauthenticated("The token is unknown, revoked or expired.")

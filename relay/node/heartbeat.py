@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from relay.core.clock import Clock
-from relay.core.errors import RelayError, describe
+from relay.core.errors import RelayError, describe_error
 from relay.store.database import Database
 from relay.store.operations.minute_counts import MinuteCountRepository
 from relay.store.operations.nodes import NodeRepository, NodeState
@@ -64,7 +64,7 @@ class Heartbeat:
                 if beats % 2:
                     await self.write_counts()
             except Exception as error:  # the next beat may succeed
-                _log.debug("a heartbeat was not written", error=describe(error))
+                _log.debug("a heartbeat was not written", error=describe_error(error))
             beats += 1
             await asyncio.sleep(_BEAT_SECONDS)
 

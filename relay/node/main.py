@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from aiohttp import web
 
 from relay.api.health import HealthApi
-from relay.core.errors import Unavailable, describe
+from relay.core.errors import Unavailable, describe_error
 from relay.http.connection import Runner
 from relay.keys import key_ring
 from relay.node.application import HttpDependencies, build_application
@@ -102,7 +102,7 @@ class Relay:
         try:
             await self._prepare_database()
         except Unavailable as error:
-            _log.warning("waiting for the database", error=describe(error))
+            _log.warning("waiting for the database", error=describe_error(error))
             self._tasks.append(asyncio.create_task(self._retry_preparing()))
         else:
             self._begin_work()
@@ -113,9 +113,9 @@ class Relay:
             try:
                 await self._prepare_database()
             except Unavailable as error:
-                _log.debug("waiting for the database", error=describe(error))
+                _log.debug("waiting for the database", error=describe_error(error))
             except Exception as error:  # an administrator may repair the database
-                _log.error("the database cannot be prepared", error=describe(error))
+                _log.error("the database cannot be prepared", error=describe_error(error))
             else:
                 break
         _log.warning("the database is there")

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 from relay.core.clock import Clock
-from relay.core.errors import Unavailable, describe
-from relay.core.idempotency import KEPT
+from relay.core.errors import Unavailable, describe_error
+from relay.core.idempotency import KEY_KEPT_FOR
 from relay.settings import Settings
 from relay.store.accounts.console_sessions import ConsoleSessionRepository
 from relay.store.database import Database
@@ -32,7 +32,7 @@ async def prepare_database(database: Database, settings: Settings, now: datetime
     except (
         Unavailable
     ) as error:  # a backup may lock the tables; until it ends, existing partitions take the rows
-        _log.warning("the partitions are kept later", error=describe(error))
+        _log.warning("the partitions are kept later", error=describe_error(error))
 
 
 async def _keep_partitions(database: Database, settings: Settings, now: datetime) -> None:
@@ -69,7 +69,7 @@ class Maintenance:
                 try:
                     await task()
                 except Exception as error:  # the next round may succeed
-                    _log.warning("upkeep failed", error=describe(error))
+                    _log.warning("upkeep failed", error=describe_error(error))
 
     async def _keep_partitions(self) -> None:
         await _keep_partitions(self._database, self._settings, self._clock.now())
@@ -79,7 +79,7 @@ class Maintenance:
         await AuditRepository(self._database).delete_entries_before(await self._safe_now() - retention)
 
     async def _keep_idempotency_keys(self) -> None:
-        await IdempotencyKeyRepository(self._database).drop_keys_before(await self._safe_now() - KEPT)
+        await IdempotencyKeyRepository(self._database).drop_keys_before(await self._safe_now() - KEY_KEPT_FOR)
 
     async def _safe_now(self) -> datetime:
         """Return the earlier of both clocks: a node whose clock is ahead must not delete more."""

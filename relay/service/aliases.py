@@ -10,7 +10,7 @@ import msgspec
 from relay.core.clock import Clock, Random
 from relay.core.email_aliases import AddressDigests
 from relay.core.errors import Conflict, Fault, NotFound
-from relay.core.ids import new_id
+from relay.core.ids import new_uuid7
 from relay.core.schema import Address
 from relay.service.customers import no_customer
 from relay.store.database import Database
@@ -52,8 +52,8 @@ class AliasService:
             Conflict: the customer has too many aliases, or too many customers have this one.
         """
         now = self._clock.now()
-        alias = Alias(new_id(now, self._random), now)
-        digest = self._digests.of(app_id, body.alias)
+        alias = Alias(new_uuid7(now, self._random), now)
+        digest = self._digests.digest_address(app_id, body.alias)
         try:
             attached = await self._aliases.attach_alias(app_id, customer, digest, alias, by)
         except TooManyAliases:

@@ -48,7 +48,7 @@ class CustomerService:
         Raises:
             ValueError: `address` is not an e-mail address.
         """
-        digest = self._digests.of(app_id, address)
+        digest = self._digests.digest_address(app_id, address)
         return await self._customers.list_customers_by_alias(app_id, digest, after or "", limit)
 
     async def find_by_device(self, app_id: str, device: str) -> Customer | None:

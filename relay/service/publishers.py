@@ -7,7 +7,7 @@ from uuid import UUID
 
 from relay.core.accounts import TokenKind
 from relay.core.clock import Clock, Random
-from relay.core.ids import AppId, PublisherId, new_id
+from relay.core.ids import AppId, PublisherId, new_uuid7
 from relay.store.accounts.api_tokens import ApiTokenRepository, IssuedToken, NewToken
 from relay.store.accounts.apps import App, AppRepository
 from relay.store.accounts.publishers import Publisher, PublisherRepository
@@ -37,7 +37,7 @@ class PublisherService:
     async def create_publisher(self, name: str, actor: Actor) -> CreatedPublisher:
         """Store a publisher and its first manage token."""
         token = self._tokens.generate_token(TokenKind.MANAGE)
-        publisher = Publisher(PublisherId(new_id(token.created_at, self._random)), name, token.created_at)
+        publisher = Publisher(PublisherId(new_uuid7(token.created_at, self._random)), name, token.created_at)
         await self._publishers.create_publisher(publisher, token, actor)
         return CreatedPublisher(publisher, token)
 

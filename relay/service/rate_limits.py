@@ -22,7 +22,7 @@ class Rates:
 
         Raises TooManyRequests with the same headers. Time is the event loop's: nobody sets it.
         """
-        allowance = self._limit.take(token.token_id, asyncio.get_running_loop().time())
+        allowance = self._limit.count_request(token.token_id, asyncio.get_running_loop().time())
         headers = {
             "RateLimit-Policy": self._policy,
             "RateLimit": f'"{self._name}";r={allowance.remaining};t={allowance.reset}',

@@ -9,7 +9,7 @@ import msgspec
 from relay.core.clock import Clock, Random
 from relay.core.delivery.outcomes import FailureDomain
 from relay.core.errors import Conflict, Fault, NotFound
-from relay.core.ids import new_id
+from relay.core.ids import new_uuid7
 from relay.core.schema import Name, Udid
 from relay.core.udid import UdidDigests
 from relay.service.callers import PublisherCaller
@@ -54,8 +54,8 @@ class TestDeviceService:
             Conflict: the device is listed already, or the list is full.
         """
         now = self._clock.now()
-        device = TestDevice(new_id(now, self._random), body.label, body.failure_domain, now)
-        udid_digest = self._udid_digests.of(body.udid)
+        device = TestDevice(new_uuid7(now, self._random), body.label, body.failure_domain, now)
+        udid_digest = self._udid_digests.digest_udid(body.udid)
         if not await self._test_devices.add_test_device(owner.publisher_id, udid_digest, device, owner.actor):
             raise Conflict(faults=[Fault("conflict", "/udid", "The device is listed, or the list is full.")])
         return device

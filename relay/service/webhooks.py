@@ -14,7 +14,7 @@ import msgspec
 
 from relay.core.clock import Clock, Random
 from relay.core.errors import Conflict, Fault, Invalid, NotFound, TooManyRequests
-from relay.core.ids import new_id
+from relay.core.ids import new_uuid7
 from relay.core.rate_limit import RateLimit
 from relay.core.schema import WebhookUrl
 from relay.core.webhooks.messages import TEST_EVENT, Attempt, EventType, Receivers, encode_message
@@ -87,7 +87,7 @@ class WebhookService:
         now = self._clock.now()
         events = sorted(set(body.events))
         webhook = NewWebhook(
-            app_id, new_id(now, self._random), body.url, events, new_webhook_secret(self._random)
+            app_id, new_uuid7(now, self._random), body.url, events, new_webhook_secret(self._random)
         )
         if not await self._webhooks.create_webhook(webhook, owner.publisher_id, now, owner.actor):
             raise Conflict(f"The app has {MAX_WEBHOOKS_PER_APP} webhooks already.")
@@ -117,7 +117,7 @@ class WebhookService:
             TooManyRequests: the token of `owner` has sent too many tests.
         """
         now = self._clock.now()
-        message_id = str(new_id(now, self._random))
+        message_id = str(new_uuid7(now, self._random))
         try:
             destination = await self._webhooks.find_destination(app_id, webhook_id)
         except UndecryptableSecret:
@@ -133,7 +133,7 @@ class WebhookService:
         return WebhookTest(message_id, attempt)
 
     def _take_test(self, token_id: UUID) -> None:
-        allowance = self._test_limit.take(token_id, asyncio.get_running_loop().time())
+        allowance = self._test_limit.count_request(token_id, asyncio.get_running_loop().time())
         if not allowance.allowed:
             headers = {"Retry-After": str(allowance.retry_after)}
             raise TooManyRequests("This token tests too often.", headers=headers)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextvars import Context
 from uuid import UUID
 
-from relay.core.errors import RelayError, describe
+from relay.core.errors import RelayError, describe_error
 from relay.store import sql
 from relay.store.database import Database
 from relay.telemetry.logs import get_logger
@@ -55,7 +55,7 @@ class NodeNotifier:
             try:
                 await self._database.listen(_CHANNEL, self._handle_notice)
             except RelayError as error:
-                _log.debug("notices of other nodes are not received", error=describe(error))
+                _log.debug("notices of other nodes are not received", error=describe_error(error))
             await asyncio.sleep(_RECONNECT_PAUSE_SECONDS)
 
     def notify_nodes(self, topic: NotificationTopic) -> None:
@@ -77,7 +77,7 @@ class NodeNotifier:
                     await connection.execute(_SQL["notify_nodes"], _CHANNEL, self._node, topics)
                 await asyncio.sleep(_SEND_INTERVAL_SECONDS)
         except RelayError as error:
-            _log.debug("notices could not be sent to other nodes", error=describe(error))
+            _log.debug("notices could not be sent to other nodes", error=describe_error(error))
         finally:
             self._sending = None
 

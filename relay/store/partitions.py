@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
-from relay.core.ids import push_id_floor
+from relay.core.ids import smallest_push_id
 from relay.store import sql
 from relay.store.database import Connection, Database
 from relay.store.schema_lock import hold_schema_lock
@@ -51,7 +51,7 @@ class PartitionKeeper:
 
 
 def _create_partition_sql(table: str, day: datetime) -> str:
-    low, high = push_id_floor(day), push_id_floor(day + timedelta(days=1))
+    low, high = smallest_push_id(day), smallest_push_id(day + timedelta(days=1))
     return (
         f'CREATE TABLE IF NOT EXISTS "{table}_{day:%Y%m%d}" PARTITION OF {table} '
         f"FOR VALUES FROM ('{low}') TO ('{high}')"
@@ -60,7 +60,7 @@ def _create_partition_sql(table: str, day: datetime) -> str:
 
 async def _move_out_of_default(connection: Connection, table: str, day: datetime) -> None:
     """Make the partition of `day`, and move the rows of that day into it from the default partition."""
-    low, high = push_id_floor(day), push_id_floor(day + timedelta(days=1))
+    low, high = smallest_push_id(day), smallest_push_id(day + timedelta(days=1))
     async with connection.transaction():
         await connection.execute(f"ALTER TABLE {table} DETACH PARTITION {table}_default")
         await connection.execute(_create_partition_sql(table, day))
@@ -87,7 +87,7 @@ async def _drop_days_before(connection: Connection, day: datetime) -> None:
     if not old_partitions:
         return
     for table in (*(f"{table}_default" for table in PARTITIONED_TABLES), *_TABLES_BY_PUSH):
-        await connection.execute(f"DELETE FROM {table} WHERE push_id < $1", push_id_floor(day))  # noqa: S608
+        await connection.execute(f"DELETE FROM {table} WHERE push_id < $1", smallest_push_id(day))  # noqa: S608
     for name in old_partitions:
         await connection.execute(f'DROP TABLE "{name}"')
 

@@ -97,7 +97,7 @@ async def test_signed_by_us_for_what_is_not_so(front: Front) -> None:
     token = await front.install(front.copy(app_id), uuid)
     await front.register(token, TOKEN)
     signer = InstallTokens(KEYS)
-    claims = signer.verify(token)
+    claims = signer.verify_token(token)
     assert claims is not None
     for changed in (
         claims._replace(serial=claims.serial + 1),
@@ -106,7 +106,7 @@ async def test_signed_by_us_for_what_is_not_so(front: Front) -> None:
         claims._replace(app_id=other_app),
         InstallClaims("nosuchapp", uuid, claims.serial),
     ):
-        await assert_good_for_nothing(front, signer.sign(changed))
+        await assert_good_for_nothing(front, signer.sign_claims(changed))
 
 
 async def with_keys(front: Front, *keys: str) -> Front:

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from relay.core.ip_addresses import networks
+from relay.core.ip_addresses import parse_networks
 from relay.http.client_address import TRUSTED_PROXIES, client_of, scheme_of
 
 Client = TestClient[web.Request, web.Application]
@@ -25,7 +25,7 @@ async def client(trusted: list[str]) -> AsyncIterator[Client]:
         return web.Response(text=f"{scheme_of(request)} {client_of(request)}")
 
     application = web.Application()
-    application[TRUSTED_PROXIES] = networks(trusted)
+    application[TRUSTED_PROXIES] = parse_networks(trusted)
     application.router.add_get("/", show)
     async with TestClient(TestServer(application, host="127.0.0.1")) as made:
         yield made

@@ -14,7 +14,7 @@ PUSH, OTHER = UUID(int=1), UUID(int=2)
 
 
 def receipts(push: UUID, *installations: int) -> dict[str, int]:
-    return {ApnsIds(push).of(one): 1 for one in installations}
+    return {ApnsIds(push).derive(one): 1 for one in installations}
 
 
 def good() -> Evidence:

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from relay.cli.status import failures, rates
-from relay.core.ids import push_id, push_id_floor
+from relay.core.ids import make_uuid7, smallest_push_id
 from relay.store.accounts.credentials import Credentials
 from relay.store.database import Database
 from relay.store.operations.audit import COMMAND_LINE, AuditRepository
@@ -35,7 +35,7 @@ async def queued(database: Database, app_id: str, *installations: int, **columns
             "INSERT INTO batch (app_id, push_id, batch_id, bulk, due_at, held_by, last_reason, installations) "
             "VALUES ($1, $2, $3, false, $4, $5, $6, $7)",
             app_id,
-            push_id(int(now.timestamp() * 1000), uuid4().int >> 54),
+            make_uuid7(int(now.timestamp() * 1000), uuid4().int >> 54),
             uuid4().int >> 66,
             values["due_at"],
             values["held_by"],
@@ -158,7 +158,7 @@ async def test_vacuum(command: Command, database: Database) -> None:
     await MinuteCountRepository(database).add_counts(long_ago, {("delivered", ""): 1})
     await MinuteCountRepository(database).add_counts(now, {("delivered", ""): 1})
     day = (now - timedelta(days=40)).replace(hour=0, minute=0, second=0, microsecond=0)
-    low, high = push_id_floor(day), push_id_floor(day + timedelta(days=1))
+    low, high = smallest_push_id(day), smallest_push_id(day + timedelta(days=1))
     async with database.connection() as connection:
         await connection.execute(
             f"CREATE TABLE push_{day:%Y%m%d} PARTITION OF push FOR VALUES FROM ('{low}') TO ('{high}')"

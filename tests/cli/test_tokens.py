@@ -84,7 +84,9 @@ async def test_an_expired_token(command: Command, front: Front) -> None:
 async def test_what_is_no_token_of_ours(command: Command, front: Front) -> None:
     before = await AuditRepository(front.database).list_entries(None, 100)
     stranger = make_token("push", secrets.token_bytes(32))
-    forged = InstallTokens(("a key of somebody else, long enough",)).sign(InstallClaims("chess", uuid4(), 1))
+    forged = InstallTokens(("a key of somebody else, long enough",)).sign_claims(
+        InstallClaims("chess", uuid4(), 1)
+    )
     for text, why in (
         ("", "no token"),
         ("hello", "no token"),

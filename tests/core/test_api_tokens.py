@@ -63,6 +63,6 @@ def test_a_scanner_finds_each_kind_of_token() -> None:
     [expression] = re.findall(r"^    (\\b\(\?:push.*)$", design, re.MULTILINE)
     tokens = [make_token(kind, secrets.token_bytes(RANDOM_BYTES)) for kind in TokenKind for _ in range(50)]
     claims = InstallClaims("chess", uuid4(), 7)
-    tokens.append(InstallTokens(("a key of at least thirty-two characters",)).sign(claims))
+    tokens.append(InstallTokens(("a key of at least thirty-two characters",)).sign_claims(claims))
     text = "".join(f'"token": "{token}", ' for token in tokens) + " push_token manage_apps operator_"
     assert [match[0] for match in re.finditer(expression, text)] == tokens

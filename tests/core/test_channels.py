@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.channels import BROADCAST_LIMIT, ChannelSendBody, CheckedPush, check_push
+from relay.core.channels import BROADCAST_LIMIT_BYTES, ChannelSendBody, CheckedChannelPush, check_channel_push
 from relay.core.errors import Invalid
 from relay.core.push.request import Lifetimes
 
@@ -18,9 +18,9 @@ EPOCH = int(NOW.timestamp())
 APS: dict[str, Any] = {"timestamp": EPOCH, "event": "update", "content-state": {}}
 
 
-def check(payload: Any = None, *, message_storage: bool = True, **fields: Any) -> CheckedPush:
+def check(payload: Any = None, *, message_storage: bool = True, **fields: Any) -> CheckedChannelPush:
     body = ChannelSendBody({"aps": APS} if payload is None else payload, **fields)
-    return check_push(body, message_storage=message_storage, now=NOW, lifetimes=Lifetimes(86_400, 10))
+    return check_channel_push(body, message_storage=message_storage, now=NOW, lifetimes=Lifetimes(86_400, 10))
 
 
 def faults(payload: Any = None, *, message_storage: bool = True, **fields: Any) -> list[str]:
@@ -67,8 +67,8 @@ def test_what_is_wrong_is_named(payload: Any, fields: dict[str, Any], wrong: lis
 
 def test_the_limit_is_exact() -> None:
     payload = {"aps": APS, "x": ""}
-    payload["x"] = "a" * (BROADCAST_LIMIT - len(check(payload).payload))
-    assert len(check(payload).payload) == BROADCAST_LIMIT
+    payload["x"] = "a" * (BROADCAST_LIMIT_BYTES - len(check(payload).payload))
+    assert len(check(payload).payload) == BROADCAST_LIMIT_BYTES
     payload["x"] += "a"
     assert faults(payload) == ["/payload"]
 

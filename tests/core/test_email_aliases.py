@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.email_aliases import AddressDigests, is_meant, normalise
+from relay.core.email_aliases import AddressDigests, looks_like_address, normalise_address
 
 KEY = "a key of at least thirty-two characters"
 DIGESTS = AddressDigests(KEY)
@@ -23,9 +23,9 @@ DIGESTS = AddressDigests(KEY)
     ],
 )
 def test_every_spelling_is_the_same_address(text: str, same: str) -> None:
-    assert normalise(text) == normalise(same)
-    assert DIGESTS.of("chess", text) == DIGESTS.of("chess", same)
-    assert len(DIGESTS.of("chess", text)) == 32
+    assert normalise_address(text) == normalise_address(same)
+    assert DIGESTS.digest_address("chess", text) == DIGESTS.digest_address("chess", same)
+    assert len(DIGESTS.digest_address("chess", text)) == 32
 
 
 @pytest.mark.parametrize(
@@ -46,20 +46,20 @@ def test_every_spelling_is_the_same_address(text: str, same: str) -> None:
 )
 def test_anything_else_is_refused_without_being_quoted(text: str) -> None:
     with pytest.raises(ValueError, match=r"^not an e-mail address$"):
-        DIGESTS.of("chess", text)
+        DIGESTS.digest_address("chess", text)
 
 
 def test_an_identifier_is_never_taken_for_an_address() -> None:
-    assert is_meant("ada@example.com")
-    assert not is_meant("c_AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAh")
+    assert looks_like_address("ada@example.com")
+    assert not looks_like_address("c_AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAh")
 
 
 def test_no_two_apps_and_no_two_keys_have_the_same_digest() -> None:
     address = "ada@example.com"
     digests = {
-        DIGESTS.of("chess", address),
-        DIGESTS.of("go", address),
-        AddressDigests(KEY + "!").of("chess", address),
+        DIGESTS.digest_address("chess", address),
+        DIGESTS.digest_address("go", address),
+        AddressDigests(KEY + "!").digest_address("chess", address),
     }
     assert len(digests) == 3
     assert all(address.encode() not in digest for digest in digests)
@@ -68,9 +68,9 @@ def test_no_two_apps_and_no_two_keys_have_the_same_digest() -> None:
 @given(st.text(max_size=20), st.text(max_size=20))
 def test_the_one_spelling_is_its_own(before: str, after: str) -> None:
     try:
-        once = normalise(f"{before}@{after}")
+        once = normalise_address(f"{before}@{after}")
     except ValueError:
         return
     if len(once) <= 254:
-        assert normalise(once) == once
-        assert normalise(f" {once} ") == once
+        assert normalise_address(once) == once
+        assert normalise_address(f" {once} ") == once

@@ -18,7 +18,7 @@ printable = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_s
 
 
 def key(value: str, token: UUID = TOKEN, body: bytes = b"{}") -> IdempotencyKey:
-    return DIGESTS.of([value], token, body)
+    return DIGESTS.read_key([value], token, body)
 
 
 def test_quotes_may_be_left_out() -> None:
@@ -39,7 +39,7 @@ def test_a_body_is_known_again() -> None:
 
 def test_what_is_kept_can_only_be_read_by_the_same_request_to_the_same_relay() -> None:
     body, answer, made = b'{"destinations": {"ada@example.com": []}}', b"about ada@example.com", UUID(int=3)
-    ours, theirs = key("k", body=body), IdempotencyDigests("another").of(["k"], TOKEN, body)
+    ours, theirs = key("k", body=body), IdempotencyDigests("another").read_key(["k"], TOKEN, body)
     assert {ours.digest, ours.fingerprint}.isdisjoint({theirs.digest, theirs.fingerprint})
     sealed = ours.seal(answer, made)
     assert b"ada" not in sealed
@@ -79,9 +79,9 @@ def test_every_printable_text_can_be_quoted_and_no_two_are_the_same(text: str, o
 )
 def test_what_is_no_key_is_refused(value: str) -> None:
     with pytest.raises(MalformedRequest):
-        DIGESTS.of([value], TOKEN, b"{}")
+        DIGESTS.read_key([value], TOKEN, b"{}")
 
 
 def test_two_keys_are_refused() -> None:
     with pytest.raises(MalformedRequest):
-        DIGESTS.of(["a", "a"], TOKEN, b"{}")
+        DIGESTS.read_key(["a", "a"], TOKEN, b"{}")

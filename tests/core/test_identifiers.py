@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from relay.core.identifiers import Identifiers, parse
+from relay.core.identifiers import Identifiers, parse_identifier
 from tests.core.mutations import changed
 
 OLD, NEW = "an old key of thirty-two characters..", "a new key of thirty-two characters.."
@@ -92,7 +92,7 @@ def test_no_other_spelling_of_any_character_is_accepted() -> None:
 @given(st.one_of(st.text(), st.text().map(lambda text: "c_" + text)))
 def test_anything_else_is_refused(text: str) -> None:
     assert not IDENTIFIERS.is_customer("chess", text)
-    assert parse(text) is None or len(text) == 46
+    assert parse_identifier(text) is None or len(text) == 46
 
 
 def test_nothing_of_the_app_or_the_customer_is_in_it() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.ip_addresses import client_address
+from relay.core.ip_addresses import find_client_address
 
 TRUSTED = (IPv4Network("10.0.0.0/8"), IPv6Network("fd00::/8"))
 addresses = st.ip_addresses().map(str)
@@ -46,17 +46,17 @@ headers = st.lists(st.text())
     ],
 )
 def test_whose_request_it_is(peer: str, forwarded_for: list[str], client: str) -> None:
-    assert client_address(peer, forwarded_for, TRUSTED) == client
+    assert find_client_address(peer, forwarded_for, TRUSTED) == client
 
 
 @given(strangers, headers)
 def test_a_stranger_is_who_the_connection_says(peer: str, forwarded_for: list[str]) -> None:
-    assert client_address(peer, forwarded_for, TRUSTED) == peer
+    assert find_client_address(peer, forwarded_for, TRUSTED) == peer
 
 
 @given(addresses, headers)
 def test_nobody_is_trusted_who_is_not_listed(peer: str, forwarded_for: list[str]) -> None:
-    assert client_address(peer, forwarded_for, ()) == client_address(peer, (), TRUSTED)
+    assert find_client_address(peer, forwarded_for, ()) == find_client_address(peer, (), TRUSTED)
 
 
 @given(proxies, headers, strangers, st.lists(proxies, max_size=4))
@@ -64,11 +64,11 @@ def test_nothing_that_a_client_sends_hides_it(
     peer: str, sent: list[str], client: str, via: list[str]
 ) -> None:
     appended = ", ".join([client, *via])
-    assert client_address(peer, [*sent, appended], TRUSTED) == client
+    assert find_client_address(peer, [*sent, appended], TRUSTED) == client
     joined = ",".join([*sent, appended])  # as most proxies do it
-    assert client_address(peer, [joined], TRUSTED) == client
+    assert find_client_address(peer, [joined], TRUSTED) == client
 
 
 @given(proxies, headers)
 def test_the_answer_is_always_an_address(peer: str, forwarded_for: list[str]) -> None:
-    assert "%" not in str(ip_address(client_address(peer, forwarded_for, [ip_network("0.0.0.0/0")])))
+    assert "%" not in str(ip_address(find_client_address(peer, forwarded_for, [ip_network("0.0.0.0/0")])))

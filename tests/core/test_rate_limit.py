@@ -14,27 +14,27 @@ ANNA, BERT = UUID(int=1), UUID(int=2)
 
 def test_a_burst_then_the_average() -> None:
     limit = RateLimit(2.0, 5)
-    assert [limit.take(ANNA, 100.0).remaining for _ in range(5)] == [4, 3, 2, 1, 0]
-    refused = limit.take(ANNA, 100.0)
+    assert [limit.count_request(ANNA, 100.0).remaining for _ in range(5)] == [4, 3, 2, 1, 0]
+    refused = limit.count_request(ANNA, 100.0)
     assert not refused.allowed
     assert (refused.remaining, refused.retry_after, refused.reset) == (0, 1, 3)
-    assert not limit.take(ANNA, 100.4).allowed
-    assert limit.take(ANNA, 100.5).allowed
-    assert not limit.take(ANNA, 100.6).allowed
-    assert limit.take(ANNA, 1000.0).remaining == 4
+    assert not limit.count_request(ANNA, 100.4).allowed
+    assert limit.count_request(ANNA, 100.5).allowed
+    assert not limit.count_request(ANNA, 100.6).allowed
+    assert limit.count_request(ANNA, 1000.0).remaining == 4
 
 
 def test_one_caller_takes_nothing_from_another() -> None:
     limit = RateLimit(1.0, 1)
-    assert limit.take(ANNA, 0.0).allowed
-    assert not limit.take(ANNA, 0.0).allowed
-    assert limit.take(BERT, 0.0).allowed
+    assert limit.count_request(ANNA, 0.0).allowed
+    assert not limit.count_request(ANNA, 0.0).allowed
+    assert limit.count_request(BERT, 0.0).allowed
 
 
 def test_a_slow_rate_says_how_long_to_wait() -> None:
     limit = RateLimit(0.1, 1)
-    assert limit.take(ANNA, 0.0).allowed
-    assert limit.take(ANNA, 0.0).retry_after == 10
+    assert limit.count_request(ANNA, 0.0).allowed
+    assert limit.count_request(ANNA, 0.0).retry_after == 10
     assert limit.window == 10
 
 
@@ -47,17 +47,17 @@ def test_never_more_than_burst_and_average(per_second: float, burst: int, waits:
     limit, now, allowed = RateLimit(per_second, burst), 0.0, 0
     for wait in waits:
         now += wait
-        answer = limit.take(ANNA, now)
+        answer = limit.count_request(ANNA, now)
         allowed += answer.allowed
         assert allowed <= burst + per_second * now + 1e-3
         if not answer.allowed:  # who waits as long as told is let in
             now += answer.retry_after
             allowed += 1
-            assert limit.take(ANNA, now).allowed
+            assert limit.count_request(ANNA, now).allowed
 
 
 def test_who_has_paid_is_forgotten() -> None:
     limit = RateLimit(1.0, 1)
     for moment in range(100_000):
-        limit.take(uuid4(), float(moment))
+        limit.count_request(uuid4(), float(moment))
     assert len(limit) < 3000

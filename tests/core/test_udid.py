@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.core.udid import UdidDigests, normalise
+from relay.core.udid import UdidDigests, normalise_udid
 
 KEY = "a key of at least thirty-two characters"
 
@@ -18,9 +18,9 @@ KEY = "a key of at least thirty-two characters"
 )
 def test_every_spelling_is_the_same_device(text: str, same: str) -> None:
     digests = UdidDigests(KEY)
-    assert normalise(text) == normalise(same)
-    assert digests.of(text) == digests.of(same)
-    assert len(digests.of(text)) == 32
+    assert normalise_udid(text) == normalise_udid(same)
+    assert digests.digest_udid(text) == digests.digest_udid(same)
+    assert len(digests.digest_udid(text)) == 32
 
 
 @pytest.mark.parametrize(
@@ -41,10 +41,10 @@ def test_every_spelling_is_the_same_device(text: str, same: str) -> None:
 )
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a UDID"):
-        UdidDigests(KEY).of(text)
+        UdidDigests(KEY).digest_udid(text)
 
 
 def test_without_the_key_a_digest_says_nothing() -> None:
     udid = "a" * 40
-    assert UdidDigests(KEY).of(udid) != UdidDigests(KEY + "!").of(udid)
-    assert udid.encode() not in UdidDigests(KEY).of(udid)
+    assert UdidDigests(KEY).digest_udid(udid) != UdidDigests(KEY + "!").digest_udid(udid)
+    assert udid.encode() not in UdidDigests(KEY).digest_udid(udid)

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from relay.core.accounts import Environment
-from relay.core.channels import ChannelTopic, Created
+from relay.core.channels import ChannelTopic, CreatedChannel
 from relay.core.delivery.sending import Answer, Credential, Fate, PushHeaders
 from relay.dispatch.channels import ChannelDispatcher
 from relay.dispatch.credential_cache import CredentialCache
@@ -43,8 +43,10 @@ class Apple:
     def __init__(self, status: int, reason: str) -> None:
         self.answer = Answer(Fate.ANSWERED, status, reason)
 
-    async def create(self, credential: Credential, bundle_id: str, *, message_storage: bool) -> Created:
-        return Created(self.answer)
+    async def create(
+        self, credential: Credential, bundle_id: str, *, message_storage: bool
+    ) -> CreatedChannel:
+        return CreatedChannel(self.answer)
 
     async def delete(self, credential: Credential, bundle_id: str, apns_channel_id: str) -> Answer:
         return self.answer

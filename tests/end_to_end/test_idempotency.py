@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from apns_standin import ApnsStandIn
-from relay.core.idempotency import KEPT
+from relay.core.idempotency import KEY_KEPT_FOR
 from relay.node.clock import SystemClock
 from relay.node.main import Relay
 from relay.node.roles import Roles
@@ -193,9 +193,9 @@ async def test_keys_are_known_for_a_day(store: Store, relay: Relay) -> None:
         )
     kept = IdempotencyKeyRepository(relay.database)
     second = await post(store.http, app, body_of(copy), "new")
-    await kept.drop_keys_before(datetime.now(UTC) - KEPT, piece_size=1)
+    await kept.drop_keys_before(datetime.now(UTC) - KEY_KEPT_FOR, piece_size=1)
     assert await post(store.http, app, body_of(copy), "old") == first
-    await kept.drop_keys_before(datetime.now(UTC) - KEPT + timedelta(minutes=2), piece_size=1)
+    await kept.drop_keys_before(datetime.now(UTC) - KEY_KEPT_FOR + timedelta(minutes=2), piece_size=1)
     assert await post(store.http, app, body_of(copy), "new") == second
     assert push_id(await post(store.http, app, body_of(copy), "old")) != push_id(first)
 

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from relay.core.errors import Unavailable
-from relay.core.ids import push_id
+from relay.core.ids import make_uuid7
 from relay.store.database import Database
 from relay.store.partitions import PartitionKeeper
 from relay.store.schema_lock import hold_schema_lock
@@ -20,7 +20,7 @@ MONTH = timedelta(days=30)
 
 
 def push_id_at(moment: datetime) -> UUID:
-    return push_id(int(moment.timestamp() * 1000), 1)
+    return make_uuid7(int(moment.timestamp() * 1000), 1)
 
 
 async def store_push(database: Database, push: UUID) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.ids import push_id
+from relay.core.ids import make_uuid7
 from relay.keys import key_ring
 from relay.node.roles import Roles
 from relay.node.startup import build_parts, open_traces
@@ -20,7 +20,7 @@ from relay.telemetry.otlp import OtlpTraces
 from relay.telemetry.traces import NO_TRACES
 
 COLLECTOR = "http://127.0.0.1:9"
-push_ids = st.builds(push_id, st.integers(0, (1 << 48) - 1), st.integers(0, (1 << 74) - 1))
+push_ids = st.builds(make_uuid7, st.integers(0, (1 << 48) - 1), st.integers(0, (1 << 74) - 1))
 
 
 def test_without_a_collector_there_are_none() -> None:
@@ -74,6 +74,6 @@ def test_all_nodes_agree_on_a_push(nodes: list[OtlpTraces], push: UUID) -> None:
 
 @pytest.mark.parametrize(("node", "part"), [(0, 0.5), (2, 0.1)])
 def test_a_part_of_all_pushes_is_traced(nodes: list[OtlpTraces], node: int, part: float) -> None:
-    pushes = [push_id(1, step * (1 << 74) // 1009) for step in range(1009)]
+    pushes = [make_uuid7(1, step * (1 << 74) // 1009) for step in range(1009)]
     sampled = sum(nodes[node]._root(push).trace_flags.sampled for push in pushes)
     assert abs(sampled / len(pushes) - part) < 0.05

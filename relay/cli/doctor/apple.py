@@ -14,7 +14,7 @@ from relay.apns.pool import Endpoint
 from relay.apns.probe import ConnectionFacts, probe, signed_provider_token
 from relay.cli.doctor.findings import Finding, bad, good, warning
 from relay.core.accounts import CredentialKind, CredentialState, Environment
-from relay.core.apns_credentials import SecretRefused, certificate_end
+from relay.core.apns_credentials import SecretRefused, certificate_expiry
 from relay.core.clock import Clock
 from relay.core.delivery.reasons import ReasonAction, decide
 from relay.core.delivery.sending import Answer, Credential, Fate
@@ -123,7 +123,7 @@ class AppleCheck:
         if credential.kind != CredentialKind.CERTIFICATE:
             signed_provider_token(credential, lambda: self._clock.now().timestamp())
             return f"{whose}: key {credential.key_id} signs a JWT", seen | {"key_id": credential.key_id}, good
-        end = certificate_end(credential.secret)
+        end = certificate_expiry(credential.secret)
         days = (end - self._clock.now()).days
         seen["ends"] = end
         if days < 0:

@@ -27,7 +27,7 @@ def move_to_payload(draft: Draft) -> Draft | None:
     """Return the draft for the payload editor, or None if something would be lost."""
     remarks: list[Remark] = []
     notification = build_notification(draft, remarks)
-    payload = notifications.draft(notification)
+    payload = notifications.draft_notification(notification)
     user_info = notification.get("user_info", {})
     if remarks or any(payload.get(key) != value for key, value in user_info.items()):
         return None
@@ -45,7 +45,7 @@ def move_to_notification(draft: Draft) -> Draft | None:
     is_alert = draft["push_type"] in ("", "alert") and not draft["activity"]
     if remarks or not isinstance(payload, dict) or not is_alert:
         return None
-    notification = notifications.from_payload(payload)
+    notification = notifications.notification_from_payload(payload)
     if notification is None:
         return None
     texts = {**empty.texts, **_notification_texts(notification)}
@@ -81,7 +81,7 @@ def _notification_texts(notification: Mapping[str, Any]) -> dict[str, str]:
 def _expresses(draft: Draft, payload: dict[str, Any]) -> bool:
     """Return whether a browser can hold `draft` and posts it so that it is read as `payload`."""
     remarks: list[Remark] = []
-    read_back = notifications.draft(build_notification(read_draft(form_pairs(draft)), remarks))
+    read_back = notifications.draft_notification(build_notification(read_draft(form_pairs(draft)), remarks))
     is_equal = json.dumps(read_back, sort_keys=True) == json.dumps(payload, sort_keys=True)
     # Browsers normalise line ends, and keep lines in text areas only.
     single_lines = [text for name, text in form_pairs(draft) if name != "body"]

@@ -51,11 +51,11 @@ class Previewer:
         fields = {name: body[name] for name in _DRAWN_FIELDS if name in body}
         payload, push_type = draft_content(SendBody(app_id="", destinations=None, **fields))
         try:
-            size = len(payloads.encode(payload))
+            size = len(payloads.encode_payload(payload))
         except Invalid:
             size = 0
         lock_screen = draw_lock_screen(payload, push_type.name, state.app.name)
-        return DraftPreview(lock_screen, push_type.name, size, push_type.limit)
+        return DraftPreview(lock_screen, push_type.name, size, push_type.limit_bytes)
 
     def draw_refusal(self, state: ComposerState, error: RelayError) -> DraftPreview:
         """Return the lock screen and size with the faults of `error`, for a draft that could not be checked."""

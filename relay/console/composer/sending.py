@@ -64,7 +64,7 @@ class DraftSender:
             services.push_rates.take(state.token)
             # msgspec would refuse very large numbers and halves of surrogate pairs; validation reports them better.
             encoded = json.dumps(body).encode()
-            key = services.digests.of([state.idempotency_key], state.token.token_id, encoded)
+            key = services.digests.read_key([state.idempotency_key], state.token.token_id, encoded)
             return await services.submitter.submit(body, state.token, key, sent_by=state.visitor.publisher_id)
         except RelayError as error:
             state.add_refusal(error)

@@ -17,7 +17,7 @@ from relay.console.routes import operator_route
 from relay.console.visitors import OperatorVisitor
 from relay.core.accounts import TokenKind
 from relay.core.errors import Invalid, NotFound
-from relay.core.schema import AppId, Label, Name, uuid_in_path
+from relay.core.schema import AppIdText, Label, Name, uuid_in_path
 from relay.service.publishers import PublisherService
 from relay.store.accounts.api_tokens import ApiTokenRepository, TokenFilter
 from relay.store.accounts.apps import AppRepository
@@ -37,7 +37,7 @@ class _PublisherForm(msgspec.Struct, forbid_unknown_fields=True):
 
 class _AppForm(msgspec.Struct, forbid_unknown_fields=True):
     name: Name
-    app_id: AppId | None = None
+    app_id: AppIdText | None = None
 
 
 class _TokenForm(msgspec.Struct, forbid_unknown_fields=True):

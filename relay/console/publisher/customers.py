@@ -18,7 +18,7 @@ from relay.console.routes import publisher_route
 from relay.console.visitors import PublisherVisitor
 from relay.core import email_aliases
 from relay.core.errors import Conflict, Invalid, NotFound, RelayError
-from relay.core.identifiers import parse
+from relay.core.identifiers import parse_identifier
 from relay.core.schema import uuid_in_path
 from relay.http.pagination import page_request
 from relay.service.aliases import AliasBody, AliasService
@@ -84,12 +84,12 @@ class CustomerPages:
 
         Raises: Invalid if it is none of these.
         """
-        if email_aliases.is_meant(term):
+        if email_aliases.looks_like_address(term):
             try:
                 return await self._customers.find_by_alias(app.app_id, term, None, MAX_ALIASES)
             except ValueError:
                 refuse_field("q", "This is not a valid e-mail address.")
-        identifier = parse(term)
+        identifier = parse_identifier(term)
         if identifier is None:
             refuse_field("q", "Search for a complete c_… or d_… identifier, or for an e-mail address.")
         if identifier.kind == "d":

@@ -17,7 +17,7 @@ class BadTokenAlarm:
         self._answers = 0.0
         self._bad = 0.0
 
-    def note(self, answers: int, bad: int) -> None:
+    def count_answers(self, answers: int, bad: int) -> None:
         """Count the answers of a batch, `bad` of them BadDeviceToken."""
         self._answers += answers
         self._bad += bad

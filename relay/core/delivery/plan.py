@@ -257,7 +257,7 @@ def _leg(
         batch.payload,
         batch.headers,
         [token.hex() for token in copies.tokens],
-        ApnsIds(batch.push_id).of_all(copies.installations),
+        ApnsIds(batch.push_id).derive_all(copies.installations),
         [bundle_id + suffix for bundle_id in copies.bundle_ids] if suffix else copies.bundle_ids,
         traced=listed is not None,
     )

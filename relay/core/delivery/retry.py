@@ -16,16 +16,16 @@ from relay.core.delivery.reasons import ReasonAction
 class Backoff:
     """The first and the longest wait, in seconds."""
 
-    first: float
-    longest: float
+    first_seconds: float
+    longest_seconds: float
 
-    def wait(self, attempt: int, spread: float) -> float:
+    def wait_seconds(self, attempt: int, spread: float) -> float:
         """Seconds to wait after that attempt (0 is the first); `spread` is a random number from 0 to 1."""
-        longest: float = min(self.longest, self.first * 2.0 ** min(attempt, 30))
+        longest: float = min(self.longest_seconds, self.first_seconds * 2.0 ** min(attempt, 30))
         return longest / 2 + longest / 2 * spread
 
 
-SOON = 0.25
+SOON_SECONDS = 0.25
 """Seconds before a push that was refused by a passing fault is tried again for the first time."""
 
 
@@ -33,8 +33,8 @@ def next_attempt(
     action: ReasonAction, attempt: int, now: datetime, expires_at: datetime, backoff: Backoff, spread: float
 ) -> datetime | None:
     """When to try again after `attempt` (0 is the first), or None if the push will have expired by then."""
-    seconds = backoff.wait(attempt, spread)
+    seconds = backoff.wait_seconds(attempt, spread)
     if action is ReasonAction.RETRY_SOON and attempt == 0:
-        seconds = SOON * spread
+        seconds = SOON_SECONDS * spread
     due = now + timedelta(seconds=seconds)
     return due if due < expires_at else None

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from relay.core.accounts import Environment
 from relay.core.errors import Fault, Invalid
-from relay.core.push.destinations import MAX_FAULTS, Name
+from relay.core.push.destinations import MAX_FAULTS, DestinationName
 from relay.core.push.request import PushRequest
-from relay.core.strict_json import pointer_token
+from relay.core.strict_json import escape_pointer_token
 
 
 class Target(NamedTuple):
@@ -34,7 +34,7 @@ class Target(NamedTuple):
 class Reach(NamedTuple):
     """A copy that a destination reaches: `destination` is what was asked for."""
 
-    destination: Name
+    destination: DestinationName
     listed: bool
     copy: Target
 
@@ -54,19 +54,19 @@ def route_push(
     *,
     listed_only: bool,
     addresses: Iterable[bytes] = (),
-    places: Mapping[Name, str] | None = None,
+    places: Mapping[DestinationName, str] | None = None,
 ) -> Route:
     """The route of one push from the copies its destinations reach. `places` are a PushRequest's."""
     copies: dict[int, Target] = {}
     skipped: set[int] = set()
-    heard: set[Name] = set()
+    heard: set[DestinationName] = set()
     for destination, listed, copy in reached:
         heard.add(destination)
         if listed_only and not listed:
             skipped.add(copy.installation_id)
         else:
             copies[copy.installation_id] = copy
-    names: tuple[Name, ...] = (*customers, *devices, *addresses)
+    names: tuple[DestinationName, ...] = (*customers, *devices, *addresses)
     unheard = [name for name in names if name not in heard]
     warnings = [
         Fault("unreachable", _place(name, places), "No installation with a device token.")
@@ -78,9 +78,9 @@ def route_push(
     return Route(copies, len(skipped), warnings)
 
 
-def _place(name: Name, places: Mapping[Name, str] | None) -> str:
+def _place(name: DestinationName, places: Mapping[DestinationName, str] | None) -> str:
     place = places.get(name) if places else None
-    return place or f"/destinations/{pointer_token(str(name))}"
+    return place or f"/destinations/{escape_pointer_token(str(name))}"
 
 
 def check_recipients(request: PushRequest, made: Route) -> None:

@@ -17,18 +17,18 @@ from relay.core.push.request import SendBody
 def draft_content(body: SendBody) -> tuple[dict[str, Any], PushType]:
     """Payload and push type of a body that is still being written: what of it is right, for a picture of it."""
     if body.notification is not UNSET:
-        return notifications.draft(body.notification), notifications.PUSH_TYPE
+        return notifications.draft_notification(body.notification), notifications.PUSH_TYPE
     return body.payload if isinstance(body.payload, dict) else {}, choose_push_type(body, [])
 
 
-def check_content(body: SendBody) -> payloads.Checked:
+def check_content(body: SendBody) -> payloads.CheckedPayload:
     """The payload of the body, or of its notification, checked for its push type and encoded. Raises Invalid."""
     if body.notification is UNSET:
         if body.payload is UNSET:
             detail = "Give either `payload` or `notification`."
             raise Invalid(faults=[Fault("missing_field", "/payload", detail)])
-        return payloads.check(body.payload, choose_push_type(body, []))
+        return payloads.check_payload(body.payload, choose_push_type(body, []))
     if body.payload is not UNSET:
         detail = "Give either `payload` or `notification`."
         raise Invalid(faults=[Fault("not_allowed", "/notification", detail)])
-    return notifications.check(body.notification)
+    return notifications.check_notification(body.notification)

@@ -15,7 +15,7 @@ from relay.core import email_aliases
 from relay.core.email_aliases import AddressDigests
 from relay.core.errors import Fault, Invalid
 from relay.core.identifiers import Identifiers
-from relay.core.strict_json import pointer_token
+from relay.core.strict_json import escape_pointer_token
 
 MAX_DESTINATIONS = 50_000
 MAX_FAULTS = 1000
@@ -25,7 +25,7 @@ EVERYONE = "all"
 _POINTER = "/destinations"
 
 Destinations: TypeAlias = dict[str, list[str]] | list[str]
-Name: TypeAlias = str | bytes
+DestinationName: TypeAlias = str | bytes
 """What a destination is known by: an identifier, or the digest of an address."""
 
 
@@ -58,7 +58,7 @@ def _count(entry: tuple[str, Any]) -> int:
     name, devices = entry
     if not isinstance(devices, list) or not all(isinstance(device, str) for device in devices):
         detail = "This must be a list of device identifiers; [] means all devices."
-        raise Invalid(faults=[Fault("wrong_type", f"{_POINTER}/{pointer_token(name)}", detail)])
+        raise Invalid(faults=[Fault("wrong_type", f"{_POINTER}/{escape_pointer_token(name)}", detail)])
     return max(1, len(devices))
 
 
@@ -84,7 +84,7 @@ class DestinationCheck:
         self.customers: dict[str, None] = {}
         self.devices: dict[str, None] = {}
         self.addresses: dict[bytes, None] = {}
-        self.places: dict[Name, str] = {}
+        self.places: dict[DestinationName, str] = {}
 
     def slices(self, size: int = 500) -> Iterator[None]:
         """Do the work, yielding after every `size` destinations."""
@@ -107,15 +107,15 @@ class DestinationCheck:
         """Check each; yields how many identifiers and addresses that were."""
         if isinstance(self._destinations, dict):
             for name, devices in self._destinations.items():
-                if email_aliases.is_meant(name):
-                    self._check_address(name, devices, f"{_POINTER}/{pointer_token(name)}")
+                if email_aliases.looks_like_address(name):
+                    self._check_address(name, devices, f"{_POINTER}/{escape_pointer_token(name)}")
                 else:
                     self._check_customer(name, devices)
                 yield 1 + len(devices)
             return
         for index, name in enumerate(self._destinations):
             pointer = f"{_POINTER}/{index}"
-            if email_aliases.is_meant(name):
+            if email_aliases.looks_like_address(name):
                 self._check_address(name, (), pointer)
             elif self._identifiers.is_customer(self._app_id, name):
                 self.customers[name] = None
@@ -126,7 +126,7 @@ class DestinationCheck:
             yield 1
 
     def _check_customer(self, customer: str, devices: Sequence[str]) -> None:
-        pointer = f"{_POINTER}/{pointer_token(customer)}"
+        pointer = f"{_POINTER}/{escape_pointer_token(customer)}"
         if not self._identifiers.is_customer(self._app_id, customer):
             self._refuse("invalid_customer", pointer, "This is not a customer identifier of this app.")
         elif not devices:
@@ -141,7 +141,7 @@ class DestinationCheck:
 
     def _check_address(self, address: str, devices: Sequence[str], pointer: str) -> None:
         try:
-            digest = self._digests.of(self._app_id, address)
+            digest = self._digests.digest_address(self._app_id, address)
         except ValueError:
             self._refuse("invalid_address", pointer, "This is not an e-mail address.")
             return

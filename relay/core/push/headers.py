@@ -14,7 +14,7 @@ from relay.core.push import notification as notifications
 from relay.core.push.push_types import (
     LIVE_ACTIVITY,
     PUSH_TYPES,
-    VOIP_LIMIT,
+    VOIP_LIMIT_BYTES,
     PushType,
     default_push_type,
     live_activity_kind,
@@ -24,7 +24,7 @@ from relay.core.push.request import Lifetimes, SendBody
 _MAX_COLLAPSE_ID = 64
 _MAX_EPOCH = 2**32 - 1
 _ACTIVITY = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_UNKNOWN_TYPE = PushType("this push type", limit=VOIP_LIMIT, needs_aps=False)
+_UNKNOWN_TYPE = PushType("this push type", limit_bytes=VOIP_LIMIT_BYTES, needs_aps=False)
 """Stands for a push type that does not exist: what holds for every type can still be checked."""
 
 
@@ -43,10 +43,10 @@ def check_headers(
         _check_collapse_id(body.collapse_id, faults)
     if faults:
         raise Invalid(faults=faults)
-    longest = now + timedelta(seconds=lifetimes.keep)
+    longest = now + timedelta(seconds=lifetimes.keep_seconds)
     expires_at = longest
     if expiration == 0:
-        expires_at = now + timedelta(seconds=lifetimes.immediate)
+        expires_at = now + timedelta(seconds=lifetimes.immediate_seconds)
     elif expiration is not None:
         expires_at = min(longest, datetime.fromtimestamp(expiration, now.tzinfo))
     return push_type, PushHeaders(push_type.name, priority, expiration, body.collapse_id), expires_at
@@ -92,7 +92,7 @@ def _expiration(body: SendBody, push_type: PushType, now: datetime, faults: list
 
 
 def _check_life(pointer: str, seconds: float, push_type: PushType, faults: list[Fault]) -> None:
-    longest = push_type.longest_life
+    longest = push_type.longest_life_seconds
     if longest is not None and seconds > longest:
         kept = f"for {longest} seconds at most" if longest else "not at all: only 0 is allowed"
         faults.append(Fault("invalid_value", pointer, f"A push of the type {push_type.name} is kept {kept}."))

@@ -23,7 +23,7 @@ from typing import Any
 from relay.core.errors import Fault, Invalid
 from relay.core.push import payload as payloads
 from relay.core.push.push_types import PUSH_TYPES
-from relay.core.strict_json import pointer_token
+from relay.core.strict_json import escape_pointer_token
 
 PUSH_TYPE = PUSH_TYPES["alert"]
 """What a notification is sent as."""
@@ -44,28 +44,30 @@ _OPEN_FIELDS = {"data_class", "primary_key"}
 _MOST_UNKNOWN = 20
 
 
-def check(notification: Any) -> payloads.Checked:
+def check_notification(notification: Any) -> payloads.CheckedPayload:
     """The payload of a notification, checked and encoded. Raises Invalid naming each field that is wrong."""
     faults: list[Fault] = []
     payload = _build(notification, faults)
     warnings: tuple[Fault, ...] = ()
     try:
-        encoded, warnings = payloads.check(payload, PUSH_TYPE)
+        encoded, warnings = payloads.check_payload(payload, PUSH_TYPE)
     except Invalid as error:
         faults.extend(map(_in_notification, error.faults))
     if faults:
         raise Invalid(faults=faults)
     # Apple does not know `aps.url`, but the apps that this is for do.
     known = "/payload/aps/url"
-    return payloads.Checked(encoded, tuple(_in_notification(one) for one in warnings if one.pointer != known))
+    return payloads.CheckedPayload(
+        encoded, tuple(_in_notification(one) for one in warnings if one.pointer != known)
+    )
 
 
-def draft(notification: Any) -> dict[str, Any]:
+def draft_notification(notification: Any) -> dict[str, Any]:
     """The payload of a notification that is still being written: what of it is right."""
     return _build(notification, [])
 
 
-def from_payload(payload: dict[str, Any]) -> dict[str, Any] | None:
+def notification_from_payload(payload: dict[str, Any]) -> dict[str, Any] | None:
     """The notification that becomes exactly this payload, right or wrong, or None if there is none."""
     notification = {
         field: value for field, place in _PLACES.items() if (value := _at(payload, place)) is not None
@@ -84,7 +86,7 @@ def from_payload(payload: dict[str, Any]) -> dict[str, Any] | None:
     if others := {key: value for key, value in payload.items() if key not in taken}:
         notification["user_info"] = others
     # Building is the rule: what it does not give back as it was has no notification. Text, because to Python 1 is True.
-    same = json.dumps(draft(notification), sort_keys=True) == json.dumps(payload, sort_keys=True)
+    same = json.dumps(draft_notification(notification), sort_keys=True) == json.dumps(payload, sort_keys=True)
     return notification if same else None
 
 
@@ -131,7 +133,7 @@ def _build(notification: Any, faults: list[Fault]) -> dict[str, Any]:
 def _unknown(value: dict[str, Any], known: set[str], pointer: str) -> Iterator[Fault]:
     """The first few: a body may hold a hundred thousand."""
     for field in islice((field for field in value if field not in known), _MOST_UNKNOWN):
-        yield Fault("unknown_field", f"{pointer}/{pointer_token(field)}", "There is no such field.")
+        yield Fault("unknown_field", f"{pointer}/{escape_pointer_token(field)}", "There is no such field.")
 
 
 def _wrong_type(field: str, wanted: str) -> Fault:

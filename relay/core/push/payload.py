@@ -15,29 +15,29 @@ import msgspec
 
 from relay.core.errors import Fault, Invalid
 from relay.core.push.push_types import PushType
-from relay.core.strict_json import pointer_token
+from relay.core.strict_json import escape_pointer_token
 
 _encode = msgspec.json.encode
 
 
-class Checked(NamedTuple):
+class CheckedPayload(NamedTuple):
     """A payload fit to send: its bytes, and what its author may want to know."""
 
     encoded: bytes
     warnings: tuple[Fault, ...]
 
 
-def check(payload: Any, push_type: PushType) -> Checked:
+def check_payload(payload: Any, push_type: PushType) -> CheckedPayload:
     """Check and encode a payload. Raises Invalid with a fault for each thing that is wrong."""
     if not isinstance(payload, dict):
         empty = " PHP writes an empty map as []: cast it to an object." if payload == [] else ""
         raise Invalid(faults=[Fault("wrong_type", "/payload", f"The payload must be an object.{empty}")])
     if not payload:
         raise Invalid(faults=[Fault("empty", "/payload", "The payload is empty.")])
-    encoded = encode(payload)
+    encoded = encode_payload(payload)
     # What is too large is looked at no further: a body may hold a thousand times what is allowed.
-    if len(encoded) > push_type.limit:
-        detail = f"The payload has {len(encoded)} bytes; {push_type.name} allows {push_type.limit}."
+    if len(encoded) > push_type.limit_bytes:
+        detail = f"The payload has {len(encoded)} bytes; {push_type.name} allows {push_type.limit_bytes}."
         raise Invalid(faults=[Fault("payload_too_large", "/payload", detail)])
     faults: list[Fault] = []
     warnings: list[Fault] = []
@@ -50,10 +50,10 @@ def check(payload: Any, push_type: PushType) -> Checked:
     _check_needs(payload.get("aps"), push_type.name, faults)
     if faults:
         raise Invalid(faults=faults)
-    return Checked(encoded, tuple(warnings))
+    return CheckedPayload(encoded, tuple(warnings))
 
 
-def encode(payload: dict[str, Any]) -> bytes:
+def encode_payload(payload: dict[str, Any]) -> bytes:
     """The bytes that are sent: compact JSON in UTF-8. Raises Invalid for what JSON can't carry."""
     try:
         return _encode(payload)
@@ -208,7 +208,7 @@ def _check_keys(
         rule = table.get(key)
         if rule is None:
             warnings.append(
-                Fault("unknown_key", f"{pointer}/{pointer_token(key)}", "Apple ignores this key.")
+                Fault("unknown_key", f"{pointer}/{escape_pointer_token(key)}", "Apple ignores this key.")
             )
         elif isinstance(rule, _Rule):
             if not rule.holds(item):

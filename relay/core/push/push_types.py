@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-ALERT_LIMIT = 4096
-VOIP_LIMIT = 5120
+ALERT_LIMIT_BYTES = 4096
+VOIP_LIMIT_BYTES = 5120
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +19,10 @@ class PushType:
     name: str
     suffix: str = ""
     token_kind: str = "apns"
-    limit: int = ALERT_LIMIT
+    limit_bytes: int = ALERT_LIMIT_BYTES
     priorities: tuple[int, ...] = (10, 5, 1)
     default_expiration: int | None = None
-    longest_life: int | None = None
+    longest_life_seconds: int | None = None
     """Seconds from now up to which it may be kept; 0: one attempt; None: as long as anybody likes."""
     needs_aps: bool = True
 
@@ -33,14 +33,27 @@ PUSH_TYPES: dict[str, PushType] = {
         PushType("alert"),
         PushType("background", priorities=(5, 1)),
         # "0 or only a few seconds" (Apple): a call that is signalled late has ended. How many is our own rule.
-        PushType("voip", ".voip", "voip", VOIP_LIMIT, default_expiration=0, longest_life=30, needs_aps=False),
+        PushType(
+            "voip",
+            ".voip",
+            "voip",
+            VOIP_LIMIT_BYTES,
+            default_expiration=0,
+            longest_life_seconds=30,
+            needs_aps=False,
+        ),
         PushType("complication", ".complication", "complication"),
         PushType("fileprovider", ".pushkit.fileprovider", "fileprovider", needs_aps=False),
         PushType("mdm", "", "mdm", needs_aps=False),
         PushType("location", ".location-query", "location"),
         PushType("liveactivity", ".push-type.liveactivity", "liveactivity", priorities=(10, 5)),
         PushType(
-            "pushtotalk", ".voip-ptt", "pushtotalk", priorities=(10,), default_expiration=0, longest_life=0
+            "pushtotalk",
+            ".voip-ptt",
+            "pushtotalk",
+            priorities=(10,),
+            default_expiration=0,
+            longest_life_seconds=0,
         ),
         PushType("widgets", ".push-type.widgets", "widgets"),
         PushType("controls", ".push-type.controls", "controls"),

@@ -14,7 +14,7 @@ from msgspec import UNSET
 from relay.core.delivery.sending import PushHeaders
 from relay.core.errors import Fault, RelayError
 from relay.core.idempotency import IdempotencyKey
-from relay.core.push.destinations import Name
+from relay.core.push.destinations import DestinationName
 
 _encode = msgspec.json.encode
 
@@ -38,8 +38,8 @@ class SendBody(msgspec.Struct, forbid_unknown_fields=True):
 class Lifetimes(NamedTuple):
     """How long the relay itself keeps trying (seconds): without an expiration, and for expiration 0."""
 
-    keep: float
-    immediate: float
+    keep_seconds: float
+    immediate_seconds: float
 
 
 @dataclass(slots=True, repr=False)
@@ -59,7 +59,7 @@ class PushRequest:
     devices: Sequence[str]
     addresses: Sequence[bytes] = ()
     """Digests of addresses that customers may have as an alias."""
-    places: Mapping[Name, str] | None = None
+    places: Mapping[DestinationName, str] | None = None
     """Where a destination is named, as a JSON pointer, unless it is a key of the map `destinations`."""
     everyone: bool = False
     """Every customer of the app, now; then there are no other destinations."""

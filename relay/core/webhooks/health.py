@@ -17,7 +17,7 @@ from relay.core.webhooks.messages import Attempt
 
 _GONE = 410
 """The receiver wants nothing any more (Standard Webhooks, "Disable")."""
-_LONGEST_PAUSE = 600.0
+_LONGEST_PAUSE_SECONDS = 600.0
 """Seconds between two looks at a receiver that takes nothing: then it has not been back for longer than that."""
 
 
@@ -40,16 +40,18 @@ class Patience:
     backoff: Backoff
     disable_after: timedelta
 
-    def after(self, health: Health, attempts: Sequence[Attempt], now: datetime, spread: float) -> Health:
+    def next_health(
+        self, health: Health, attempts: Sequence[Attempt], now: datetime, spread: float
+    ) -> Health:
         """The health after messages were tried at the same time (one at least)."""
         if any(attempt.delivered for attempt in attempts):
             return Health()
         since = health.failing_since or now
         gone = any(attempt.status == _GONE for attempt in attempts)
         disabled = gone or now - since >= self.disable_after
-        pause = min(self.backoff.wait(health.failures, spread), _LONGEST_PAUSE)
+        pause = min(self.backoff.wait_seconds(health.failures, spread), _LONGEST_PAUSE_SECONDS)
         return Health(health.failures + 1, since, now + timedelta(seconds=pause), disabled)
 
-    def due(self, attempt: int, now: datetime, spread: float) -> datetime:
+    def next_due_at(self, attempt: int, now: datetime, spread: float) -> datetime:
         """When a message is tried again after that attempt (0 is the first)."""
-        return now + timedelta(seconds=self.backoff.wait(attempt, spread))
+        return now + timedelta(seconds=self.backoff.wait_seconds(attempt, spread))

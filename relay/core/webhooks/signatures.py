@@ -17,7 +17,7 @@ from relay.core.clock import Random
 SECRET_PREFIX = "whsec_"
 ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER = "webhook-id", "webhook-timestamp", "webhook-signature"
 _SECRET_BYTES = 32
-_TOLERANCE = 300
+_TOLERANCE_SECONDS = 300
 """Seconds that the time of a message may be off: what Standard Webhooks' libraries allow."""
 
 
@@ -52,7 +52,7 @@ def verify_message(secret: str, headers: Mapping[str, str], body: bytes, now: da
         raise SignatureRefused(f"There is no {missing.args[0]} header.") from None
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) < 12):
         raise SignatureRefused(f"{TIMESTAMP_HEADER} is not in seconds.")
-    if abs(now.timestamp() - int(timestamp)) > _TOLERANCE:
+    if abs(now.timestamp() - int(timestamp)) > _TOLERANCE_SECONDS:
         raise SignatureRefused(f"{TIMESTAMP_HEADER} is too far from now.")
     wanted = _signature(secret, message_id, timestamp, body).encode()
     given = [one.removeprefix("v1,") for one in signatures.split() if one.startswith("v1,")]

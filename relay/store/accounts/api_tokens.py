@@ -12,7 +12,7 @@ import asyncpg
 from relay.core.accounts import TokenKind
 from relay.core.api_tokens import RANDOM_BYTES, digest_of_token, make_token
 from relay.core.clock import Clock, Random
-from relay.core.ids import AppId, PublisherId, TokenId, new_id
+from relay.core.ids import AppId, PublisherId, TokenId, new_uuid7
 from relay.store import sql
 from relay.store.database import Connection, Database
 from relay.store.operations import audit
@@ -154,7 +154,7 @@ class ApiTokenRepository:
         """Return a token of `kind` that is not stored yet."""
         now = self._clock.now()
         text = make_token(kind, self._random(RANDOM_BYTES))
-        return IssuedToken(TokenId(new_id(now, self._random)), text, now)
+        return IssuedToken(TokenId(new_uuid7(now, self._random)), text, now)
 
     async def issue_token(self, new: NewToken, actor: Actor) -> IssuedToken:
         """Store a new token and return it with its text."""

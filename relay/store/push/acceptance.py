@@ -12,7 +12,7 @@ from relay.core.delivery import routing
 from relay.core.delivery.plan import ClaimedBatch
 from relay.core.delivery.routing import Reach, Route, Target
 from relay.core.errors import Invalid
-from relay.core.push.destinations import Name
+from relay.core.push.destinations import DestinationName
 from relay.core.push.push_types import PUSH_TYPES
 from relay.core.push.request import Accepted, PushRequest
 from relay.store import sql
@@ -166,10 +166,10 @@ async def _reach_targets(connection: Connection, requests: Sequence[PushRequest]
     reached: list[list[Reach]] = [[] for _ in requests]
     for (by_address, debug), statement in _REACH.items():
         numbers: list[int] = []
-        destinations: list[Name] = []
+        destinations: list[DestinationName] = []
         for number, request in enumerate(requests, start=1):
             if request.debug is debug:
-                names: Sequence[Name] = (
+                names: Sequence[DestinationName] = (
                     request.addresses if by_address else (*request.customers, *request.devices)
                 )
                 numbers.extend([number] * len(names))

@@ -88,4 +88,4 @@ def test_no_field_is_lost_on_the_way_to_json(texts: dict[str, str], data: list[t
         assert {"aps", "data"} & {key for key, _ in data}
         return
     body, _ = build_body(draft, "a1")
-    assert json.loads(moved["payload"]) == notifications.draft(body["notification"])
+    assert json.loads(moved["payload"]) == notifications.draft_notification(body["notification"])

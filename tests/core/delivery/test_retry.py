@@ -8,23 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.core.delivery.reasons import ReasonAction
-from relay.core.delivery.retry import SOON, Backoff, next_attempt
+from relay.core.delivery.retry import SOON_SECONDS, Backoff, next_attempt
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(days=1)
-BACKOFF = Backoff(first=4.0, longest=900.0)
+BACKOFF = Backoff(first_seconds=4.0, longest_seconds=900.0)
 spreads = st.floats(0, 1)
 
 
 @given(st.integers(0, 32_767), spreads)
 def test_the_wait_is_bounded_and_at_least_half_of_its_step(attempt: int, spread: float) -> None:
     step = min(900.0, 4.0 * 2.0 ** min(attempt, 30))
-    assert step / 2 <= BACKOFF.wait(attempt, spread) <= step
+    assert step / 2 <= BACKOFF.wait_seconds(attempt, spread) <= step
 
 
 @given(spreads)
 def test_the_wait_grows_until_the_longest(spread: float) -> None:
-    waits = [BACKOFF.wait(attempt, spread) for attempt in range(12)]
+    waits = [BACKOFF.wait_seconds(attempt, spread) for attempt in range(12)]
     assert waits == sorted(waits)
     assert waits[-1] == waits[-2] == 450 + 450 * spread
 
@@ -44,6 +44,8 @@ def test_nothing_is_tried_after_the_push_expired(
 
 
 def test_a_passing_fault_is_tried_again_at_once_but_only_once() -> None:
-    assert next_attempt(ReasonAction.RETRY_SOON, 0, NOW, LATER, BACKOFF, 1.0) == NOW + timedelta(seconds=SOON)
+    assert next_attempt(ReasonAction.RETRY_SOON, 0, NOW, LATER, BACKOFF, 1.0) == NOW + timedelta(
+        seconds=SOON_SECONDS
+    )
     assert next_attempt(ReasonAction.RETRY_SOON, 1, NOW, LATER, BACKOFF, 1.0) == NOW + timedelta(seconds=8)
     assert next_attempt(ReasonAction.RETRY, 0, NOW, LATER, BACKOFF, 1.0) == NOW + timedelta(seconds=4)

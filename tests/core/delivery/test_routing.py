@@ -13,12 +13,12 @@ from relay.core.accounts import Environment
 from relay.core.delivery.plan import ClaimedBatch, ListedDevice, Plan, group_targets, plan_sends
 from relay.core.delivery.routing import Reach, Target, route_push
 from relay.core.delivery.sending import Credential
-from relay.core.ids import ApnsIds, push_id, push_id_floor
+from relay.core.ids import ApnsIds, make_uuid7, smallest_push_id
 from relay.core.push.destinations import MAX_FAULTS
 from tests.factories import make_batch, make_credential, make_target
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-PUSH = push_id(1_767_225_600_000, 7)
+PUSH = make_uuid7(1_767_225_600_000, 7)
 
 
 CREDENTIALS = {
@@ -206,10 +206,10 @@ def test_every_installation_is_in_exactly_one_place_and_every_token_sent_at_most
 def test_apns_ids_are_canonical_constant_and_distinct() -> None:
     ids = ApnsIds(PUSH)
     numbers = [0, 1, 2**31, 2**48, 2**62 - 1]
-    assert [str(UUID(ids.of(number))) for number in numbers] == [ids.of(number) for number in numbers]
-    assert len({ids.of(number) for number in numbers}) == len(numbers)
-    assert ApnsIds(PUSH).of(5) == ids.of(5)
-    assert ApnsIds(push_id(1_767_225_600_000, 8)).of(5) != ids.of(5)
+    assert [str(UUID(ids.derive(number))) for number in numbers] == [ids.derive(number) for number in numbers]
+    assert len({ids.derive(number) for number in numbers}) == len(numbers)
+    assert ApnsIds(PUSH).derive(5) == ids.derive(5)
+    assert ApnsIds(make_uuid7(1_767_225_600_000, 8)).derive(5) != ids.derive(5)
 
 
 @given(
@@ -217,6 +217,6 @@ def test_apns_ids_are_canonical_constant_and_distinct() -> None:
     st.integers(0, 2**80 - 1),
 )
 def test_a_push_id_is_a_uuid_of_version_7_that_sorts_by_its_time(moment: datetime, random: int) -> None:
-    made = push_id(int(moment.timestamp() * 1000), random)
+    made = make_uuid7(int(moment.timestamp() * 1000), random)
     assert (made.version, made.variant) == (7, "specified in RFC 4122")
-    assert push_id_floor(moment) <= made
+    assert smallest_push_id(moment) <= made

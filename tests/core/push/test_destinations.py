@@ -31,17 +31,17 @@ def test_a_map_of_customers_devices_and_addresses() -> None:
     found = check({ADA: [PHONE, PHONE], BERT: [], "Carl@example.com": []})
     assert list(found.customers) == [BERT]
     assert list(found.devices) == [PHONE]
-    assert list(found.addresses) == [DIGESTS.of("chess", "carl@example.com")]
+    assert list(found.addresses) == [DIGESTS.digest_address("chess", "carl@example.com")]
     assert list(found.places.values()) == ["/destinations/Carl@example.com"]
 
 
 def test_a_list_of_customers_and_addresses() -> None:
     found = check([ADA, "carl@example.com", BERT, ADA, " CARL@example.com"])
     assert list(found.customers) == [ADA, BERT]
-    assert list(found.addresses) == [DIGESTS.of("chess", "carl@example.com")]
+    assert list(found.addresses) == [DIGESTS.digest_address("chess", "carl@example.com")]
     assert found.places == {
         ADA: "/destinations/0",
-        DIGESTS.of("chess", "carl@example.com"): "/destinations/1",
+        DIGESTS.digest_address("chess", "carl@example.com"): "/destinations/1",
         BERT: "/destinations/2",
     }
 

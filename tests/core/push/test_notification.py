@@ -11,16 +11,21 @@ from hypothesis import strategies as st
 
 from relay.core.errors import Fault, Invalid
 from relay.core.push import payload as payloads
-from relay.core.push.notification import PUSH_TYPE, check, draft, from_payload
+from relay.core.push.notification import (
+    PUSH_TYPE,
+    check_notification,
+    draft_notification,
+    notification_from_payload,
+)
 
 
 def built(**fields: Any) -> Any:
-    return json.loads(check(fields).encoded)
+    return json.loads(check_notification(fields).encoded)
 
 
 def faults(notification: Any) -> set[tuple[str, str]]:
     with pytest.raises(Invalid) as caught:
-        check(notification)
+        check_notification(notification)
     return {(fault.code, fault.pointer) for fault in caught.value.faults}
 
 
@@ -98,7 +103,7 @@ def test_each_field_is_where_the_app_looks_for_it(fields: dict[str, Any], payloa
     aps = payload.get("aps", {})
     whole = {**payload, "aps": {**aps, "alert": {"title": "T", **aps.get("alert", {})}}}
     assert built(title="T", **fields) == whole
-    assert check({"title": "T", **fields}).warnings == ()
+    assert check_notification({"title": "T", **fields}).warnings == ()
 
 
 def test_all_of_it_at_once() -> None:
@@ -197,7 +202,7 @@ def test_a_flood_of_unknown_fields_is_not_named_one_by_one() -> None:
 
 
 def test_a_key_of_a_sound_that_apple_ignores_is_a_warning() -> None:
-    [warning] = check({"title": "t", "sound": {"name": "a", "colour": 1}}).warnings
+    [warning] = check_notification({"title": "t", "sound": {"name": "a", "colour": 1}}).warnings
     assert warning == Fault("unknown_key", "/notification/sound/colour", "Apple ignores this key.")
 
 
@@ -225,11 +230,11 @@ FIELDS = (
 def test_any_value_is_a_payload_or_is_refused_where_it_stands(notification: Any) -> None:
     refused: tuple[Fault, ...] = ()
     try:
-        checked = check(notification)
+        checked = check_notification(notification)
     except Invalid as error:
         refused = error.faults
     else:
-        assert payloads.check(json.loads(checked.encoded), PUSH_TYPE)
+        assert payloads.check_payload(json.loads(checked.encoded), PUSH_TYPE)
     assert all(fault.pointer.startswith("/notification") for fault in refused)
 
 
@@ -249,10 +254,10 @@ def test_any_value_is_a_payload_or_is_refused_where_it_stands(notification: Any)
     ],
 )
 def test_a_payload_of_a_notification_is_one_again(fields: dict[str, Any]) -> None:
-    payload = draft({"title": "T", **fields})
-    back = from_payload(payload)
+    payload = draft_notification({"title": "T", **fields})
+    back = notification_from_payload(payload)
     assert back is not None
-    assert draft(back) == payload
+    assert draft_notification(back) == payload
 
 
 @pytest.mark.parametrize(
@@ -270,7 +275,7 @@ def test_a_payload_of_a_notification_is_one_again(fields: dict[str, Any]) -> Non
     ],
 )
 def test_what_no_notification_says_is_none(payload: dict[str, Any]) -> None:
-    assert from_payload(payload) is None
+    assert notification_from_payload(payload) is None
 
 
 _JSON = st.recursive(
@@ -293,7 +298,7 @@ _KEYS = st.text().filter(lambda key: key not in {"dataClass", "entity"})  # thes
     )
 )
 def test_back_and_forth_loses_nothing(notification: dict[str, Any]) -> None:
-    payload = draft(notification)
-    back = from_payload(payload)
+    payload = draft_notification(notification)
+    back = notification_from_payload(payload)
     assert back is not None
-    assert draft(back) == payload
+    assert draft_notification(back) == payload

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.core.errors import Fault, Invalid
-from relay.core.push.payload import check
+from relay.core.push.payload import check_payload
 from relay.core.push.push_types import PUSH_TYPES, PushType, default_push_type
 
 ALERT = PUSH_TYPES["alert"]
@@ -20,13 +20,13 @@ BACKGROUND = PUSH_TYPES["background"]
 
 def pointers(payload: Any, push_type: str = "alert") -> set[str]:
     with pytest.raises(Invalid) as caught:
-        check(payload, PUSH_TYPES[push_type])
+        check_payload(payload, PUSH_TYPES[push_type])
     return {fault.pointer for fault in caught.value.faults}
 
 
 def test_what_the_php_sender_posts_is_sent_as_it_is() -> None:
     payload = {"aps": {"alert": {"title": "test", "subtitle": "test notification", "body": "…"}}}
-    checked = check(payload, ALERT)
+    checked = check_payload(payload, ALERT)
     assert checked.encoded == json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
     assert checked.warnings == ()
 
@@ -77,7 +77,7 @@ def test_aps_must_be_an_object(aps: Any) -> None:
 
 def test_a_payload_without_aps_is_refused_where_apple_needs_one() -> None:
     assert pointers({"custom": 1}) == {"/payload/aps"}
-    assert check({"custom": 1}, PUSH_TYPES["voip"]).encoded == b'{"custom":1}'
+    assert check_payload({"custom": 1}, PUSH_TYPES["voip"]).encoded == b'{"custom":1}'
     assert pointers({"aps": {}}, "mdm") == {"/payload/mdm"}
 
 
@@ -86,7 +86,7 @@ def test_all_faults_are_named_at_once() -> None:
 
 
 def test_unknown_keys_of_aps_are_warnings_and_custom_keys_are_not() -> None:
-    checked = check({"aps": {"alert": {"titel": "x"}, "a/b": 1}, "mine": {"alert": 1}}, ALERT)
+    checked = check_payload({"aps": {"alert": {"titel": "x"}, "a/b": 1}, "mine": {"alert": 1}}, ALERT)
     assert {warning.pointer for warning in checked.warnings} == {
         "/payload/aps/alert/titel",
         "/payload/aps/a~1b",
@@ -106,7 +106,7 @@ def test_unknown_keys_of_aps_are_warnings_and_custom_keys_are_not() -> None:
 )
 def test_a_background_push_is_silent(aps: dict[str, Any], wrong: set[str]) -> None:
     assert pointers({"aps": aps}, "background") == {f"/payload/aps/{key}" for key in wrong}
-    checked = check({"aps": {"content-available": 1, "mine": 1}, "mine": 1}, BACKGROUND)
+    checked = check_payload({"aps": {"content-available": 1, "mine": 1}, "mine": 1}, BACKGROUND)
     assert [warning.pointer for warning in checked.warnings] == ["/payload/aps/mine"]
 
 
@@ -122,7 +122,7 @@ START: dict[str, Any] = {
 
 @pytest.mark.parametrize("missing", START)
 def test_what_starts_a_live_activity(missing: str) -> None:
-    assert check({"aps": START}, PUSH_TYPES["liveactivity"]).warnings == ()
+    assert check_payload({"aps": START}, PUSH_TYPES["liveactivity"]).warnings == ()
     aps = {key: value for key, value in START.items() if key != missing}
     # Without the event nobody knows what else is needed.
     assert pointers({"aps": aps}, "liveactivity") == {f"/payload/aps/{missing}"}
@@ -150,7 +150,7 @@ def test_what_a_push_type_needs(push_type: str, aps: dict[str, Any], missing: se
     if missing:
         assert pointers({"aps": aps}, push_type) == {f"/payload/aps/{key}" for key in missing}
     else:
-        check({"aps": aps}, PUSH_TYPES[push_type])
+        check_payload({"aps": aps}, PUSH_TYPES[push_type])
 
 
 LOCALIZED = {"loc-key": "%@ is knocked down!", "loc-args": ["Power Panda"]}
@@ -171,7 +171,7 @@ def test_each_text_of_a_live_activitys_alert_may_be_localized(alert: Any, wrong:
     if wrong:
         assert pointers({"aps": aps}, "liveactivity") == {f"/payload/aps/alert/{path}" for path in wrong}
     else:
-        assert check({"aps": aps}, PUSH_TYPES["liveactivity"]).warnings == ()
+        assert check_payload({"aps": aps}, PUSH_TYPES["liveactivity"]).warnings == ()
 
 
 def test_the_push_type_follows_from_the_payload() -> None:
@@ -185,9 +185,9 @@ def test_the_push_type_follows_from_the_payload() -> None:
 def test_the_limit_is_exact(push_type: str, limit: int) -> None:
     payload: dict[str, Any] = {"aps": {"content-available": 1}, "x": ""}
     payload["x"] = "é" * 10
-    room = limit - len(check(payload, PUSH_TYPES[push_type]).encoded)
+    room = limit - len(check_payload(payload, PUSH_TYPES[push_type]).encoded)
     payload["x"] += "a" * room
-    assert len(check(payload, PUSH_TYPES[push_type]).encoded) == limit
+    assert len(check_payload(payload, PUSH_TYPES[push_type]).encoded) == limit
     payload["x"] += "a"
     assert pointers(payload, push_type) == {"/payload"}
 
@@ -209,7 +209,7 @@ def test_anything_is_either_refused_with_names_or_sent_unchanged(
     payload = {**payload, "aps": aps}
     faults: Sequence[Fault] = ()
     try:
-        assert json.loads(check(payload, push_type).encoded) == payload
+        assert json.loads(check_payload(payload, push_type).encoded) == payload
     except Invalid as error:
         faults = error.faults
     assert all(fault.pointer.startswith("/payload") for fault in faults)

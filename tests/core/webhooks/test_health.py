@@ -18,13 +18,13 @@ PATIENCE = Patience(Backoff(5, 3600), timedelta(days=3))
 
 def test_one_that_takes_anything_is_well() -> None:
     ill = Health(7, NOW - timedelta(days=2), NOW)
-    assert PATIENCE.after(ill, [FAILED, TAKEN, SILENT], NOW, 0.5) == Health()
+    assert PATIENCE.next_health(ill, [FAILED, TAKEN, SILENT], NOW, 0.5) == Health()
 
 
 def test_one_that_takes_nothing_is_left_in_peace_ever_longer() -> None:
     health, now, pauses = Health(), NOW, []
     for _ in range(12):
-        health = PATIENCE.after(health, [SILENT], now, 1.0)
+        health = PATIENCE.next_health(health, [SILENT], now, 1.0)
         assert health.resume_at is not None
         pauses.append((health.resume_at - now).total_seconds())
         now = health.resume_at
@@ -33,21 +33,21 @@ def test_one_that_takes_nothing_is_left_in_peace_ever_longer() -> None:
 
 
 def test_messages_that_were_sent_at_the_same_time_are_one_try() -> None:
-    health = PATIENCE.after(Health(), [FAILED] * 8, NOW, 1.0)
+    health = PATIENCE.next_health(Health(), [FAILED] * 8, NOW, 1.0)
     assert (health.failures, health.resume_at) == (1, NOW + timedelta(seconds=5))
 
 
 def test_after_days_it_is_disabled() -> None:
     since = Health(100, NOW, NOW)
-    assert not PATIENCE.after(since, [FAILED], NOW + timedelta(days=2.9), 0).disabled
-    assert PATIENCE.after(since, [FAILED], NOW + timedelta(days=3), 0).disabled
+    assert not PATIENCE.next_health(since, [FAILED], NOW + timedelta(days=2.9), 0).disabled
+    assert PATIENCE.next_health(since, [FAILED], NOW + timedelta(days=3), 0).disabled
 
 
 def test_one_that_wants_nothing_any_more_is_disabled_at_once() -> None:
-    assert PATIENCE.after(Health(), [GONE], NOW, 0).disabled
+    assert PATIENCE.next_health(Health(), [GONE], NOW, 0).disabled
 
 
 @given(st.integers(0, 1000), st.floats(0, 1))
 def test_a_message_waits_longer_each_time_up_to_an_hour(attempt: int, spread: float) -> None:
-    wait = (PATIENCE.due(attempt, NOW, spread) - NOW).total_seconds()
+    wait = (PATIENCE.next_due_at(attempt, NOW, spread) - NOW).total_seconds()
     assert min(5 * 2.0 ** min(attempt, 30), 3600) / 2 <= wait <= min(5 * 2.0 ** min(attempt, 30), 3600)

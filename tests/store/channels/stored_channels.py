@@ -10,7 +10,7 @@ from relay.core.accounts import Environment
 from relay.core.channels import ChannelPush, ChannelTopic
 from relay.core.delivery.outcomes import Outcome
 from relay.core.delivery.sending import PushHeaders
-from relay.core.ids import new_id
+from relay.core.ids import new_uuid7
 from relay.store.channels.apple_channels import AppleChannelRepository
 from relay.store.channels.channel_pushes import ChannelPushRepository
 from relay.store.channels.channels import ChannelRepository
@@ -33,7 +33,7 @@ def topic(bundle_id: str = "com.example.a") -> ChannelTopic:
 def channel_push() -> ChannelPush:
     headers = PushHeaders("liveactivity", 10, 0)
     return ChannelPush(
-        new_id(NOW, secrets.token_bytes), uuid4(), NOW, NOW + timedelta(hours=1), headers, b"{}"
+        new_uuid7(NOW, secrets.token_bytes), uuid4(), NOW, NOW + timedelta(hours=1), headers, b"{}"
     )
 
 
