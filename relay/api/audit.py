@@ -9,8 +9,9 @@ from typing import Any
 from aiohttp import web
 
 from relay.core.schema import number_in_path
+from relay.http.authentication import authenticate
 from relay.http.pagination import page_answer, page_request
-from relay.http.requests import authenticate, route
+from relay.http.requests import route
 from relay.store.accounts.api_tokens import ManageToken, OperatorToken
 from relay.store.database import Database
 from relay.store.operations.audit import AuditRepository, LoggedEntry

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from relay.core.errors import NotFound
 from relay.core.schema import app_id_in_path
-from relay.http.requests import authenticate
+from relay.http.authentication import authenticate
 from relay.service.callers import PublisherCaller
 from relay.store.accounts.api_tokens import ManageToken
 from relay.store.accounts.apps import AppRepository

@@ -21,9 +21,9 @@ from relay.core.ids import new_uuid7
 from relay.core.install_tokens import InstallTokens
 from relay.core.push.request import Lifetimes
 from relay.core.schema import AppIdText, convert, uuid_in_path
-from relay.http.install_authentication import Copies
+from relay.http.authentication import CopyAuthenticator, authenticate
 from relay.http.pagination import page_answer, page_request
-from relay.http.requests import answer, authenticate, read_json, route
+from relay.http.requests import answer, read_json, route
 from relay.service.rate_limits import Rates
 from relay.store.accounts.api_tokens import ManageToken, PushToken
 from relay.store.channels.channel_pushes import ChannelPushRepository
@@ -180,7 +180,7 @@ class InstalledChannelsApi:
     """`/v1.0/installation/channels/`: which channel of Apple's a copy is to subscribe to."""
 
     def __init__(self, database: Database, install_tokens: InstallTokens, opener: ChannelOpener) -> None:
-        self._copies = Copies(database, install_tokens)
+        self._copies = CopyAuthenticator(database, install_tokens)
         self._opener = opener
 
     def routes(self) -> Iterable[web.RouteDef]:
@@ -189,7 +189,7 @@ class InstalledChannelsApi:
 
     async def show(self, request: web.Request) -> web.Response:
         """200 {"apns_channel_id"}: what ActivityKit is given. It is made now if Apple has none for this bundle id."""
-        copy = (await self._copies.caller(request)).installation
+        copy = (await self._copies.authenticate_copy(request)).installation
         channel_id = uuid_in_path(request.match_info["channel_id"])
         environment = Environment(copy.environment or Environment.PRODUCTION)
         topic = ChannelTopic(copy.team_id, environment, copy.bundle_id)

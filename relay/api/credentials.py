@@ -9,8 +9,9 @@ from typing import Any
 from aiohttp import web
 
 from relay.core.schema import convert, number_in_path
+from relay.http.authentication import authenticate
 from relay.http.pagination import page_answer, page_request
-from relay.http.requests import answer, authenticate, read_json, route
+from relay.http.requests import answer, read_json, route
 from relay.service.credentials import CredentialBody, CredentialService
 from relay.store.accounts.api_tokens import OperatorToken
 from relay.store.accounts.credentials import CredentialDescription

@@ -16,8 +16,9 @@ from relay.api.aliases import answer_aliases, answer_attached
 from relay.api.callers import AppOwners, publisher_of
 from relay.core.errors import MalformedRequest, NotFound
 from relay.core.schema import app_id_in_path, convert, uuid_in_path
+from relay.http.authentication import authenticate
 from relay.http.pagination import page_answer, page_request
-from relay.http.requests import answer, authenticate, read_json, route
+from relay.http.requests import answer, read_json, route
 from relay.service.aliases import AliasBody, AliasService
 from relay.service.customers import CustomerService
 from relay.store.accounts.api_tokens import ManageToken, PushToken

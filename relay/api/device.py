@@ -12,7 +12,7 @@ from relay.core.clock import Clock
 from relay.core.errors import Conflict, Fault, Forbidden
 from relay.core.install_tokens import InstallTokens
 from relay.core.schema import DeviceToken, DeviceTokenKind, convert, token_kind_in_query, uuid_in_path
-from relay.http.install_authentication import Copies, retired
+from relay.http.authentication import CopyAuthenticator, installation_retired
 from relay.http.requests import answer, read_json, route
 from relay.service.aliases import AliasBody, AliasService
 from relay.store.database import Database
@@ -37,7 +37,7 @@ class DeviceApi:
         aliases: AliasService,
         clock: Clock,
     ) -> None:
-        self._copies = Copies(database, install_tokens)
+        self._copies = CopyAuthenticator(database, install_tokens)
         self._device_tokens = DeviceTokenRepository(database)
         self._aliases = aliases
         self._clock = clock
@@ -53,7 +53,7 @@ class DeviceApi:
 
     async def show(self, request: web.Request) -> web.Response:
         """200 and the installation, with the identifiers its publisher knows it by."""
-        copy = (await self._copies.caller(request)).installation
+        copy = (await self._copies.authenticate_copy(request)).installation
         return answer(
             {
                 "installation_uuid": copy.installation_uuid,
@@ -71,7 +71,7 @@ class DeviceApi:
 
     async def register(self, request: web.Request) -> web.Response:
         """204: the device token is the copy's, as it was before or from now on."""
-        copy, serial = await self._copies.caller(request)
+        copy, serial = await self._copies.authenticate_copy(request)
         body = convert(await read_json(request), _DeviceTokenBody)
         token = bytes.fromhex(body.device_token)
         try:
@@ -82,12 +82,12 @@ class DeviceApi:
             detail = f"This installation has {MAX_TOKEN_KINDS} kinds of device tokens."
             raise Conflict(faults=[Fault("too_many", "/kind", detail)]) from None
         if not registered:
-            raise retired()
+            raise installation_retired()
         return web.Response(status=204)
 
     async def withdraw(self, request: web.Request) -> web.Response:
         """204: the copy has no device token of that kind (`?kind=`, default apns)."""
-        copy = (await self._copies.caller(request)).installation
+        copy = (await self._copies.authenticate_copy(request)).installation
         kind = token_kind_in_query(request.query.get("kind", "apns"))
         await self._device_tokens.withdraw_token(copy.app_id, copy.installation_id, kind, self._clock.now())
         return web.Response(status=204)
@@ -115,7 +115,7 @@ class DeviceApi:
 
     async def _with_aliases(self, request: web.Request) -> Installation:
         """The calling copy. Raises Forbidden unless its app allows copies to change aliases."""
-        copy = (await self._copies.caller(request)).installation
+        copy = (await self._copies.authenticate_copy(request)).installation
         if not await self._aliases.may_copies_attach(copy.app_id):
             raise Forbidden(
                 "Copies of this app may not change aliases. Its publisher can allow it, with "

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from aiohttp import web
 
 from relay.core.errors import Unavailable
-from relay.http import requests as http
+from relay.http.requests import answer
 from relay.store.database import Database
 
 
@@ -26,11 +26,11 @@ class HealthApi:
 
     async def healthz(self, _: web.Request) -> web.Response:
         """Always 200 while the process runs."""
-        return http.answer({"status": "ok"})
+        return answer({"status": "ok"})
 
     async def readyz(self, _: web.Request) -> web.Response:
         """200, or 503 while the database is away."""
         if not self.started:
             raise Unavailable("The node is starting, or waits for its database.")
         await self._database.ready()
-        return http.answer({"status": "ok"})
+        return answer({"status": "ok"})

@@ -27,7 +27,8 @@ from relay.core.schema import (
     uuid_in_path,
 )
 from relay.core.udid import UdidDigests
-from relay.http.requests import answer, authenticate, read_json, route
+from relay.http.authentication import authenticate
+from relay.http.requests import answer, read_json, route
 from relay.store.accounts.api_tokens import OperatorToken
 from relay.store.database import Database
 from relay.store.installations.enrolment_rules import Enrolled, Enrolment, EnrolmentRefused

@@ -12,8 +12,9 @@ from aiohttp import web
 
 from relay.core.errors import Conflict, Fault, NotFound
 from relay.core.schema import AppIdText, Name, app_id_in_path, convert, uuid_in_path
+from relay.http.authentication import authenticate
 from relay.http.pagination import page_answer, page_request
-from relay.http.requests import answer, authenticate, read_json, route
+from relay.http.requests import answer, read_json, route
 from relay.service.publishers import PublisherService
 from relay.store.accounts.api_tokens import OperatorToken
 from relay.store.accounts.apps import AppRepository

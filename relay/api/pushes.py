@@ -15,8 +15,9 @@ from relay.core.clock import Clock
 from relay.core.delivery.outcomes import Outcome
 from relay.core.errors import MalformedRequest, NotFound
 from relay.core.schema import uuid_in_path
-from relay.http import requests as http
+from relay.http.authentication import authenticate
 from relay.http.pagination import page_limit
+from relay.http.requests import answer, route
 from relay.service.report import report_push, report_traces
 from relay.store.accounts.api_tokens import ManageToken, PushToken
 from relay.store.database import Database
@@ -35,19 +36,19 @@ class PushesApi:
 
     def routes(self) -> Iterable[web.RouteDef]:
         """The routes of this API."""
-        yield from http.route("GET", "/v1.0/pushes/{push_id}/", self.push)
-        yield from http.route("DELETE", "/v1.0/pushes/{push_id}/", self.cancel)
-        yield from http.route("GET", "/v1.0/pushes/{push_id}/deliveries/", self.deliveries)
-        yield from http.route("GET", "/v1.0/pushes/{push_id}/trace/", self.trace)
+        yield from route("GET", "/v1.0/pushes/{push_id}/", self.push)
+        yield from route("DELETE", "/v1.0/pushes/{push_id}/", self.cancel)
+        yield from route("GET", "/v1.0/pushes/{push_id}/deliveries/", self.deliveries)
+        yield from route("GET", "/v1.0/pushes/{push_id}/trace/", self.trace)
 
     async def push(self, request: web.Request) -> web.Response:
         """State and counts by outcome."""
-        token = await http.authenticate(request, PushToken, ManageToken)
+        token = await authenticate(request, PushToken, ManageToken)
         return await self._show(token, request)
 
     async def cancel(self, request: web.Request) -> web.Response:
         """200 and the push, of which nothing more is begun. What has come to its end stays as it is."""
-        token = await http.authenticate(request, PushToken, ManageToken)
+        token = await authenticate(request, PushToken, ManageToken)
         push = await self._find(token, request)
         await self._cancellations.cancel_push(
             push.app_id, push.push_id, token.publisher_id, self._clock.now(), token.actor
@@ -56,7 +57,7 @@ class PushesApi:
 
     async def _show(self, token: PushToken | ManageToken, request: web.Request) -> web.Response:
         push = await self._find(token, request)
-        return http.answer(await report_push(self._pushes, push))
+        return answer(await report_push(self._pushes, push))
 
     async def deliveries(self, request: web.Request) -> web.Response:
         """A page of outcomes, about in the order in which they came; `next` is the cursor of the following page.
@@ -64,20 +65,20 @@ class PushesApi:
         Settlements commit beside one another, so while a push is not `done`, a page may still gain items; then the
         pages are final.
         """
-        token = await http.authenticate(request, PushToken, ManageToken)
+        token = await authenticate(request, PushToken, ManageToken)
         limit = page_limit(request)
         after = _cursor(request)
         push = await self._find(token, request)
         deliveries = await self._pushes.list_deliveries(push.app_id, push.push_id, after, limit + 1)
         page = deliveries[:limit]
         cursor = f"{page[-1].delivery_id}.{page[-1].position}" if len(deliveries) > limit else None
-        return http.answer({"items": [_delivery(delivery) for delivery in page], "next": cursor})
+        return answer({"items": [_delivery(delivery) for delivery in page], "next": cursor})
 
     async def trace(self, request: web.Request) -> web.Response:
         """Everything about each attempt at the publisher's listed devices."""
-        token = await http.authenticate(request, PushToken, ManageToken)
+        token = await authenticate(request, PushToken, ManageToken)
         push = await self._find(token, request)
-        return http.answer({"items": await report_traces(self._pushes, push)})
+        return answer({"items": await report_traces(self._pushes, push)})
 
     async def _find(self, token: PushToken | ManageToken, request: web.Request) -> StoredPush:
         """The push of the path, if the caller may see it."""

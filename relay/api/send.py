@@ -8,7 +8,8 @@ import msgspec
 from aiohttp import web
 
 from relay.core.idempotency import IDEMPOTENCY_HEADER, IdempotencyDigests
-from relay.http import requests as http
+from relay.http.authentication import authenticate
+from relay.http.requests import answer, read_json, route
 from relay.service.rate_limits import Rates
 from relay.service.submission import Submitter
 from relay.service.waiting import APPLIED, PREFER, Waiting, seconds_to_wait
@@ -28,13 +29,13 @@ class SendApi:
 
     def routes(self) -> Iterable[web.RouteDef]:
         """The routes of this API."""
-        yield from http.route("POST", "/v1.0/send/", self.send)
+        yield from route("POST", "/v1.0/send/", self.send)
 
     async def send(self, request: web.Request) -> web.Response:
         """Accept a push: 202 once it is durable, or 200 if it ended while the caller preferred to wait."""
-        token = await http.authenticate(request, PushToken)
+        token = await authenticate(request, PushToken)
         headers = self._rates.take(token)
-        body = await http.read_json(request)
+        body = await read_json(request)
         key = None
         if IDEMPOTENCY_HEADER in request.headers:
             key = self._digests.read_key(
@@ -48,5 +49,5 @@ class SendApi:
                 ended = await self._waiting.outcome(token.app_id, accepted.push_id, seconds)
                 if ended is not None:
                     whole = {**msgspec.json.decode(accepted.answer), "push": ended}
-                    return http.answer(whole, headers=headers)
-        return http.answer(msgspec.Raw(accepted.answer), status=202, headers=headers)
+                    return answer(whole, headers=headers)
+        return answer(msgspec.Raw(accepted.answer), status=202, headers=headers)

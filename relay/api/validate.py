@@ -8,7 +8,8 @@ import msgspec
 from aiohttp import web
 
 from relay.core.push.push_types import PUSH_TYPES
-from relay.http import requests as http
+from relay.http.authentication import authenticate
+from relay.http.requests import answer, read_json, route
 from relay.service.rate_limits import Rates
 from relay.service.reach import count_reach
 from relay.service.validation import SendCheck
@@ -26,16 +27,16 @@ class ValidateApi:
 
     def routes(self) -> Iterable[web.RouteDef]:
         """The routes of this API."""
-        yield from http.route("POST", "/v1.0/validate/", self.validate)
+        yield from route("POST", "/v1.0/validate/", self.validate)
 
     async def validate(self, request: web.Request) -> web.Response:
         """200 with push type, targets, payload and warnings; what a send would refuse is refused in the same way."""
-        token = await http.authenticate(request, PushToken)
+        token = await authenticate(request, PushToken)
         headers = self._rates.take(token)
-        checked = await self._check.check(await http.read_json(request), token)
+        checked = await self._check.check(await read_json(request), token)
         targets, skipped, warnings = await count_reach(self._database, checked)
         push_type = checked.headers.push_type
-        return http.answer(
+        return answer(
             {
                 "success": True,
                 "push_type": push_type,

@@ -12,7 +12,7 @@ from relay.console.paths import BASE_PATH, STATIC_PATH
 from relay.console.renderer import PageRenderer
 from relay.console.sessions import Sessions
 from relay.core.errors import BodyTooLarge, MethodNotAllowed, NotFound, RelayError
-from relay.http import requests as http
+from relay.http.problems import log_unexpected
 from relay.http.requests import Handler
 
 MAX_FORM_BYTES = 256 * 1024
@@ -89,7 +89,7 @@ class Console:
             }
             return web.Response(status=error.status, headers=headers)
         except Exception as error:
-            http.log_unexpected(error)
+            log_unexpected(error)
             return self._renderer.render_error(request, RelayError())
 
 

@@ -19,7 +19,7 @@ from relay.core.errors import (
     UnsupportedMediaType,
 )
 from relay.core.schema import convert
-from relay.http import requests as http
+from relay.http.requests import BODY_TIMEOUT
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -39,7 +39,7 @@ async def read_form(request: web.Request) -> dict[str, str]:
     if request.content_type != _FORM_TYPE:
         raise UnsupportedMediaType("A form is expected.")
     try:
-        async with asyncio.timeout(request.config_dict.get(http.BODY_TIMEOUT)):
+        async with asyncio.timeout(request.config_dict.get(BODY_TIMEOUT)):
             fields = await request.post()
     except TimeoutError:
         raise RequestTimeout("The form did not arrive in time.") from None

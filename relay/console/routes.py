@@ -12,7 +12,7 @@ from relay.console.csrf import check_csrf_token, check_origin
 from relay.console.paths import BASE_PATH
 from relay.console.visitors import OperatorVisitor, PublisherVisitor, Visitor, visitor_of
 from relay.core.errors import NotFound
-from relay.http import requests as http
+from relay.http.requests import Handler as RequestHandler
 
 AnyVisitor = TypeVar("AnyVisitor", bound=Visitor)
 PageHandler = Callable[[web.Request, AnyVisitor], Awaitable[web.StreamResponse]]
@@ -29,7 +29,7 @@ def operator_route(method: str, path: str, handler: PageHandler[OperatorVisitor]
     return web.route(method, f"/{path}", _guard(handler, OperatorVisitor))
 
 
-def _guard(handler: PageHandler[AnyVisitor], visitor_type: type[AnyVisitor]) -> http.Handler:
+def _guard(handler: PageHandler[AnyVisitor], visitor_type: type[AnyVisitor]) -> RequestHandler:
     async def guarded(request: web.Request) -> web.StreamResponse:
         visitor = visitor_of(request)
         if visitor is None:

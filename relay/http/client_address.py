@@ -1,4 +1,4 @@
-"""Who asks, and how it reached us, when reverse proxies may stand between. Only those of the settings are believed."""
+"""The address and scheme of a client behind reverse proxies. Only proxies of `http.trusted_proxies` are believed."""
 
 from __future__ import annotations
 
@@ -9,36 +9,29 @@ from aiohttp import web
 from relay.core.ip_addresses import Network, find_client_address, is_trusted
 
 TRUSTED_PROXIES = web.AppKey("trusted_proxies", tuple[Network, ...])
-"""The networks of http.trusted_proxies; without it nobody is believed."""
+"""The networks of `http.trusted_proxies`. Without it no proxy is believed."""
+_SCHEMES = ("http", "https")
 
 
-def client_of(request: web.Request) -> str:
-    """The IP address of the client, "" if it has none."""
-    return client_behind(request, _trusted(request))
-
-
-def client_behind(request: web.BaseRequest, trusted: Sequence[Network]) -> str:
-    """The same, for a request that belongs to no application."""
+def client_of(request: web.BaseRequest, trusted: Sequence[Network]) -> str:
+    """Return the IP address of the client, "" if the connection has none (a UNIX socket)."""
     return find_client_address(request.remote or "", header_values(request, "X-Forwarded-For"), trusted)
 
 
 def header_values(request: web.BaseRequest, name: str) -> Sequence[str]:
-    """All values of that header. What could not be parsed has none: aiohttp gives it a plain dict."""
+    """Return all values of a header. A request that could not be parsed has none: its headers are a plain dict."""
     return request.headers.getall(name, ()) if request.headers else ()
 
 
 def scheme_of(request: web.Request) -> str:
-    """How the client reached us or a trusted proxy: "https" or "http". A cookie that says Secure goes by this.
+    """Return "https" or "http": how the client reached the relay, or its trusted proxy.
 
-    Each proxy says how it was reached itself; the last one to say so is the nearest.
+    Every proxy adds how it was reached itself, so the last value is that of the nearest proxy.
     """
-    said = request.headers.getall("X-Forwarded-Proto", ())
-    if said and is_trusted(request.remote or "", _trusted(request)):
-        last = said[-1].rpartition(",")[2].strip(" \t").lower()
-        if last in ("http", "https"):
-            return last
+    forwarded = request.headers.getall("X-Forwarded-Proto", ())
+    trusted = request.config_dict.get(TRUSTED_PROXIES, ())  # of the outer application, for the console
+    if forwarded and is_trusted(request.remote or "", trusted):
+        scheme = forwarded[-1].rpartition(",")[2].strip(" \t").lower()
+        if scheme in _SCHEMES:
+            return scheme
     return request.scheme
-
-
-def _trusted(request: web.Request) -> tuple[Network, ...]:
-    return request.config_dict.get(TRUSTED_PROXIES, ())  # the console is an application inside

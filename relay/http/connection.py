@@ -1,8 +1,8 @@
-"""The connections of the HTTP server: what each may take of the relay, who answers its requests, and in which form.
+"""Connections of the HTTP server: their limits, the choice between fast path and aiohttp, and the form of answers.
 
-aiohttp limits neither the time in which the head of a request must arrive, nor that in which an answer must be taken,
-nor the number of connections. What it cannot parse it answers as plain text, and logs with the bytes of the request,
-which may be those of a token. And it starts a task for each request, which the usual push does without (`express`).
+aiohttp limits neither the time in which the head of a request must arrive, nor the time in which an answer must be
+taken, nor the number of connections. It answers what it cannot parse as plain text, and logs it with the bytes of the
+request, which may hold a token. And it starts a task for each request, which the fast path does without.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError, LineToo
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from relay.api.send_fast_path import EXPRESS, SendFastPath
 from relay.core.errors import (
     ExpectationFailed,
     HeadTooLarge,
@@ -29,23 +28,25 @@ from relay.core.errors import (
     Unavailable,
 )
 from relay.core.ip_addresses import find_client_address
-from relay.http.raw_responses import HEADERS, refusal
-from relay.http.request_log import begin, note
-from relay.http.requests import log_unexpected, problem
+from relay.http.aiohttp_internals import QueueingConnection, ServerRunner
+from relay.http.fast_path import FAST_PATH, FastPath
+from relay.http.problems import answer_problem, log_unexpected
+from relay.http.raw_responses import DEFAULT_HEADERS, encode_refusal
+from relay.http.request_log import begin_request, log_request
 from relay.settings import HttpSettings
 from relay.telemetry.logs import get_logger
 from relay.telemetry.request_ids import HEADER
 
-MOST_HEADERS = 64
-MOST_HEAD = 32 * 1024
-"""Bytes of a head that does not arrive at once."""
-OTHER_FILES = 512
-"""File descriptors that are kept for everything but the callers."""
+MAX_HEADERS = 64
+MAX_PARTIAL_HEAD_BYTES = 32 * 1024
+"""The largest head that may arrive in several pieces."""
+RESERVED_FILES = 512
+"""File descriptors for everything but the connections of callers."""
 _log = get_logger(__name__)
 
 
-class Runner(web.AppRunner):
-    """Serves an application, as web.AppRunner does, within limits."""
+class HttpRunner(ServerRunner):
+    """An `AppRunner` that serves an application within limits."""
 
     __slots__ = ("_limits",)
 
@@ -55,239 +56,240 @@ class Runner(web.AppRunner):
         super().__init__(application, shutdown_timeout=shutdown_timeout)
         self._limits = limits
 
-    async def _make_server(self) -> web.Server:
-        _allow_files(self._limits.max_connections + OTHER_FILES)
-        made = await super()._make_server()
-        return _Server(made, self._limits, self.app.get(EXPRESS))
+    def replace_server(self, server: web.Server) -> web.Server:
+        """Return a server whose connections have limits and a fast path."""
+        _raise_file_limit(self._limits.max_connections + RESERVED_FILES)
+        return HttpServer(server, self._limits, self.app.get(FAST_PATH))
 
 
-def _allow_files(wanted: int) -> None:
-    """Let this process open as many files as `wanted`, or as many as the system lets it."""
+def _raise_file_limit(needed: int) -> None:
+    """Let this process open `needed` files, or as many as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        limit = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
-class _Server(web.Server):
-    """Makes the connections, and counts those that are open."""
+class HttpServer(web.Server):
+    """The factory of connections. `open_connections` counts those that are open."""
 
-    def __init__(self, like: web.Server, limits: HttpSettings, express: SendFastPath | None) -> None:
-        super().__init__(like.request_handler, request_factory=like.request_factory)
+    def __init__(self, original: web.Server, limits: HttpSettings, fast_path: FastPath | None) -> None:
+        super().__init__(original.request_handler, request_factory=original.request_factory)
         self.limits = limits
-        self.express = express
-        self.proxies = limits.proxies()
-        self.open = 0
+        self.fast_path = fast_path
+        self.trusted_proxies = limits.proxies()
+        self.open_connections = 0
+        self._event_loop = asyncio.get_running_loop()
 
     def __call__(self) -> HttpConnection:
-        return HttpConnection(self, self.limits, loop=self._loop)
+        """Return a new connection. The event loop calls this for each one that it accepts."""
+        return HttpConnection(self, self._event_loop)
 
 
-class HttpConnection(web.RequestHandler):
-    """One connection, within the time and the bytes that the settings allow."""
+class HttpConnection(QueueingConnection):
+    """One connection, within the limits of time and size that the settings set."""
 
     __slots__ = (
-        "_admitted",
-        "_answered",
-        "_aside",
-        "_body",
-        "_express",
+        "_event_loop",
+        "_fast_path",
+        "_fast_path_done",
         "_head_size",
         "_head_timer",
-        "_heads",
-        "_in_express",
+        "_held_back",
+        "_http_server",
+        "_is_admitted",
+        "_is_on_fast_path",
+        "_last_body",
         "_limits",
-        "_server",
-        "_wire",
+        "_parsed_heads",
+        "_raw_transport",
         "_write_timer",
     )
 
-    def __init__(self, server: _Server, limits: HttpSettings, *, loop: asyncio.AbstractEventLoop) -> None:
-        # A body is never decompressed: `read_json` refuses it by its header, and the unread is thrown away as it is.
+    def __init__(self, server: HttpServer, loop: asyncio.AbstractEventLoop) -> None:
+        # Bodies are not decompressed: `read_json` refuses compressed ones, and an unread one is discarded as it is.
         super().__init__(
             server,
             loop=loop,
-            access_log=None,  # type: ignore[arg-type]  # it means none
+            access_log=None,  # type: ignore[arg-type]  # aiohttp accepts None for no log
             auto_decompress=False,
-            max_headers=MOST_HEADERS,
+            max_headers=MAX_HEADERS,
         )
-        self._server = server
-        self._limits = limits
-        self._express = server.express
-        self._in_express = False
-        self._aside: list[Any] = []
-        """Requests of which it is not known yet who answers them."""
-        self._answered: asyncio.Future[None] | None = None
-        self._admitted = False
-        self._wire: asyncio.Transport | None = None
-        self._body: StreamReader = EMPTY_PAYLOAD
-        self._heads = 0
+        self._event_loop = loop
+        self._http_server = server
+        self._limits = server.limits
+        self._is_admitted = False
+        self._raw_transport: asyncio.Transport | None = None
+        # --- the head that is arriving ---
+        self._last_body: StreamReader = EMPTY_PAYLOAD
+        self._parsed_heads = 0
         self._head_size = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        # --- the choice between fast path and aiohttp's task ---
+        self._fast_path = server.fast_path
+        self._is_on_fast_path = False
+        self._held_back: list[Any] = []
+        """Requests that arrived while aiohttp's task was about to wait. They go to the fast path or to the task."""
+        self._fast_path_done: asyncio.Future[None] | None = None
+        """Done when the fast path has answered. It exists only during shutdown."""
+        # --- the answer that is being written ---
         self._write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection, or say that there are too many."""
-        wire = self._wire = cast(asyncio.Transport, transport)
-        if self._server.open >= self._limits.max_connections:
-            self.force_close()  # from here on what comes is ignored
-            wire.write(refusal(Unavailable("There are too many connections.")))
-            wire.close()
+        """Admit the connection, or refuse it if too many are open."""
+        raw_transport = self._raw_transport = cast(asyncio.Transport, transport)
+        if self._http_server.open_connections >= self._limits.max_connections:
+            self.force_close()  # from here on, received bytes are ignored
+            raw_transport.write(encode_refusal(Unavailable("There are too many connections.")))
+            raw_transport.close()
             return
-        self._admitted = True
-        self._server.open += 1
-        wire.set_write_buffer_limits(high=0)  # so `pause_writing` tells of every byte that waits
+        self._is_admitted = True
+        self._http_server.open_connections += 1
+        raw_transport.set_write_buffer_limits(high=0)  # calls `pause_writing` as soon as a byte is not taken
         super().connection_made(transport)
-        self._expect_head()
+        self._start_head_timer()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Its place is free."""
-        self._server.open -= self._admitted
-        self._admitted = False
-        self._head_arrived()
-        self._answer_is_taken()
+        """Release the place of the connection and its timers."""
+        self._http_server.open_connections -= self._is_admitted
+        self._is_admitted = False
+        self._stop_head_timer()
+        self._stop_write_timer()
         super().connection_lost(exc)
 
-    # --- the head of a request: from the connection or its first byte to its end ---
+    # --- the head of a request, from the connection or its first byte to its end ---
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of a request's head or body."""
-        body = self._body
-        more_body = not body.is_eof()
-        self._messages.extend(self._aside)
-        self._aside.clear()
-        # aiohttp wakes its task for the request, unless it finds nobody waiting.
-        idle, self._waiter = self._waiter, None
-        super().data_received(data)
-        self._waiter = idle
-        if self._request_count != self._heads:
-            self._heads = self._request_count
-            self._head_arrived()
-            if more_body and not body.is_eof() and body.exception() is None:
-                # What follows is no request but a body that broke off. aiohttp tells nobody who waits for it.
+        """Parse received bytes, check the size of an incomplete head, and serve requests that are complete."""
+        body = self._last_body
+        is_body_open = not body.is_eof()
+        self._restore_held_back()
+        is_waiting = self.is_task_waiting
+        self.feed_without_waking(data)
+        if self.parsed_requests != self._parsed_heads:
+            self._parsed_heads = self.parsed_requests
+            self._stop_head_timer()
+            if is_body_open and not body.is_eof() and body.exception() is None:
+                # The body broke off: these bytes are not part of it. aiohttp does not tell the reader of the body.
                 body.set_exception(web.RequestPayloadError("broken off"))
-            if self._messages:
-                self._body = self._messages[-1][1]
-        elif data and not more_body:
-            self._expect_head()
+            if self.has_queued_requests:
+                self._last_body = self.last_body()
+        elif data and not is_body_open:
+            self._start_head_timer()
             self._head_size += len(data)
-            if self._head_size > MOST_HEAD:
-                self._refuse(HeadTooLarge(f"The head is larger than {MOST_HEAD} bytes."))
-        if idle is not None:
-            self._serve()
-        elif data and self._messages and not self._request_in_progress:
-            # aiohttp's task has answered and is about to wait. What it would find it would take.
-            self._aside.extend(self._messages)
-            self._messages.clear()
-            self._loop.call_soon(self._serve_aside)
+            if self._head_size > MAX_PARTIAL_HEAD_BYTES:
+                self._refuse_head(HeadTooLarge(f"The head is larger than {MAX_PARTIAL_HEAD_BYTES} bytes."))
+        if is_waiting:
+            self._serve_next()
+        elif data and self.has_queued_requests and not self.is_task_answering:
+            # aiohttp's task has answered and is about to wait. It would take the requests that it finds in the queue.
+            self._held_back.extend(self.take_queue())
+            self._event_loop.call_soon(self._serve_held_back)
 
-    # --- who answers it ---
-
-    def _serve(self) -> None:
-        """Hand the next request to the express lane or, if it is none for that, to aiohttp's task. One at a time."""
-        idle = self._waiter
-        if not self._messages or self._in_express or idle is None or idle.done():
-            return
-        if not self._goes_by_express():
-            idle.set_result(None)
-
-    def _serve_aside(self) -> None:
-        self._messages.extend(self._aside)
-        self._aside.clear()
-        self._serve()
-
-    def _goes_by_express(self) -> bool:
-        message, payload = self._messages[0]
-        if (
-            self._express is None
-            or self.writing_paused
-            or not payload.is_eof()
-            or not isinstance(message, RawRequestMessage)
-            or not self._express.may_take(message)
-        ):
-            return False
-        self._in_express = True  # from here on: reading the body may let in what has been held back behind it
-        body = payload.read_nowait()
-        if not self._express.take(message, body, self._client, self._write_express):
-            self._in_express = False
-            again = StreamReader(self, self._read_bufsize, loop=self._loop)
-            again.feed_data(body)
-            again.feed_eof()
-            self._messages[0] = message, again
-            return False
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        self._messages.popleft()
-        # As aiohttp's task does for what it takes from there.
-        if self._parser is not None:
-            self._parser.message_consumed()
-        if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
-            self._resume_reading_if_drained()
-        return True
-
-    def _client(self, message: RawRequestMessage) -> str:
-        peer = self.peername
-        remote = str(peer[0] if isinstance(peer, tuple | list) else peer or "")
-        return find_client_address(
-            remote, message.headers.getall("X-Forwarded-For", ()), self._server.proxies
-        )
-
-    def _write_express(self, answer: bytes) -> None:
-        self._in_express = False
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(answer)
-        if self._answered is not None and not self._answered.done():
-            self._answered.set_result(None)
-        if self._close:
-            self.force_close()
-        self._serve()
-
-    async def shutdown(self, timeout: float | None = 15.0) -> None:
-        """End, after what is under way has been answered, if that is within `timeout` seconds."""
-        if self._in_express:
-            self._answered = self._loop.create_future()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await self._answered
-        await super().shutdown(timeout)
-
-    def _expect_head(self) -> None:
+    def _start_head_timer(self) -> None:
         if self._head_timer is None:
-            self._head_timer = self._loop.call_later(self._limits.header_timeout, self._head_is_late)
+            self._head_timer = self._event_loop.call_later(self._limits.header_timeout, self._time_out_head)
 
-    def _head_arrived(self) -> None:
+    def _stop_head_timer(self) -> None:
         self._head_size = 0
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _head_is_late(self) -> None:
+    def _time_out_head(self) -> None:
         self._head_timer = None
-        if self._request_count == self._heads:
-            self._refuse(RequestTimeout("The head did not arrive in time."))
+        if self.parsed_requests == self._parsed_heads:
+            self._refuse_head(RequestTimeout("The head did not arrive in time."))
 
-    def _refuse(self, error: RelayError) -> None:
-        """End a connection on which half a head has come: with an answer, unless another one is being written."""
-        if self._waiter is not None and not self._in_express and self.transport is not None:
-            self.transport.write(refusal(error))
+    def _refuse_head(self, error: RelayError) -> None:
+        """Close a connection with an incomplete head. `error` is its answer, unless another one is being written."""
+        if self.is_task_waiting and not self._is_on_fast_path and self.transport is not None:
+            self.transport.write(encode_refusal(error))
             self.force_close()
         else:
             self.close()
 
+    # --- the choice between fast path and aiohttp's task; one request at a time ---
+
+    def _serve_next(self) -> None:
+        if not self.has_queued_requests or self._is_on_fast_path or not self.is_task_idle:
+            return
+        if not self._take_fast_path():
+            self.wake_task()
+
+    def _serve_held_back(self) -> None:
+        self._restore_held_back()
+        self._serve_next()
+
+    def _restore_held_back(self) -> None:
+        if self._held_back:
+            self.restore_queue(self._held_back)
+            self._held_back.clear()
+
+    def _take_fast_path(self) -> bool:
+        """Offer the first request to the fast path. Returns whether it took the request."""
+        message, payload = self.first_request()
+        if (
+            self._fast_path is None
+            or self.writing_paused
+            or not payload.is_eof()
+            or not isinstance(message, RawRequestMessage)
+            or not self._fast_path.may_take(message)
+        ):
+            return False
+        self._is_on_fast_path = (
+            True  # from here on: reading the body may resume parsing, which comes back here
+        )
+        body = payload.read_nowait()
+        if not self._fast_path.take(message, body, self._client_of, self._write_fast_answer):
+            self._is_on_fast_path = False
+            self.unread_first_body(body)
+            return False
+        self.drop_first_request()
+        return True
+
+    def _client_of(self, message: RawRequestMessage) -> str:
+        peer = self.peername
+        remote = str(peer[0] if isinstance(peer, tuple | list) else peer or "")
+        forwarded_for = message.headers.getall("X-Forwarded-For", ())
+        return find_client_address(remote, forwarded_for, self._http_server.trusted_proxies)
+
+    def _write_fast_answer(self, answer: bytes) -> None:
+        self._is_on_fast_path = False
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(answer)
+        if self._fast_path_done is not None and not self._fast_path_done.done():
+            self._fast_path_done.set_result(None)
+        if self.is_closing:
+            self.force_close()
+        self._serve_next()
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:
+        """Close the connection. A request in progress is answered before, if that takes at most `timeout` seconds."""
+        if self._is_on_fast_path:
+            self._fast_path_done = self._event_loop.create_future()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._fast_path_done
+        await super().shutdown(timeout)
+
     # --- answers ---
 
     def pause_writing(self) -> None:
-        """The caller does not take what it asked for."""
+        """Abort the connection if the caller does not take the answer in time."""
         super().pause_writing()
-        assert self._wire is not None
-        self._write_timer = self._loop.call_later(self._limits.answer_timeout, self._wire.abort)
+        assert self._raw_transport is not None
+        self._write_timer = self._event_loop.call_later(
+            self._limits.answer_timeout, self._raw_transport.abort
+        )
 
     def resume_writing(self) -> None:
-        """It does."""
+        """Stop the timer: the caller has taken all bytes."""
         super().resume_writing()
-        self._answer_is_taken()
+        self._stop_write_timer()
 
-    def _answer_is_taken(self) -> None:
+    def _stop_write_timer(self) -> None:
         if self._write_timer is not None:
             self._write_timer.cancel()
             self._write_timer = None
@@ -295,17 +297,18 @@ class HttpConnection(web.RequestHandler):
     def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
-        """Every answer to a request passes here, aiohttp's own too."""
-        request_id = begin(request)
+        """Complete and log an answer. Answers that aiohttp makes itself become problems."""
+        request_id = begin_request(request)
         if isinstance(resp, web.HTTPException):
-            known = isinstance(resp, web.HTTPExpectationFailed)
-            resp = problem(ExpectationFailed("Only 100-continue is known.") if known else RelayError())
+            is_expectation = isinstance(resp, web.HTTPExpectationFailed)
+            error = ExpectationFailed("Only 100-continue is known.") if is_expectation else RelayError()
+            resp = answer_problem(error)
         if resp.status == HTTPStatus.REQUEST_TIMEOUT:
             resp.force_close()
         resp.headers.setdefault(HEADER, request_id)
-        for name, value in HEADERS:
+        for name, value in DEFAULT_HEADERS:
             resp.headers.setdefault(name, value)
-        note(request, resp.status, self._server.proxies)
+        log_request(request, resp.status, self._http_server.trusted_proxies)
         return super().finish_response(request, resp, start_time)
 
     def handle_error(
@@ -315,17 +318,24 @@ class HttpConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer to what cannot be parsed, and to what `problems` did not catch. The connection ends with it."""
-        begin(request)
+        """Return the answer to a request that cannot be parsed, or to an error outside of the middleware `problems`.
+
+        The connection closes after it.
+
+        Raises:
+            ConnectionError: an answer has begun already.
+        """
+        begin_request(request)
         self.log_exception(exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("The answer has begun; there cannot be another.")
-        response = problem(_refusal(exc) if status == HTTPStatus.BAD_REQUEST else RelayError())
+        is_bad_request = status == HTTPStatus.BAD_REQUEST
+        response = answer_problem(_explain_bad_request(exc) if is_bad_request else RelayError())
         response.force_close()
         return response
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
-        """Log an error by its type and place. What a caller did wrong is logged for debugging only."""
+        """Log an error by its type and place. A caller's mistake is logged at level debug."""
         error = kw.get("exc_info")
         if isinstance(error, HttpProcessingError | web.RequestPayloadError | ConnectionError):
             _log.debug("this is no request", error=type(error).__name__)
@@ -333,12 +343,14 @@ class HttpConnection(web.RequestHandler):
             log_unexpected(error)
 
 
-def _refusal(error: BaseException | None) -> RelayError:
+def _explain_bad_request(error: BaseException | None) -> RelayError:
     if isinstance(error, LineTooLong):
         return HeadTooLarge("The request line or a header is longer than 8190 bytes.")
-    if type(error) is BadHttpMessage:  # its first line says what is wrong; the others quote the request
-        what = error.message.partition("\n")[0].rstrip(":.")
-        if what == "Too many headers received":
-            return HeadTooLarge(f"There are more than {MOST_HEADERS} headers.")
-        return MalformedRequest(f"This is not HTTP/1.1: {what}.")
+    if (
+        type(error) is BadHttpMessage
+    ):  # the first line of its message says what is wrong; the others quote the request
+        mistake = error.message.partition("\n")[0].rstrip(":.")
+        if mistake == "Too many headers received":
+            return HeadTooLarge(f"There are more than {MAX_HEADERS} headers.")
+        return MalformedRequest(f"This is not HTTP/1.1: {mistake}.")
     return MalformedRequest("This is not HTTP/1.1.")

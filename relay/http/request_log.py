@@ -1,4 +1,4 @@
-"""What is noted of each request: its id, and a line in the log with its answer; where traces are made, a span."""
+"""The log of requests: an id and a line for each, and a span where traces are on."""
 
 from __future__ import annotations
 
@@ -12,60 +12,60 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from relay.core.ip_addresses import Network
-from relay.http.client_address import client_behind, header_values
+from relay.http.authentication import TOKEN_ID
+from relay.http.client_address import client_of, header_values
 from relay.telemetry.logs import get_logger
 from relay.telemetry.request_ids import HEADER, REQUEST_ID, request_id
 from relay.telemetry.traces import Traces
 
-TOKEN_ID = web.RequestKey("token_id", UUID)
-"""The id of the API token that the request was authenticated with."""
 _log = get_logger(__name__)
 
 
-class _Noted(NamedTuple):
+class _RequestStart(NamedTuple):
     request_id: str
     began: float
+    """Seconds on the clock of the event loop."""
     route: str | None
-    """Its template; None where there is none, and where the request could not be read so far."""
+    """The template of its path. None if no route matches, or the request could not be read that far."""
 
 
-_NOTED = web.RequestKey("noted", _Noted)
+_START = web.RequestKey("start", _RequestStart)
 
 
-def begin(request: web.BaseRequest, match: web.UrlMappingMatchInfo | None = None) -> str:
-    """The id of the request. The first call makes it, and from then on the lines of the log say it.
+def begin_request(request: web.BaseRequest, match: web.UrlMappingMatchInfo | None = None) -> str:
+    """Return the id of the request. The first call assigns it, and puts it on all log lines from then on.
 
-    `match` is the route that was found for it, if it came that far.
+    `match` is the matching route, if the request got that far.
     """
-    noted = request.get(_NOTED)
-    if noted is None:
+    start = request.get(_START)
+    if start is None:
         resource = match.route.resource if match is not None else None
-        noted = request[_NOTED] = _Noted(
+        start = request[_START] = _RequestStart(
             request_id(header_values(request, HEADER)),
             asyncio.get_running_loop().time(),
             resource.canonical if resource is not None else None,
         )
-        REQUEST_ID.set(noted.request_id)
-    return noted.request_id
+        REQUEST_ID.set(start.request_id)
+    return start.request_id
 
 
-def note(request: web.BaseRequest, status: int, trusted: Sequence[Network]) -> None:
-    """Log a request that is answered. It says the route and never the path, in which callers write what they like."""
-    if is_noted(status):
-        noted = request[_NOTED]
-        client = client_behind(request, trusted)
-        log_answered(request.method, noted.route, status, noted.began, request.get(TOKEN_ID), client)
+def log_request(request: web.BaseRequest, status: int, trusted: Sequence[Network]) -> None:
+    """Log an answered request that has begun. The line holds the route, never the path, which callers choose."""
+    if is_logged(status):
+        start = request[_START]
+        client = client_of(request, trusted)
+        log_answered(request.method, start.route, status, start.began, request.get(TOKEN_ID), client)
 
 
-def is_noted(status: int) -> bool:
-    """Whether the log takes a line about an answer with that status."""
+def is_logged(status: int) -> bool:
+    """Return whether the level of the log includes answers with that status."""
     return _log.isEnabledFor(_level(status))
 
 
 def log_answered(
     method: str, route: str | None, status: int, began: float, token_id: UUID | None, client: str
 ) -> None:
-    """A line about a request, which `began` at that time of the event loop."""
+    """Log an answered request. `began` is a time of the event loop, in seconds."""
     _log.log(
         _level(status),
         "request",
@@ -79,17 +79,17 @@ def log_answered(
 
 
 def _level(status: int) -> int:
-    """Our faults are warnings, the callers' of interest, the rest for debugging."""
+    """Return warning for the relay's faults, info for the callers', debug for the rest."""
     return logging.WARNING if status >= 500 else logging.INFO if status >= 400 else logging.DEBUG
 
 
 def traced(traces: Traces) -> Middleware:
-    """A span for each request, around everything that it does."""
+    """Return a middleware that opens a span around each request."""
 
     @web.middleware
     async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
-        own_id = begin(request, request.match_info)
-        with traces.request(request.method, request[_NOTED].route, own_id, request.headers) as span:
+        own_id = begin_request(request, request.match_info)
+        with traces.request(request.method, request[_START].route, own_id, request.headers) as span:
             response = await handler(request)
             span.set_attribute("http.response.status_code", response.status)
             return response

@@ -23,7 +23,7 @@ from relay.api.publishers import PublishersApi
 from relay.api.push_tokens import PushTokensApi
 from relay.api.pushes import PushesApi
 from relay.api.send import SendApi
-from relay.api.send_fast_path import EXPRESS, SendFastPath
+from relay.api.send_fast_path import SendFastPath
 from relay.api.spec import SpecApi
 from relay.api.test_devices import TestDevicesApi
 from relay.api.validate import ValidateApi
@@ -43,10 +43,13 @@ from relay.dispatch.channel_creation import ChannelCreator
 from relay.dispatch.completion import CompletionWaiter
 from relay.dispatch.intake import Intake
 from relay.dispatch.webhook_receivers import HttpReceivers
-from relay.http import requests as http
+from relay.http.authentication import INSTALL_TOKENS, TOKEN_CACHE
 from relay.http.client_address import TRUSTED_PROXIES, scheme_of
+from relay.http.fast_path import FAST_PATH
+from relay.http.problems import problems
 from relay.http.request_log import traced
 from relay.http.request_metrics import measured
+from relay.http.requests import BODY_TIMEOUT
 from relay.keys import KeyRing
 from relay.node.startup import NodeParts
 from relay.service.rate_limits import Rates
@@ -122,11 +125,11 @@ def build_application(
     settings, traces = dependencies.settings, dependencies.traces
     application = web.Application(
         client_max_size=settings.http.max_body,
-        middlewares=[measured, *([traced(traces)] if traces.on else []), http.problems],
+        middlewares=[measured, *([traced(traces)] if traces.on else []), problems],
     )
-    application[http.TOKEN_CACHE] = dependencies.token_cache
-    application[http.BODY_TIMEOUT] = settings.http.body_timeout
-    application[http.INSTALL_TOKENS] = InstallTokens(dependencies.keys.installations)
+    application[TOKEN_CACHE] = dependencies.token_cache
+    application[BODY_TIMEOUT] = settings.http.body_timeout
+    application[INSTALL_TOKENS] = InstallTokens(dependencies.keys.installations)
     application[TRUSTED_PROXIES] = settings.http.proxies()
     _add_routes(application, health, _build_metrics(dependencies))
     if serves_api:
@@ -177,7 +180,7 @@ def _add_api_and_console(application: web.Application, dependencies: HttpDepende
     lifetimes = Lifetimes(dispatch.keep, dispatch.immediate_window)
     sending = _Sending.build(dependencies, lifetimes)
     if not dependencies.traces.on:  # spans need aiohttp's request objects, which the fast path avoids
-        application[EXPRESS] = SendFastPath(
+        application[FAST_PATH] = SendFastPath(
             dependencies.token_cache,
             sending.check,
             dependencies.intake,
@@ -195,7 +198,7 @@ def _add_api_and_console(application: web.Application, dependencies: HttpDepende
         allow_private_webhooks=dependencies.settings.webhooks.allow_private,
         on_due=dependencies.announce_work,
     )
-    install_tokens = application[http.INSTALL_TOKENS]
+    install_tokens = application[INSTALL_TOKENS]
     _add_routes(application, *_sending_apis(dependencies, sending, lifetimes))
     _add_routes(application, *_publisher_apis(dependencies, services))
     _add_routes(application, *_device_apis(dependencies, services, install_tokens))

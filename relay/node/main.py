@@ -11,7 +11,7 @@ from aiohttp import web
 
 from relay.api.health import HealthApi
 from relay.core.errors import Unavailable, describe_error
-from relay.http.connection import Runner
+from relay.http.connection import HttpRunner
 from relay.keys import key_ring
 from relay.node.application import HttpDependencies, build_application
 from relay.node.database import open_database
@@ -38,7 +38,7 @@ class Relay:
         self._roles = roles
         self._health = HealthApi(parts.context.database)
         self.application = build_application(HttpDependencies.of(parts), self._health, serves_api=roles.api)
-        self._runner = Runner(
+        self._runner = HttpRunner(
             self.application, parts.context.settings.http, shutdown_timeout=REQUEST_PATIENCE_SECONDS
         )
         self._tasks: list[asyncio.Task[None]] = []

@@ -28,7 +28,8 @@ from relay.core.identifiers import Identifiers
 from relay.core.install_tokens import InstallTokens
 from relay.core.udid import UdidDigests
 from relay.dispatch.webhook_receivers import HttpReceivers
-from relay.http import requests as http
+from relay.http.authentication import INSTALL_TOKENS, TOKEN_CACHE
+from relay.http.problems import problems
 from relay.keys import KeyRing
 from relay.service.services import build_services
 from relay.store.accounts.api_tokens import create_operator_token
@@ -63,9 +64,9 @@ def application(
 ) -> web.Application:
     tokens = TokenCache(database, clock)
     install_tokens, udids = InstallTokens(installation_keys), UdidDigests(KEYS[0])
-    app = web.Application(middlewares=[http.problems], client_max_size=4 * 1024 * 1024)
-    app[http.TOKEN_CACHE] = tokens
-    app[http.INSTALL_TOKENS] = install_tokens
+    app = web.Application(middlewares=[problems], client_max_size=4 * 1024 * 1024)
+    app[TOKEN_CACHE] = tokens
+    app[INSTALL_TOKENS] = install_tokens
     receivers = HttpReceivers(allow_private=allow_private, timeout=60)
 
     async def close(_: web.Application) -> None:

@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from relay.api.metrics import MetricsApi
 from relay.core.ip_addresses import Network
-from relay.http import requests as http
+from relay.http.problems import problems
 from relay.service.state_metrics import StateMetrics
 from relay.store.database import Database
 from tests.leaks import LEAKS
@@ -50,7 +50,7 @@ async def test_who_may_read_them(
     headers: dict[str, str],
     status: int,
 ) -> None:
-    application = web.Application(middlewares=[http.problems])
+    application = web.Application(middlewares=[problems])
     state = StateMetrics(database, Clock())
     api = MetricsApi(state, lambda: None, networks=networks, trusted=trusted)
     application.add_routes(api.routes())
@@ -64,7 +64,7 @@ async def test_who_may_read_them(
 
 
 async def test_openmetrics_is_spoken_to_those_who_ask(database: Database) -> None:
-    application = web.Application(middlewares=[http.problems])
+    application = web.Application(middlewares=[problems])
     api = MetricsApi(StateMetrics(database, Clock()), lambda: None, networks=[LOOPBACK], trusted=[])
     application.add_routes(api.routes())
     accept = {"Accept": "application/openmetrics-text; version=1.0.0"}

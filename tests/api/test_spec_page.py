@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from relay.api.spec import SpecApi
-from relay.http import requests as http
+from relay.http.problems import problems
 from tests.conftest import find_program
 
 FLAGS = (
@@ -57,7 +57,7 @@ async def browse(url: str, directory: Path) -> tuple[str, str, list[dict[str, An
 
 @pytest.mark.needs("chromium")
 async def test_the_page_works_offline(tmp_path: Path) -> None:
-    application = web.Application(middlewares=[http.problems])
+    application = web.Application(middlewares=[problems])
     application.add_routes(list(SpecApi().routes()))
     async with TestServer(application) as server:
         origin = str(server.make_url("")).rstrip("/")

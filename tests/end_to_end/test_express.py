@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from relay.api.send_fast_path import LARGEST
+from relay.api.send_fast_path import MAX_BODY_BYTES
 from relay.client import PushSender
-from relay.http.requests import TOKEN_CACHE
+from relay.http.authentication import TOKEN_CACHE
 from relay.node.main import Relay
 from relay.settings import Settings
 from tests.eventually import eventually, loop_turns, nothing_happens_for
@@ -152,7 +152,7 @@ def odd(app: App, customer: str) -> dict[str, bytes]:
     upgrade = b"GET /healthz HTTP/1.1\r\nHost: relay\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
     return {
         "large": usual + request(b" " * 300_000 + body) + usual,
-        "almost large": request(b" " * (LARGEST - len(body)) + body) + usual,
+        "almost large": request(b" " * (MAX_BODY_BYTES - len(body)) + body) + usual,
         "chunked": request(chunks, chunked) + usual,
         "no chunk": usual + request(b"zz\r\n", chunked),
         "the last one": usual + request(body, length, b"Connection: close"),

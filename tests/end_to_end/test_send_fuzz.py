@@ -26,7 +26,7 @@ from relay.core.push.headers import check_headers, check_token_kind
 from relay.core.push.push_types import PUSH_TYPES
 from relay.core.push.request import Lifetimes, SendBody
 from relay.core.schema import convert
-from relay.http import requests as http
+from relay.http.problems import encode_problem
 from relay.node.main import Relay
 
 from .store import PATIENCE, Store
@@ -184,7 +184,7 @@ def test_a_body_is_accepted_or_refused(body: bytes) -> None:
     if error is not None:
         assert 400 <= error.status < 500
         assert all(fault.code and fault.detail for fault in error.faults)
-        assert http.problem(error).body
+        assert encode_problem(error)
 
 
 def test_what_it_starts_from_is_right() -> None:

@@ -1,4 +1,4 @@
-"""Who asks and how it reached us, as reverse proxies say it, on a real server."""
+"""Address and scheme of a client behind reverse proxies, on a real server."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ def trusted() -> list[str]:
 @pytest.fixture
 async def client(trusted: list[str]) -> AsyncIterator[Client]:
     async def show(request: web.Request) -> web.Response:
-        return web.Response(text=f"{scheme_of(request)} {client_of(request)}")
+        trusted_networks = request.app[TRUSTED_PROXIES]
+        return web.Response(text=f"{scheme_of(request)} {client_of(request, trusted_networks)}")
 
     application = web.Application()
     application[TRUSTED_PROXIES] = parse_networks(trusted)
     application.router.add_get("/", show)
-    async with TestClient(TestServer(application, host="127.0.0.1")) as made:
-        yield made
+    async with TestClient(TestServer(application, host="127.0.0.1")) as connected:
+        yield connected
 
 
 async def seen(client: Client, *headers: tuple[str, str]) -> str:
@@ -55,6 +56,6 @@ async def test_a_trusted_proxy_is_believed(
 
 
 @pytest.mark.parametrize("trusted", [[], ["10.0.0.0/8"]])
-async def test_nobody_else_is(client: Client) -> None:
+async def test_other_proxies_are_not_believed(client: Client) -> None:
     headers = [("X-Forwarded-For", "192.0.2.7"), ("X-Forwarded-Proto", "https")]
     assert await seen(client, *headers) == "http 127.0.0.1"
