@@ -199,8 +199,8 @@ async def test_whatever_stands_around_it_is_answered_as_without_the_short_way(
     end = b"GET /healthz HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n"
     for name, said in odd(app, copy.customer).items():
         answers: list[list[int]] = []
-        for express in (server.express, None):
-            kept, server.express = server.express, express
+        for fast_path in (server.fast_path, None):
+            kept, server.fast_path = server.fast_path, fast_path
             await remember(relay, app)
             answers.append([])
             async with connection(relay.url) as (reader, writer):
@@ -208,7 +208,7 @@ async def test_whatever_stands_around_it_is_answered_as_without_the_short_way(
                 with suppress(asyncio.IncompleteReadError, ConnectionError):
                     while True:
                         answers[-1].append((await read_answer(reader)).status)
-            server.express = kept
+            server.fast_path = kept
         assert answers[0] == answers[1], name
         assert answers[0], name
 
