@@ -92,18 +92,25 @@ async def test_a_push_reaches_apples_channel_of_every_copy(store: Store, relay: 
     other = await ask(store, tablet, channel_id)
     made = {one["channel_id"]: one for one in store.apns.channels()}
     assert made.keys() == {mine, other}
-    assert (made[mine]["bundle_id"], made[mine]["environment"]) == (bundle_id, "production")
-    assert made[other]["environment"] == "sandbox"
-    assert made[mine]["message_storage"] is True
+    assert (made[mine]["bundle_id"], made[mine]["message_storage"]) == (bundle_id, True)
+    assert (made[mine]["environment"], made[other]["environment"]) == ("production", "sandbox")
 
     page = await push(store, app, channel_id, priority=5, ttl=3600)
-    assert (page["targets"], page["counts"]) == (2, {"delivered": 2, "failed": 0, "expired": 0, "pending": 0})
-    assert (page["priority"], page["reasons"], page["channel_id"]) == (5, {}, channel_id)
+    assert {name: page[name] for name in ("targets", "counts", "priority", "reasons", "channel_id")} == {
+        "targets": 2,
+        "counts": {"delivered": 2, "failed": 0, "expired": 0, "pending": 0},
+        "priority": 5,
+        "reasons": {},
+        "channel_id": channel_id,
+    }
     for apns_channel_id in (mine, other):
         [got] = await store.apns.channel_notifications(apns_channel_id)
         headers = got["headers"]
-        assert got["payload"] == UPDATE
-        assert (headers["apns-push-type"], headers["apns-priority"]) == ("liveactivity", "5")
+        assert (got["payload"], headers["apns-push-type"], headers["apns-priority"]) == (
+            UPDATE,
+            "liveactivity",
+            "5",
+        )
         assert int(headers["apns-expiration"]) == page["expiration"] > NOW
         assert headers["apns-request-id"] == page["push_id"]
     assert await store.received(phone, tablet) == [0, 0], "no device token was used"

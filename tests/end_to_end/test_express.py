@@ -114,7 +114,7 @@ async def test_our_own_client_is_usual(relay: Relay, store: Store) -> None:
     assert server.requests_count == before
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 4))])
 async def test_answers_come_in_the_order_of_the_requests(relay: Relay, store: Store, seed: int) -> None:
     """Many on one connection at once, on both ways, cut anywhere."""
     random = Random(seed)

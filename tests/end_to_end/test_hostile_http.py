@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 import psutil
+import pytest
 import yaml
 
 from relay.node.main import Relay
@@ -181,6 +182,7 @@ async def test_odd_requests_that_are_http_are_answered_as_usual(relay: Relay) ->
         assert status == 200 or answer.problem["code"]
 
 
+@pytest.mark.slow
 async def test_memory_stays_as_it_was(settings: Settings, relay: Relay, store: Store, tmp_path: Path) -> None:
     """All of the above, many at a time, in a process of its own."""
     app = await store.app()

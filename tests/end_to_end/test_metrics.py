@@ -186,6 +186,7 @@ async def test_a_node_says_that_it_lives(relay: Relay) -> None:
     assert abs(node.clock_ahead) < 60
 
 
+@pytest.mark.slow
 async def test_any_worker_answers_for_all_also_for_one_that_died(
     settings: Settings, apns: ApnsStandIn, database: Database, tmp_path: Path
 ) -> None:

@@ -172,15 +172,21 @@ async def test_only_a_valid_push_token_of_the_app_may_send(store: Store, relay: 
             assert problem["success"] is False
         return status
 
-    assert await attempt(None) == 401
-    assert await attempt("push_nonsense") == 401
-    assert await attempt(app.push_token[:-1] + ("A" if app.push_token[-1] != "A" else "B")) == 401
-    assert await attempt(app.publisher.manage_token) == 403
-    assert await attempt(store.operator_token) == 403
-    assert await attempt(copy.install_token) == 403
-    assert await attempt(copy.install_token[:-9] + "forgotten") == 401
-    assert await attempt(other.push_token) == 403
+    one_letter_off = app.push_token[:-1] + ("A" if app.push_token[-1] != "A" else "B")
+    refused = {
+        "no token": (None, 401),
+        "not a token": ("push_nonsense", 401),
+        "one letter off": (one_letter_off, 401),
+        "a manage token": (app.publisher.manage_token, 403),
+        "an operator token": (store.operator_token, 403),
+        "an install token": (copy.install_token, 403),
+        "a forged install token": (copy.install_token[:-9] + "forgotten", 401),
+        "a push token of another app": (other.push_token, 403),
+    }
     before = await stored(relay)
+    for name, (token, status) in refused.items():
+        assert await attempt(token) == status, name
+    assert await stored(relay) == before
     assert await attempt(app.push_token) == 202
     assert await stored(relay) > before
 

@@ -70,6 +70,7 @@ class FirstVersion:
         return output.decode().strip()
 
 
+@pytest.mark.slow
 async def test_a_rolling_upgrade_loses_nothing(
     settings: Settings, apns: ApnsStandIn, database_url: str, tmp_path: Path
 ) -> None:

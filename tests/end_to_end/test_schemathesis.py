@@ -13,6 +13,8 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 from relay.node.main import Relay
 
 from .store import Copy, Store
@@ -24,6 +26,7 @@ CASES = int(os.environ.get("CASES", "10"))
 """Generated cases for each operation and phase, beside the several hundred that try every constraint there is."""
 
 
+@pytest.mark.slow
 async def test_schemathesis_finds_no_failure(relay: Relay, store: Store, tmp_path: Path) -> None:
     copy, pushes = await _used_app(store)
     app, publisher = copy.app, copy.app.publisher

@@ -74,7 +74,9 @@ def attributes(span: Span) -> dict[str, str | int]:
     return {one.key: one.value.string_value or one.value.int_value for one in span.attributes}
 
 
-async def test_the_trace_of_a_push_has_its_id(store: Store, collector: tuple[Collector, str]) -> None:
+@pytest.fixture
+async def traced(store: Store, collector: tuple[Collector, str]) -> tuple[str, dict[str, Span]]:
+    """The id of a push that was sent with a `traceparent`, and the spans of its way by name."""
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
     body = {"app_id": app.app_id, "payload": ALERT, "destinations": {copy.customer: []}}
@@ -86,30 +88,40 @@ async def test_the_trace_of_a_push_has_its_id(store: Store, collector: tuple[Col
     async with store.http.post("/v1.0/send/", json=body, headers=headers) as response:
         push_id = (await response.json())["push_id"]
     await store.done(app, push_id)
-    trace_id = UUID(push_id).bytes
+    names = ("POST /v1.0/send/", "accept push", "store pushes", "send batch", "settle")
+    return push_id, await collector[0].until(*names)
 
-    seen = collector[0]
-    found = await seen.until("POST /v1.0/send/", "accept push", "store pushes", "send batch", "settle")
-    request = found["POST /v1.0/send/"]
+
+async def test_the_request_of_a_push_belongs_to_the_trace_of_its_caller(
+    traced: tuple[str, dict[str, Span]], collector: tuple[Collector, str]
+) -> None:
+    push_id, spans = traced
+    request = spans["POST /v1.0/send/"]
     assert request.trace_id.hex() == CALLER
     assert request.parent_span_id.hex() == "b7ad6b7169203331"
-    assert [link.trace_id for link in request.links] == [trace_id]
-    about = attributes(request)
-    assert about["push_relay.push_id"] == push_id
-    assert about["push_relay.request_id"] == "order-4711"
-    assert about["http.route"] == "/v1.0/send/"
-    assert about["http.response.status_code"] == 202
+    assert [link.trace_id for link in request.links] == [UUID(push_id).bytes]
+    expected = {
+        "push_relay.push_id": push_id,
+        "push_relay.request_id": "order-4711",
+        "http.route": "/v1.0/send/",
+        "http.response.status_code": 202,
+    }
+    assert expected.items() <= attributes(request).items()
+    assert collector[0].services == {"push-relay"}
 
-    accepted, sent = found["accept push"], found["send batch"]
+
+async def test_the_trace_of_a_push_has_its_id(traced: tuple[str, dict[str, Span]]) -> None:
+    push_id, spans = traced
+    trace_id = UUID(push_id).bytes
+    accepted, sent = spans["accept push"], spans["send batch"]
     assert accepted.trace_id == sent.trace_id == trace_id
     assert accepted.parent_span_id == b""
     assert sent.parent_span_id == accepted.span_id == trace_id[8:]
     assert accepted.links[0].trace_id.hex() == CALLER
     assert attributes(sent)["push_relay.delivered"] == 1
     for name in ("store pushes", "settle"):
-        assert [link.trace_id for link in found[name].links] == [trace_id]
-        assert found[name].parent_span_id == b""
-    assert seen.services == {"push-relay"}
+        assert [link.trace_id for link in spans[name].links] == [trace_id]
+        assert spans[name].parent_span_id == b""
 
 
 async def test_an_error_has_a_span_and_its_text_has_none(

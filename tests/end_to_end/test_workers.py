@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
+import pytest
 import yaml
 
 from apns_standin import ApnsStandIn
@@ -30,6 +31,7 @@ async def start(settings: Settings, file: Path) -> Process:
     return await asyncio.create_subprocess_exec(*command, stdout=PIPE)
 
 
+@pytest.mark.slow
 async def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(
     settings: Settings, apns: ApnsStandIn, database: Database, tmp_path: Path
 ) -> None:
