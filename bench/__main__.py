@@ -17,7 +17,7 @@ from bench.relay_rows import Plan, relay_rows
 from bench.sender_rows import sender_rows
 from bench.sink import Sink
 from bench.table import Row
-from bench.targets import judge
+from bench.targets import judge, show_targets
 from bench.work import PAYLOAD
 
 
@@ -44,7 +44,7 @@ def main() -> None:
         if not arguments.json:
             table.show(rows, found)
             if not arguments.quick:
-                table.show_targets(judge(rows))
+                show_targets(judge(rows))
             print(", ".join(f"{name} {version}" for name, version in machine.versions().items()))
         if arguments.date:
             command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])

@@ -6,13 +6,10 @@ import json
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-
-if TYPE_CHECKING:
-    from bench.targets import Verdict
 
 
 @dataclass
@@ -82,27 +79,15 @@ def show(rows: Iterable[Row], title: str) -> None:
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     for row in rows:
         table.add_row(*row.cells)
-    _console().print(table)
+    wide_console().print(table)
 
 
-def _console() -> Console:
+def wide_console() -> Console:
+    """Return a console that is wide enough for a table, also where the output is no terminal."""
     console = Console()
     if not console.is_terminal:
         console.width = 150
     return console
-
-
-def show_targets(verdicts: Iterable[Verdict]) -> None:
-    """Print which figures are reached."""
-    table = Table(title="The figures to reach", title_justify="left")
-    table.add_column("target")
-    table.add_column("measured", justify="right")
-    table.add_column("")
-    for one in verdicts:
-        table.add_row(
-            one.target, one.measured, {True: "reached", False: "not reached", None: "–"}[one.reached]
-        )
-    _console().print(table)
 
 
 def markdown(rows: Iterable[Row]) -> str:

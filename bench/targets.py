@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from rich.table import Table
+
 from bench.neighbours import BESIDE
-from bench.table import Row
+from bench.table import Row, wide_console
 
 Rows = dict[str, Row]
 Value = Callable[[Rows], float | None]
@@ -113,3 +115,18 @@ def judge(rows: Iterable[Row]) -> list[Verdict]:
 
 def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+
+
+def show_targets(verdicts: Iterable[Verdict]) -> None:
+    """Print which figures are reached."""
+    table = Table(title="The figures to reach", title_justify="left")
+    table.add_column("target")
+    table.add_column("measured", justify="right")
+    table.add_column("")
+    for verdict in verdicts:
+        table.add_row(
+            verdict.target,
+            verdict.measured,
+            {True: "reached", False: "not reached", None: "–"}[verdict.reached],
+        )
+    wide_console().print(table)

@@ -14,8 +14,9 @@ from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 from relay.core.accounts import CredentialKind, Environment
 from relay.core.delivery.plan import ClaimedBatch
 from relay.core.delivery.routing import Route, Target
-from relay.core.delivery.sending import Credential, PushHeaders, SendBatch
+from relay.core.delivery.sending import Credential, SendBatch
 from relay.core.ids import make_uuid7
+from relay.core.push.apns_headers import PushHeaders
 from relay.core.push.request import PushRequest
 from relay.store.accounts.credentials import NewCredential
 from relay.store.installations.enrolment_rules import Enrolment

@@ -12,7 +12,8 @@ from bench.work import apns_ids, device_tokens
 from relay.apns.pool import Endpoint
 from relay.apns.sender import ApnsSender
 from relay.core.accounts import Environment
-from relay.core.delivery.sending import DELIVERED, Credential, PushHeaders, SendBatch
+from relay.core.delivery.sending import DELIVERED, Credential, SendBatch
+from relay.core.push.apns_headers import PushHeaders
 
 _CALL = 5_000
 """Pushes handed over in one call of `send` where they come in large batches; of single ones, a tenth."""

@@ -25,7 +25,8 @@ from relay.apns.responses import MAX_BODY_BYTES, json_reason
 from relay.apns.sender import ApnsSender
 from relay.core.accounts import CredentialKind, Environment
 from relay.core.channels import CreatedChannel
-from relay.core.delivery.sending import Answer, Credential, Fate, PushHeaders
+from relay.core.delivery.sending import Answer, Credential, Fate
+from relay.core.push.apns_headers import PushHeaders
 
 _MAX_PARALLEL_REQUESTS: Final = 200
 """Concurrent requests of one credential; further requests wait."""

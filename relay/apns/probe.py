@@ -22,7 +22,8 @@ from relay.apns.errors import connect_errors, credential_errors
 from relay.apns.pool import Endpoint, certificate_file, check_http2, protocol_class, tls_context
 from relay.apns.provider_token import ProviderToken
 from relay.core.accounts import CredentialKind
-from relay.core.delivery.sending import Answer, Credential, PushHeaders, SendBatch
+from relay.core.delivery.sending import Answer, Credential, SendBatch
+from relay.core.push.apns_headers import PushHeaders
 
 NO_DEVICE: Final = "0" * 64
 """A device token that belongs to no device."""

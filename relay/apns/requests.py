@@ -16,7 +16,8 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from relay.apns import frames
-from relay.core.delivery.sending import PushHeaders, SendBatch
+from relay.core.delivery.sending import SendBatch
+from relay.core.push.apns_headers import PushHeaders
 
 NO_TABLE: Final = b"\x20"
 """Dynamic table size update to 0 (RFC 7541, 6.3)."""

@@ -15,9 +15,10 @@ from uuid import UUID
 import msgspec
 
 from relay.core.accounts import Environment
-from relay.core.delivery.sending import Answer, Credential, PushHeaders
+from relay.core.delivery.sending import Answer, Credential
 from relay.core.errors import Fault, Invalid
 from relay.core.push import payload as payloads
+from relay.core.push.apns_headers import PushHeaders
 from relay.core.push.headers import check_headers
 from relay.core.push.push_types import LIVE_ACTIVITY, PushType
 from relay.core.push.request import Lifetimes, SendBody

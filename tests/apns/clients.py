@@ -18,7 +18,8 @@ from relay.apns.connection import Timing
 from relay.apns.pool import Endpoint
 from relay.apns.sender import ApnsSender
 from relay.core.accounts import Environment
-from relay.core.delivery.sending import Answer, Fate, PushHeaders, SendBatch
+from relay.core.delivery.sending import Answer, Fate, SendBatch
+from relay.core.push.apns_headers import PushHeaders
 from tests.apns.scripted_server import ScriptedServer
 from tests.factories import make_credential, make_send_batch
 

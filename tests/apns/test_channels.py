@@ -23,7 +23,8 @@ from relay.apns.errors import CannotSendError
 from relay.apns.pool import Endpoint
 from relay.apns.sender import ApnsSender
 from relay.core.accounts import CredentialKind, Environment
-from relay.core.delivery.sending import Answer, Credential, Fate, PushHeaders
+from relay.core.delivery.sending import Answer, Credential, Fate
+from relay.core.push.apns_headers import PushHeaders
 from tests.apns.scripted_server import Peer, ScriptedServer
 from tests.eventually import loop_turns
 from tests.factories import make_credential

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from relay.apns.streams import Flight
 from relay.apns.wire import Phase, Wire
-from relay.core.delivery.sending import Answer, Fate, PushHeaders, SendBatch
+from relay.core.delivery.sending import Answer, Fate, SendBatch
+from relay.core.push.apns_headers import PushHeaders
 
 Codes = h2.settings.SettingCodes
 

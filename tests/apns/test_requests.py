@@ -6,7 +6,7 @@ import pytest
 from hpack import Decoder
 
 from relay.apns.requests import _MAX_SHAPES, RequestEncoder, encode_block, integer
-from relay.core.delivery.sending import PushHeaders
+from relay.core.push.apns_headers import PushHeaders
 from tests.factories import make_send_batch
 
 

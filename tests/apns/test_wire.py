@@ -18,7 +18,8 @@ from relay.apns.streams import (
     TokenUpdatesLimited,
 )
 from relay.apns.wire import DEFAULT_STREAMS, Phase
-from relay.core.delivery.sending import DELIVERED, Answer, Fate, PushHeaders
+from relay.core.delivery.sending import DELIVERED, Answer, Fate
+from relay.core.push.apns_headers import PushHeaders
 from tests.apns.dialogue import ALL, Dialogue, parse, short
 
 # Opening

@@ -11,7 +11,8 @@ import pytest
 
 from relay.core.accounts import Environment
 from relay.core.channels import ChannelTopic, CreatedChannel
-from relay.core.delivery.sending import Answer, Credential, Fate, PushHeaders
+from relay.core.delivery.sending import Answer, Credential, Fate
+from relay.core.push.apns_headers import PushHeaders
 from relay.dispatch.channels import ChannelDispatcher
 from relay.dispatch.credential_cache import CredentialCache
 from relay.settings import DispatchSettings

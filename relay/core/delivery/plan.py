@@ -17,8 +17,9 @@ from uuid import UUID
 from relay.core.accounts import Environment
 from relay.core.delivery.outcomes import FailureDomain
 from relay.core.delivery.routing import Target
-from relay.core.delivery.sending import Credential, PushHeaders, SendBatch
+from relay.core.delivery.sending import Credential, SendBatch
 from relay.core.ids import ApnsIds
+from relay.core.push.apns_headers import PushHeaders
 from relay.core.push.push_types import PUSH_TYPES
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from relay.core.accounts import CredentialKind, Environment
+from relay.core.push.apns_headers import PushHeaders
 
 
 class Fate(enum.Enum):
@@ -41,19 +42,6 @@ class Answer(NamedTuple):
 
 
 DELIVERED = Answer(Fate.ANSWERED, 200)
-
-
-@dataclass(frozen=True, slots=True)
-class PushHeaders:
-    """Request headers that all pushes of a batch share (Apple, "Sending notification requests to APNs").
-
-    `expiration` is epoch seconds, 0 for one attempt, None to leave the header out.
-    """
-
-    push_type: str
-    priority: int
-    expiration: int | None = None
-    collapse_id: str | None = None
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 from msgspec import UNSET
 
-from relay.core.delivery.sending import PushHeaders
 from relay.core.errors import Fault, Invalid
 from relay.core.push import notification as notifications
+from relay.core.push.apns_headers import PushHeaders
 from relay.core.push.push_types import (
     LIVE_ACTIVITY,
     PUSH_TYPES,

@@ -11,9 +11,9 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET
 
-from relay.core.delivery.sending import PushHeaders
 from relay.core.errors import Fault, RelayError
 from relay.core.idempotency import IdempotencyKey
+from relay.core.push.apns_headers import PushHeaders
 from relay.core.push.destinations import DestinationName
 
 _encode = msgspec.json.encode

@@ -12,8 +12,8 @@ from uuid import UUID
 from relay.core.accounts import Environment
 from relay.core.channels import ChannelPush, ChannelTopic
 from relay.core.delivery.outcomes import Outcome
-from relay.core.delivery.sending import PushHeaders
 from relay.core.errors import Unavailable
+from relay.core.push.apns_headers import PushHeaders
 from relay.core.push.push_types import LIVE_ACTIVITY
 from relay.store import sql
 from relay.store.channels.records import (

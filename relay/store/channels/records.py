@@ -10,8 +10,8 @@ from uuid import UUID
 
 from relay.core.channels import ChannelTopic
 from relay.core.delivery.outcomes import Outcome
-from relay.core.delivery.sending import PushHeaders
 from relay.core.ids import AppId, PushId
+from relay.core.push.apns_headers import PushHeaders
 from relay.store.push.records import OutcomeCount
 
 

@@ -15,7 +15,7 @@ import asyncpg
 
 from relay.core.delivery.outcomes import FailureDomain
 from relay.core.delivery.plan import ClaimedBatch, ListedDevice, TargetGroup
-from relay.core.delivery.sending import PushHeaders
+from relay.core.push.apns_headers import PushHeaders
 from relay.core.push.push_types import PUSH_TYPES
 from relay.store import sql
 from relay.store.database import Connection, Database

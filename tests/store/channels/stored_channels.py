@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 from relay.core.accounts import Environment
 from relay.core.channels import ChannelPush, ChannelTopic
 from relay.core.delivery.outcomes import Outcome
-from relay.core.delivery.sending import PushHeaders
 from relay.core.ids import new_uuid7
+from relay.core.push.apns_headers import PushHeaders
 from relay.store.channels.apple_channels import AppleChannelRepository
 from relay.store.channels.channel_pushes import ChannelPushRepository
 from relay.store.channels.channels import ChannelRepository
