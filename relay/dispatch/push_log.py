@@ -96,7 +96,7 @@ def settled(settlement: Settlement) -> None:
     """What was written."""
     for batch in settlement.ended:
         _log.debug("a batch is settled", push_id=str(batch.push_id), batch_id=batch.batch_id)
-    for again in settlement.again:
+    for again in settlement.retries:
         _log.debug(
             "a part of a batch is due again",
             push_id=str(again.batch.push_id),

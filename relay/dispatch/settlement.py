@@ -114,7 +114,7 @@ class Settler:
         gathered.outcomes.extend(
             one for one in judged.outcomes if self._close_part(one.batch, one.installations)
         )
-        gathered.again.extend(one for one in judged.again if self._close_part(one.batch, one.installations))
+        gathered.retries.extend(one for one in judged.again if self._close_part(one.batch, one.installations))
         gathered.retirements.extend(judged.retirements)
         gathered.traces.extend(judged.traces)
         if self._writing is None:
@@ -160,7 +160,7 @@ class Settler:
                     await self._write(settlement)
                 finally:
                     self.in_flight -= answered
-                self._wake_at(settlement.again)
+                self._wake_at(settlement.retries)
         finally:
             self._writing = None
 
@@ -217,7 +217,7 @@ class Settler:
         settlement.ended = [batch for batch in settlement.ended if self._ours(batch)]
         settlement.remaining = [part for part in settlement.remaining if self._ours(part[0])]
         settlement.outcomes = [one for one in settlement.outcomes if self._ours(one.batch)]
-        settlement.again = [one for one in settlement.again if self._ours(one.batch)]
+        settlement.retries = [one for one in settlement.retries if self._ours(one.batch)]
 
     def abandon(self, batches: Iterable[ClaimedBatch]) -> None:
         """Let go of batches: what is open of them comes back to the queue when the lease ends."""
@@ -254,7 +254,7 @@ def _count(settlement: Settlement, owned: set[int] | None, now: datetime) -> Non
         if owned is None or one.batch.batch_id in owned:
             ended[one.outcome, one.reason] += len(one.installations)
     retried: Counter[str] = Counter()
-    for again in settlement.again:  # held or put back without an attempt is no retry
+    for again in settlement.retries:  # held or put back without an attempt is no retry
         if again.attempt > again.batch.attempt and (owned is None or again.batch.batch_id in owned):
             retried[again.reason] += len(again.installations)
     counts.ended(ended)
@@ -282,8 +282,8 @@ def _pieces(settlement: Settlement) -> list[Settlement]:
         batches[part[0].batch_id].remaining.append(part)
     for outcome in settlement.outcomes:
         batches[outcome.batch.batch_id].outcomes.append(outcome)
-    for again in settlement.again:
-        batches[again.batch.batch_id].again.append(again)
+    for again in settlement.retries:
+        batches[again.batch.batch_id].retries.append(again)
     apps: dict[str, Settlement] = defaultdict(Settlement)
     for retirement in settlement.retirements:
         apps[retirement.app_id].retirements.append(retirement)

@@ -36,7 +36,7 @@ _MISSING_SCHEMA_SQLSTATES = ("42P01", "42703", "42704", "42883")
 """An unknown table, column, type or function: the schema of this version is not there yet."""
 _CONFLICT_SQLSTATE = "40"
 _DISK_FULL_SECONDS = 5.0
-"""How long the disk counts as full after a statement failed for it. Reads still work then, so they prove nothing."""
+"""The disk counts as full for this time after a statement failed for it. Reads still work, so they prove nothing."""
 _PROBE_TIMEOUT_SECONDS = 5.0
 """For a probe of a server that does not answer, and for releasing a connection whose statement was given up."""
 _PROBE_PAUSE_SECONDS = 1.0

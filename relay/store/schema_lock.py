@@ -12,7 +12,7 @@ SCHEMA_CHANGE_TIMEOUT_SECONDS = 3600.0
 _LOCK_KEY = 0x70757368
 """Key of the PostgreSQL advisory lock: "push" in ASCII."""
 _TABLE_LOCK_TIMEOUT = "300ms"
-"""How long a schema change waits for a table in use. All other users of the table wait behind it meanwhile."""
+"""The longest wait of a schema change for a table in use. All other users of the table wait behind it meanwhile."""
 
 
 @asynccontextmanager

@@ -1,9 +1,9 @@
 """Cancelling a push: its deliveries that have not been sent end as cancelled.
 
 First the push gets a mark, and its broadcast is cut no further. After that commit every lease sees the mark: batches
-that the following steps miss end as cancelled when they are leased. Then the batches in the queue are ended. Whoever
-removes a row of the queue writes its outcome, as in a settlement, so each target has exactly one outcome. Batches under
-a lease are being sent and end as they end; a mark on their row turns a retry into the end.
+that the following steps miss end as cancelled when they are leased. Then the batches in the queue are ended. The
+transaction that removes a row of the queue writes its outcome, as in a settlement, so each target has exactly one
+outcome. Batches under a lease are being sent and end as they end; a mark on their row turns a retry into the end.
 
 A locked row is being leased or settled at this moment. It is skipped, so no lease or settlement waits for a
 cancellation.

@@ -96,13 +96,13 @@ class Trace:
 class Settlement:
     """Everything about batches that is written by one transaction.
 
-    `remaining` are batches with the installations that are still open. `again` are retries.
+    `remaining` are batches with the installations that are still open.
     """
 
     ended: list[ClaimedBatch] = field(default_factory=list)
     remaining: list[tuple[ClaimedBatch, Sequence[int]]] = field(default_factory=list)
     outcomes: list[DeliveryOutcome] = field(default_factory=list)
-    again: list[Retry] = field(default_factory=list)
+    retries: list[Retry] = field(default_factory=list)
     retirements: list[TokenRetirement] = field(default_factory=list)
     traces: list[Trace] = field(default_factory=list)
 
@@ -110,14 +110,14 @@ class Settlement:
     def is_empty(self) -> bool:
         """Return whether there is nothing to write."""
         return not (
-            self.ended or self.remaining or self.outcomes or self.again or self.retirements or self.traces
+            self.ended or self.remaining or self.outcomes or self.retries or self.retirements or self.traces
         )
 
     @property
     def concerns_webhooks(self) -> bool:
         """Return whether an outcome or retry belongs to an app with a webhook."""
         return any(outcome.batch.has_webhook for outcome in self.outcomes) or any(
-            retry.batch.has_webhook for retry in self.again
+            retry.batch.has_webhook for retry in self.retries
         )
 
 
@@ -177,7 +177,7 @@ class OutcomeCount(NamedTuple):
 class DeliveryReport(NamedTuple):
     """The outcome of one installation. `(delivery_id, position)` orders deliveries and is the cursor of a page.
 
-    `customer` and `device` are `c_` and `d_` identifiers, None if the store never asked for one.
+    `customer` and `device` are `c_` and `d_` identifiers, None if none was minted.
     """
 
     delivery_id: int

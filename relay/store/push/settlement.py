@@ -76,7 +76,7 @@ class SettlementRepository:
         # A retry may have become the last cancelled delivery of its push.
         retried = [
             retry.batch
-            for retry in settlement.again
+            for retry in settlement.retries
             if retry.batch.has_webhook and retry.batch.batch_id in owned
         ]
         ended = (
@@ -151,7 +151,7 @@ async def _settle(
                 retry.installations,
                 retry.batch.batch_id,
             )
-            for retry in settlement.again
+            for retry in settlement.retries
         ],
         now,
         MAX_SMALL_BATCH_SIZE,

@@ -14,14 +14,14 @@ from relay.core.webhooks.messages import Attempt
 
 
 class WebhookState(enum.StrEnum):
-    """Whether messages are sent to a webhook, as the API names it."""
+    """The states of a webhook, as the API names them."""
 
     ACTIVE = "active"
     """The last attempt succeeded, or there was none."""
     FAILING = "failing"
     """The last attempts failed. The webhook is tried less often."""
     DISABLED = "disabled"
-    """It failed for too long, or its receiver answered 410. Nothing is sent until a test succeeds."""
+    """All attempts failed for too long, or the receiver answered 410. Nothing is sent until a test succeeds."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -1,4 +1,4 @@
-"""Channels: deleted with their pushes, whatever is stored meanwhile."""
+"""Channels: deleted with their pushes, also with those that are stored meanwhile."""
 
 from __future__ import annotations
 

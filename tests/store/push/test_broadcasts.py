@@ -81,7 +81,7 @@ async def test_a_kind_of_token_that_few_have_does_not_make_a_piece_longer(
 ) -> None:
     await audience.app("app", 300)
     async with database.connection() as connection:
-        wanted = await connection.fetch(
+        with_voip_token = await connection.fetch(
             "UPDATE device_token SET kind = 'voip' WHERE installation_id % 50 = 1 RETURNING installation_id"
         )
     push = await audience.send("app", "voip")
@@ -93,7 +93,7 @@ async def test_a_kind_of_token_that_few_have_does_not_make_a_piece_longer(
     assert after == 99, "a piece is counted in installations, not in targets"
     await audience.cut_all(size=100)
     reached = {number for batch in await audience.batches(push) for number in batch}
-    assert reached == {row[0] for row in wanted} & await audience.reachable("app")
+    assert reached == {row[0] for row in with_voip_token} & await audience.reachable("app")
 
 
 async def test_uncut_broadcasts_count_as_waiting_batches(database: Database, audience: Audience) -> None:
@@ -117,7 +117,7 @@ async def test_installations_enrolled_while_it_is_cut_are_reached_at_most_once(a
 async def test_a_dense_batch_resolves_to_its_targets_at_the_time_of_the_lease(
     database: Database, audience: Audience
 ) -> None:
-    """It is read from its first installation to its last, so changes since the cut must show."""
+    """The batch is read as a range of installations, so changes since the cut must show."""
     await audience.app("other", 7)
     await audience.app("app", 80)
     push = await audience.send("app")

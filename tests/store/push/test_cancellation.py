@@ -53,9 +53,9 @@ async def is_cancelled(database: Database, push: UUID) -> bool:
 async def test_waiting_batches_end_at_once_and_no_other_push_does(
     queue: BatchQueue, database: Database
 ) -> None:
-    made, other = await queue.put(7, batch_size=3), await queue.put(2)
-    await cancel(database, made)
-    assert await outcomes(database, made) == {"cancelled": 7}
+    push, other = await queue.put(7, batch_size=3), await queue.put(2)
+    await cancel(database, push)
+    assert await outcomes(database, push) == {"cancelled": 7}
     assert {batch.push_id for batch in await queue.lease()} == {other}
     assert not await is_cancelled(database, other)
 
@@ -64,51 +64,51 @@ async def test_more_batches_than_one_transaction_ends(
     queue: BatchQueue, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cancellation, "_MAX_BATCHES_PER_TRANSACTION", 2)
-    made = await queue.put(7, batch_size=1)
-    await cancel(database, made)
-    assert await outcomes(database, made) == {"cancelled": 7}
+    push = await queue.put(7, batch_size=1)
+    await cancel(database, push)
+    assert await outcomes(database, push) == {"cancelled": 7}
 
 
 async def test_retries_and_held_batches_end_too(queue: BatchQueue, database: Database) -> None:
-    made = await queue.put(4, batch_size=2)
+    push = await queue.put(4, batch_size=2)
     first, second = await queue.lease()
     retry = Retry(first, 1, NOW + AN_HOUR, None, "ServiceUnavailable", first.installations)
     held = Retry(second, 0, NOW + AN_HOUR, 7, "CredentialSuspended", second.installations)
-    await queue.settle(Settlement(ended=[first, second], again=[retry, held]))
-    await cancel(database, made)
-    assert await outcomes(database, made) == {"cancelled": 4}
-    assert await rows_left(database, made) == 0
+    await queue.settle(Settlement(ended=[first, second], retries=[retry, held]))
+    await cancel(database, push)
+    assert await outcomes(database, push) == {"cancelled": 4}
+    assert await rows_left(database, push) == 0
 
 
 async def test_a_batch_under_a_lease_ends_as_it_ends_without_retries(
     queue: BatchQueue, database: Database
 ) -> None:
-    made = await queue.put(4)
+    push = await queue.put(4)
     [batch] = await queue.lease()
-    await cancel(database, made)
-    assert await outcomes(database, made) == {}
+    await cancel(database, push)
+    assert await outcomes(database, push) == {}
     part = DeliveryOutcome(batch, "delivered", 200, "", [0])
     await queue.settle(Settlement(remaining=[(batch, [1, 2, 3])], outcomes=[part]))
     rest = DeliveryOutcome(batch, "unregistered", 410, "Unregistered", [1])
     retry = Retry(batch, 1, NOW + AN_HOUR, None, "ServiceUnavailable", [2, 3])
-    await queue.settle(Settlement(ended=[batch], outcomes=[rest], again=[retry]))
-    assert await outcomes(database, made) == {"delivered": 1, "unregistered": 1, "cancelled": 2}
-    assert await rows_left(database, made) == 0
+    await queue.settle(Settlement(ended=[batch], outcomes=[rest], retries=[retry]))
+    assert await outcomes(database, push) == {"delivered": 1, "unregistered": 1, "cancelled": 2}
+    assert await rows_left(database, push) == 0
 
 
 async def test_batches_of_a_dead_node_end(queue: BatchQueue, database: Database) -> None:
-    made = await queue.put(3)
+    push = await queue.put(3)
     [batch] = await queue.lease(HERE)
-    await cancel(database, made, LATER)
-    assert await outcomes(database, made) == {"cancelled": 3}
+    await cancel(database, push, LATER)
+    assert await outcomes(database, push) == {"cancelled": 3}
     await queue.settle(Settlement(ended=[batch], outcomes=[delivered(batch)]), HERE, LATER)
-    assert await outcomes(database, made) == {"cancelled": 3}, "the answer came too late"
+    assert await outcomes(database, push) == {"cancelled": 3}, "the answer came too late"
 
 
 async def test_a_cancelled_batch_that_is_taken_over_says_so(queue: BatchQueue, database: Database) -> None:
-    made = await queue.put(3)
+    push = await queue.put(3)
     await queue.lease(HERE)
-    await cancel(database, made)
+    await cancel(database, push)
     [taken] = await queue.lease(THERE, LATER)
     assert taken.cancelled
     assert not (await queue.lease(THERE, LATER))
@@ -117,9 +117,9 @@ async def test_a_cancelled_batch_that_is_taken_over_says_so(queue: BatchQueue, d
 async def test_a_retry_written_by_a_node_of_the_version_before_is_marked_as_cancelled(
     queue: BatchQueue, database: Database
 ) -> None:
-    made = await queue.put(3)
+    push = await queue.put(3)
     [batch] = await queue.lease()
-    await cancel(database, made)
+    await cancel(database, push)
     async with database.connection() as connection:
         await connection.execute("UPDATE batch SET cancelled = false, lease_owner = NULL, due_at = $1", NOW)
     [retried] = await queue.lease()
@@ -127,24 +127,24 @@ async def test_a_retry_written_by_a_node_of_the_version_before_is_marked_as_canc
 
 
 async def test_a_push_that_has_ended_stays_as_it_is(queue: BatchQueue, database: Database) -> None:
-    made = await queue.put(3)
+    push = await queue.put(3)
     [batch] = await queue.lease()
     await queue.settle(Settlement(ended=[batch], outcomes=[delivered(batch)]))
-    await cancel(database, made)
-    assert not await is_cancelled(database, made)
-    assert await outcomes(database, made) == {"delivered": 3}
+    await cancel(database, push)
+    assert not await is_cancelled(database, push)
+    assert await outcomes(database, push) == {"delivered": 3}
 
 
 async def test_cancelling_again_changes_nothing_and_writes_no_second_audit_entry(
     queue: BatchQueue, database: Database
 ) -> None:
-    made = await queue.put(3)
-    await asyncio.gather(*(cancel(database, made) for _ in range(4)))
-    await cancel(database, made, LATER)
-    assert await outcomes(database, made) == {"cancelled": 3}
+    push = await queue.put(3)
+    await asyncio.gather(*(cancel(database, push) for _ in range(4)))
+    await cancel(database, push, LATER)
+    assert await outcomes(database, push) == {"cancelled": 3}
     async with database.connection() as connection:
         logged = await connection.fetch("SELECT subject FROM audit WHERE action = 'push.cancelled'")
-    assert [row["subject"] for row in logged] == [str(made)]
+    assert [row["subject"] for row in logged] == [str(push)]
 
 
 async def test_a_broadcast_is_cut_no_further(database: Database) -> None:
@@ -191,15 +191,15 @@ class Node:
             if batch.cancelled
         ]
         await asyncio.sleep(self._chance.random() * 0.01)  # plays a slow APNs
-        outcomes, again = unsent, []
+        outcomes, retries = unsent, []
         for batch in sending:
             half = len(batch.installations) // 2
             outcomes.append(DeliveryOutcome(batch, "delivered", 200, "", batch.installations[half:]))
             if half:
                 due = NOW + timedelta(hours=self._chance.randrange(2))
                 rest = batch.installations[:half]
-                again.append(Retry(batch, batch.attempt + 1, due, None, "ServiceUnavailable", rest))
-        await self._queue.settle(Settlement(ended=leased, outcomes=outcomes, again=again), self._owner)
+                retries.append(Retry(batch, batch.attempt + 1, due, None, "ServiceUnavailable", rest))
+        await self._queue.settle(Settlement(ended=leased, outcomes=outcomes, retries=retries), self._owner)
         return bool(leased)
 
 
@@ -214,12 +214,12 @@ async def test_each_target_has_one_outcome_while_several_nodes_work(
     queue: BatchQueue, database: Database, seed: int
 ) -> None:
     chance = random.Random(seed)
-    made = await queue.put(300, batch_size=4)
+    push = await queue.put(300, batch_size=4)
     nodes = [Node(queue, chance) for _ in range(3)]
     stopping = asyncio.Event()
     working = [asyncio.create_task(work(node, stopping)) for node in nodes]
     await asyncio.sleep(chance.random() * 0.2)  # any moment of the work is a good one to cancel
-    await cancel(database, made)
+    await cancel(database, push)
     stopping.set()
     await asyncio.gather(*working)
     last = Node(queue, chance)
@@ -231,16 +231,16 @@ async def test_each_target_has_one_outcome_while_several_nodes_work(
         ):  # what was locked when it was cancelled, and is due later
             await connection.execute("UPDATE batch SET due_at = $1", NOW)
     assert last.sent == [], "nothing is sent after the cancellation"
-    assert sum((await outcomes(database, made)).values()) == 300
-    assert await rows_left(database, made) == 0
+    assert sum((await outcomes(database, push)).values()) == 300
+    assert await rows_left(database, push) == 0
 
 
 async def test_a_cancellation_does_not_wait_for_locked_rows(queue: BatchQueue, database: Database) -> None:
-    made = await queue.put(2, batch_size=1)
+    push = await queue.put(2, batch_size=1)
     async with database.transaction() as settling:
         await settling.execute("SELECT FROM batch ORDER BY batch_id LIMIT 1 FOR UPDATE")
         async with asyncio.timeout(30):
-            await cancel(database, made)
-    assert await outcomes(database, made) == {"cancelled": 1}
+            await cancel(database, push)
+    assert await outcomes(database, push) == {"cancelled": 1}
     [left] = await queue.lease()
     assert left.cancelled

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from uuid import UUID
+from uuid import UUID, uuid4
 
+from relay.core.delivery.outcomes import Outcome
 from relay.core.delivery.plan import ClaimedBatch
 from relay.store.database import Database
 from relay.store.operations.audit import COMMAND_LINE
@@ -22,12 +23,12 @@ async def settle(queue: BatchQueue, *batches: ClaimedBatch) -> None:
 
 
 async def test_recent_pushes_come_newest_first_in_pages(queue: BatchQueue, database: Database) -> None:
-    made = [await queue.put(1) for _ in range(5)]
+    pushes = [await queue.put(1) for _ in range(5)]
     await queue.put(1, app_id="other")
-    assert [push.push_id for push in await latest(database)] == made[::-1]
+    assert [push.push_id for push in await latest(database)] == pushes[::-1]
     first = await latest(database, limit=2)
-    assert [push.push_id for push in first] == [made[4], made[3]]
-    assert [push.push_id for push in await latest(database, first[-1].push_id)] == made[2::-1]
+    assert [push.push_id for push in first] == [pushes[4], pushes[3]]
+    assert [push.push_id for push in await latest(database, first[-1].push_id)] == pushes[2::-1]
 
 
 async def test_a_recent_push_has_its_state_and_counts(queue: BatchQueue, database: Database) -> None:
@@ -52,3 +53,50 @@ async def test_a_push_with_many_outcome_rows_is_not_counted(queue: BatchQueue, d
     await settle(queue, *await queue.lease())
     [shown] = await latest(database)
     assert (shown.push_id, shown.state, shown.counts) == (large, "done", None)
+
+
+async def test_a_push_is_found_by_its_app_or_its_publisher_only(
+    queue: BatchQueue, database: Database
+) -> None:
+    publisher_id, push = uuid4(), await queue.put(3)
+    async with database.connection() as connection:
+        await connection.execute("INSERT INTO publisher VALUES ($1, 'P', $2)", publisher_id, NOW)
+        await connection.execute("INSERT INTO app VALUES ('app', $1, 'A', $2)", publisher_id, NOW)
+    reports = PushReportRepository(database)
+    stored = await reports.find_push(["other", "app"], push)
+    assert stored is not None
+    assert (stored.push_id, stored.app_id, stored.targets, stored.growing) == (push, "app", 3, False)
+    assert await reports.find_push_of_publisher(publisher_id, push) == stored
+    assert await reports.find_push(["other"], push) is None
+    assert await reports.find_push_of_publisher(uuid4(), push) is None
+
+
+async def test_pushes_without_waiting_batches_have_ended(queue: BatchQueue, database: Database) -> None:
+    ended = await queue.put(1)
+    await settle(queue, *await queue.lease())
+    waiting = await queue.put(1)
+    reports = PushReportRepository(database)
+    assert await reports.find_ended_pushes({ended: "app", waiting: "app"}) == {ended}
+
+
+async def test_pages_of_deliveries_follow_each_other(queue: BatchQueue, database: Database) -> None:
+    push = await queue.put(5, batch_size=2)
+    await settle(queue, *await queue.lease())
+    async with database.connection() as connection:
+        await connection.execute(
+            "INSERT INTO installation OVERRIDING SYSTEM VALUE SELECT 'app', n, gen_random_uuid(), n, n, '', 'b', 't', "
+            "NULL, '', n, $1 FROM generate_series(0, 4) n",
+            NOW,
+        )
+        await connection.execute("INSERT INTO scoped_identifier VALUES ('app', 'c', 2, 'c_2')")
+    reports = PushReportRepository(database)
+    pages, after = [], (0, 0)
+    while page := await reports.list_deliveries("app", push, after, 2):
+        pages.append(page)
+        after = page[-1].delivery_id, page[-1].position
+    assert [len(page) for page in pages] == [2, 2, 1]
+    deliveries = [delivery for page in pages for delivery in page]
+    assert {(delivery.outcome, delivery.status, delivery.attempt) for delivery in deliveries} == {
+        (Outcome.DELIVERED, 200, 0)
+    }
+    assert sorted(delivery.customer or "" for delivery in deliveries) == ["", "", "", "", "c_2"]

@@ -27,7 +27,7 @@ async def test_a_batch_that_is_taken_over_holds_only_what_is_not_settled(queue: 
     [batch] = await queue.lease(HERE)
     part = DeliveryOutcome(batch, "delivered", 200, "", [0])
     retry = Retry(batch, 1, NOW + AN_HOUR, None, "ServiceUnavailable", [1])
-    await queue.settle(Settlement(remaining=[(batch, [2])], outcomes=[part], again=[retry]))
+    await queue.settle(Settlement(remaining=[(batch, [2])], outcomes=[part], retries=[retry]))
     [taken_over] = await queue.lease(THERE, NOW + timedelta(minutes=1))
     assert list(taken_over.installations) == [2]
     due_later = await queue.lease(THERE, NOW + AN_HOUR)
@@ -43,7 +43,7 @@ async def test_a_repeated_settlement_changes_nothing(queue: BatchQueue) -> None:
     [batch] = await queue.lease(HERE)
     part = DeliveryOutcome(batch, "delivered", 200, "", [0])
     retry = Retry(batch, 1, LATER, None, "ServiceUnavailable", [1])
-    settlement = Settlement(remaining=[(batch, [2])], outcomes=[part], again=[retry])
+    settlement = Settlement(remaining=[(batch, [2])], outcomes=[part], retries=[retry])
     await queue.settle(settlement)
     await queue.settle(settlement)
     assert await queue.outcomes(push) == [("delivered", "", 1)]
@@ -55,6 +55,6 @@ async def test_held_batches_store_the_credential_they_wait_for(queue: BatchQueue
     await queue.put(2)
     [batch] = await queue.lease()
     held = Retry(batch, 0, LATER, 7, "CredentialSuspended", [0, 1])
-    await queue.settle(Settlement(ended=[batch], again=[held]))
+    await queue.settle(Settlement(ended=[batch], retries=[held]))
     async with queue.database.connection() as connection:
         assert await connection.fetchval("SELECT array_agg(held_by) FROM batch") == [7]

@@ -40,17 +40,17 @@ class App:
             await connection.execute("INSERT INTO app VALUES ('app', $1, 'A', $2)", HERE, NOW)
 
     async def webhook(self, events: tuple[str, ...] = ALL, *, disabled: bool = False) -> UUID:
-        made = uuid4()
+        webhook_id = uuid4()
         async with self.database.connection() as connection:
             await connection.execute(
                 "INSERT INTO webhook (app_id, webhook_id, url, events, secret, created_at, disabled_at) "
                 "VALUES ('app', $1, 'https://a.example', $2, '', $3, $4)",
-                made,
+                webhook_id,
                 list(events),
                 NOW,
                 NOW if disabled else None,
             )
-        return made
+        return webhook_id
 
     async def push(self, installations: int, size: int = 1, *, everyone: bool = False) -> UUID:
         request = make_push_request(number=next(self._ids), everyone=everyone)
@@ -71,8 +71,8 @@ class App:
         self, settlement: Settlement, connection: Connection | None = None, owner: UUID = HERE
     ) -> None:
         if connection is None:
-            async with self.database.connection() as own:
-                return await self.settle(settlement, own, owner)
+            async with self.database.connection() as new_connection:
+                return await self.settle(settlement, new_connection, owner)
         await SettlementRepository().settle_batches(
             connection, owner, settlement, NOW, LATER, lambda: next(self._ids)
         )
@@ -91,9 +91,9 @@ class App:
 
 @pytest.fixture
 async def app(database: Database) -> App:
-    made = App(database)
-    await made.make()
-    return made
+    app = App(database)
+    await app.make()
+    return app
 
 
 def ended(*batches: ClaimedBatch, outcome: str = "delivered", reason: str = "") -> Settlement:
@@ -155,11 +155,11 @@ async def test_a_push_is_completed_when_its_last_delivery_is_settled(app: App) -
         outcomes=[DeliveryOutcome(two, "delivered", 200, "", [two.installations[0]])],
     )
     await app.settle(part)
-    again = Settlement(
+    partly_retried = Settlement(
         ended=[three], outcomes=[DeliveryOutcome(three, "failed", 400, "x", [three.installations[0]])]
     )
-    again.again = [Retry(three, 1, NOW, None, "y", [three.installations[1]])]
-    await app.settle(again)
+    partly_retried.retries = [Retry(three, 1, NOW, None, "y", [three.installations[1]])]
+    await app.settle(partly_retried)
     rest = Settlement(
         ended=[two], outcomes=[DeliveryOutcome(two, "delivered", 200, "", [two.installations[1]])]
     )
@@ -207,7 +207,7 @@ async def test_a_settlement_that_is_rolled_back_leaves_no_message(app: App) -> N
 async def test_batches_that_end_at_the_same_time_complete_their_push_once(app: App, seed: int) -> None:
     """Each transaction stays open for a while, so none sees what the others have written."""
     await app.webhook()
-    made = [await app.push(4) for _ in range(3)]
+    pushes = [await app.push(4) for _ in range(3)]
     leased = await app.lease()
     spread = random.Random(seed)
     spread.shuffle(leased)
@@ -219,7 +219,7 @@ async def test_batches_that_end_at_the_same_time_complete_their_push_once(app: A
 
     parts = [leased[n::4] for n in range(4)]
     await asyncio.gather(*(settle(part, spread.random() / 20) for part in parts))
-    assert sorted(await app.completed()) == sorted(made)
+    assert sorted(await app.completed()) == sorted(pushes)
 
 
 async def test_a_broadcast_is_completed_only_after_it_was_cut(app: App) -> None:

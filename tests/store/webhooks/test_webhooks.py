@@ -1,4 +1,4 @@
-"""Webhooks at rest: their secrets encrypted, and under a new key together with Apple's."""
+"""Webhooks at rest: their secrets are encrypted, and rotated together with those of credentials."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ async def put(webhooks: WebhookRepository, webhook_id: UUID, secret: str = "the 
 
 
 async def secret_of(webhooks: WebhookRepository) -> str:
-    found = await webhooks.find_destination("chess", WEBHOOK)
-    assert found is not None
-    return found.secret
+    destination = await webhooks.find_destination("chess", WEBHOOK)
+    assert destination is not None
+    return destination.secret
 
 
 async def test_a_secret_is_encrypted_and_not_as_a_credential_is(database: Database, app: str) -> None:
