@@ -1,4 +1,4 @@
-"""The secret keys of a relay: from the settings, or from a key file that the first start makes."""
+"""The secret keys of a relay: from the settings, or from a key file that the first start creates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from relay.settings import KeysSettings, SettingsError, read_yaml_file, without_
 
 
 class KeyRing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The secret keys in use. See Keys for their order."""
+    """The secret keys in use: see `KeysSettings` for their order."""
 
     identifiers: tuple[str, ...]
     installations: tuple[str, ...]
@@ -26,7 +26,7 @@ class KeyRing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     @property
     def of_aliases(self) -> str:
-        """The key of the digests of addresses. What is made from it has a purpose of its own, as with `udid`."""
+        """The key of the digests of e-mail addresses. The digests contain their purpose, so `udid` can serve too."""
         return self.alias or self.udid
 
     def __post_init__(self) -> None:
@@ -39,9 +39,12 @@ class KeyRing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 def key_ring(keys: KeysSettings, *, make: bool = True) -> KeyRing:
-    """The keys of the settings or, where none are given there, of the key file. Raises SettingsError.
+    """Return the keys of the settings or, if none are set, of the key file.
 
-    A file that is not there is made; unless `make`, that is an error.
+    With `make`, a missing file is created.
+
+    Raises:
+        SettingsError: the keys cannot be read, are malformed, or the file is missing and may not be created.
     """
     given = {
         name: getattr(keys, name)
@@ -63,7 +66,7 @@ def key_ring(keys: KeysSettings, *, make: bool = True) -> KeyRing:
 
 def _make_key_file(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    made = {
+    keys = {
         "identifiers": [secrets.token_hex(32)],
         "installations": [secrets.token_hex(32)],
         "credentials": [secrets.token_hex(32)],
@@ -75,4 +78,4 @@ def _make_key_file(path: Path) -> None:
         file.write(
             "# The relay's secret keys, oldest to newest. Losing this file loses every identifier: back it up.\n"
         )
-        yaml.safe_dump(made, file)
+        yaml.safe_dump(keys, file)

@@ -1,9 +1,9 @@
-"""Settings: a YAML file, then the environment; an unknown key is an error.
+"""The settings: read from a YAML file, then from the environment. An unknown key is an error.
 
-Every setting can be overridden by an environment variable: PUSH_RELAY_ and the path in capitals, parts joined by
-two underscores, for example PUSH_RELAY_DATABASE__URL. Values of variables are read as YAML.
+Each setting can be overridden by an environment variable: PUSH_RELAY_ and its path in capitals, with two underscores
+between the parts, for example PUSH_RELAY_DATABASE__URL. Values of variables are read as YAML.
 
-The text below a field says what it does: docs/settings.md is made of these texts.
+docs/settings.md is generated from the text below each field.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PREFIX = "PUSH_RELAY_"
 
 
 class SettingsError(Exception):
-    """A setting is unknown, missing or has the wrong form. The message names it and says what would do."""
+    """A setting that is unknown, missing or malformed. The message names it and what is accepted."""
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -36,25 +36,25 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class HttpSettings(_Section, frozen=True, kw_only=True):
-    """Where the relay listens, and what a caller may take of it. Between two requests a connection may rest."""
+    """The HTTP server: its address, and limits for callers. A connection may be idle between requests."""
 
     host: str = "127.0.0.1"
-    """The address to listen at. `0.0.0.0` is all of the machine's, `::` those of IPv6 too."""
+    """Address to listen at. `0.0.0.0` stands for all IPv4 addresses of the machine, `::` for those of IPv6 too."""
     port: Port = 8080
-    """The port to listen at; 0 takes a free one."""
+    """Port to listen at; 0 takes a free one."""
     max_body: Annotated[int, Meta(ge=1)] = 4 * 1024 * 1024
-    """Bytes that the body of a request may have."""
+    """Largest body of a request, in bytes."""
     max_connections: Count = 4096
-    """Connections that one process takes."""
+    """Connections that one process accepts at a time."""
     header_timeout: Seconds = 20.0
-    """Seconds in which the head of a request must come: since the connection, or its first byte."""
+    """Seconds for the head of a request to arrive, counted from the connection or from its first byte."""
     body_timeout: Seconds = 60.0
-    """Seconds in which its body must come, after the head."""
+    """Seconds for the body of a request to arrive, after its head."""
     answer_timeout: Seconds = 60.0
-    """Seconds in which its answer must be taken."""
+    """Seconds for a caller to read an answer."""
     trusted_proxies: tuple[str, ...] = ()
-    """Addresses or networks (10.0.0.0/8) of the reverse proxies before the relay. What they say in X-Forwarded-For and
-    X-Forwarded-Proto is believed, and nobody else's."""
+    """Addresses or networks (10.0.0.0/8) of the reverse proxies in front of the relay. X-Forwarded-For and
+    X-Forwarded-Proto are trusted only from these."""
 
     def __post_init__(self) -> None:
         try:
@@ -63,163 +63,163 @@ class HttpSettings(_Section, frozen=True, kw_only=True):
             raise ValueError("http.trusted_proxies takes addresses and networks, like 10.0.0.0/8") from None
 
     def proxies(self) -> tuple[Network, ...]:
-        """The networks of `trusted_proxies`."""
+        """Return the networks of `trusted_proxies`. Raises ValueError."""
         return parse_networks(self.trusted_proxies)
 
 
 class DatabaseSettings(_Section, frozen=True, kw_only=True):
-    """Which PostgreSQL (14 or newer) the relay works with."""
+    """The database: PostgreSQL 14 or newer."""
 
     url: str = ""
-    """Its URL, as in `postgresql://relay:secret@db.internal/relay`. Empty: the embedded one is started."""
+    """URL, such as `postgresql://relay:secret@db.internal/relay`. Without it, the embedded PostgreSQL is started."""
     embedded: str = "var/postgres"
-    """Where the embedded PostgreSQL has its data."""
+    """Directory for the data of the embedded PostgreSQL."""
     connections: Count = 8
-    """Connections of one process at most. One more, beside them, hears what other nodes tell."""
+    """Connections of one process at most. One more receives the notices of other nodes."""
     connect_timeout: Seconds = 5.0
-    """Seconds in which a new connection must be there. A database that takes longer counts as away."""
+    """Seconds for a new connection. A database that takes longer counts as away."""
     statement_timeout: Seconds = 15.0
-    """Seconds in which a statement must end. A database that takes longer counts as away."""
+    """Seconds for a statement. A database that takes longer counts as away."""
 
     def __repr__(self) -> str:
         return "Database(…)"  # the URL may hold a password
 
 
 class ApnsEndpoint(_Section, frozen=True, kw_only=True):
-    """One of Apple's hosts, or a stand-in."""
+    """A host of Apple, or of a stand-in."""
 
     host: str
-    """Its name. Who changes a port or an authority names the host too."""
+    """Name of the host. It is required wherever the port or the CA file is set."""
     port: Port = 443
-    """Its port."""
+    """Port of the host."""
     ca_file: str | None = None
-    """Authorities (PEM) that are trusted instead of the system's: for a stand-in."""
+    """Certificate authorities (PEM) to trust instead of the system's, for a stand-in."""
 
 
 class ApnsSettings(_Section, frozen=True, kw_only=True):
-    """The way to Apple."""
+    """The connections to APNs."""
 
     production: ApnsEndpoint = ApnsEndpoint(host="api.push.apple.com")
-    """Where pushes to copies signed for distribution go."""
+    """Host for pushes to copies signed for distribution."""
     sandbox: ApnsEndpoint = ApnsEndpoint(host="api.sandbox.push.apple.com")
-    """Where pushes to copies signed for development go."""
+    """Host for pushes to copies signed for development."""
     max_connections: Count = 2
-    """Connections of one process with one credential at most."""
+    """Connections of one process for one credential at most."""
     connect_timeout: Seconds = 10.0
-    """Seconds for a connection, TLS included."""
+    """Seconds for a new connection, including TLS."""
     response_timeout: Seconds = 30.0
-    """Seconds that an answer is waited for. Without one the push is sent again."""
+    """Seconds for an answer. After that the push is sent again."""
 
 
 class ChannelsSettings(_Section, frozen=True, kw_only=True):
-    """Where Apple's broadcast channels are managed. What is pushed to them goes the way of all pushes."""
+    """The hosts that manage Apple's broadcast channels. Pushes to channels use the hosts of `apns`."""
 
     production: ApnsEndpoint = ApnsEndpoint(host="api-manage-broadcast.push.apple.com", port=2196)
-    """For copies signed for distribution."""
+    """Host for copies signed for distribution."""
     sandbox: ApnsEndpoint = ApnsEndpoint(host="api-manage-broadcast.sandbox.push.apple.com", port=2195)
-    """For copies signed for development."""
+    """Host for copies signed for development."""
 
 
 class KeysSettings(_Section, frozen=True, kw_only=True):
-    """Secrets of 32 characters and more (`openssl rand -hex 32`), the same on all nodes.
+    """The secret keys, of at least 32 characters each (`openssl rand -hex 32`), equal on all nodes.
 
-    Each list goes from the oldest to the newest: the last one signs or encrypts, all are accepted.
+    Lists go from the oldest to the newest key. The last one signs or encrypts; all are accepted.
     """
 
     file: str = "var/keys.yaml"
-    """Where the keys are if none is given here; made with random ones at the first start. Back it up: without it every
-    identifier and every stored credential is lost."""
+    """File with the keys, used if none is set here. The first start creates it with random keys. Back it up: without it
+    all identifiers and stored credentials are lost."""
     identifiers: tuple[str, ...] = ()
-    """These sign `c_` and `d_`, the identifiers of customers and devices."""
+    """Keys that sign `c_…` and `d_…`, the identifiers of customers and devices."""
     installations: tuple[str, ...] = ()
-    """These sign `install_` tokens."""
+    """Keys that sign `install_` tokens."""
     credentials: tuple[str, ...] = ()
-    """These encrypt what authenticates to Apple, and the secrets of webhooks."""
+    """Keys that encrypt credentials for APNs and the secrets of webhooks."""
     udid: str = ""
-    """One key, for ever: UDIDs and idempotency keys are kept as digests under it."""
+    """Key of the digests of UDIDs and idempotency keys. It can never be changed."""
     alias: str = ""
-    """One key, for ever: e-mail addresses are kept as digests under it. Empty, as in settings of earlier versions, it
-    follows from `udid`."""
+    """Key of the digests of e-mail addresses. It can never be changed. Without it, as in settings of earlier versions,
+    it is derived from `udid`."""
 
     def __repr__(self) -> str:
         return "Keys(…)"
 
 
 class DispatchSettings(_Section, frozen=True, kw_only=True):
-    """How pushes are worked off."""
+    """The dispatch of queued pushes."""
 
     batch_size: Annotated[int, Meta(ge=1, le=10_000)] = 2000
-    """Copies in one batch at most: a push to more is several batches."""
+    """Targets of one batch at most. A push with more becomes several batches."""
     lease: Seconds = 30.0
-    """Seconds that a claimed batch belongs to its node: what a dead node was sending another one sends after that.
-    Clocks must agree within a third of it."""
+    """Seconds for which a batch is leased to a node. After the death of a node, another sends its batches when their
+    leases end. The clocks of nodes and database must agree within a third of this time."""
     poll: Seconds = 1.0
-    """Seconds between two looks at the queue, where no other node says that there is work."""
+    """Seconds between two polls of the queue, unless a notice of another node comes first."""
     settle_interval: Seconds = 0.2
-    """Seconds after which what was answered of a batch is written, while the rest is under way."""
+    """Seconds after which the outcomes of a batch are written while the rest is still being sent."""
     in_flight: Annotated[int, Meta(ge=4, le=1_000_000)] = 20_000
-    """Pushes that one process may have on their way to Apple; at least twice `batch_size`."""
+    """Pushes of one process on their way to Apple at most; at least twice `batch_size`."""
     retry_first: Seconds = 5.0
-    """Seconds before the first repetition; the wait doubles with each."""
+    """Seconds before the first retry. Each retry doubles them."""
     retry_longest: Seconds = 900.0
-    """Seconds before a repetition at most."""
+    """Seconds before a retry at most."""
     keep: Seconds = 86_400.0
-    """Seconds for which a push is tried that has no expiration of its own."""
+    """Seconds after which a push without an expiration expires."""
     immediate_window: Seconds = 10.0
-    """Seconds for which the relay tries a push with expiration 0, which Apple tries once."""
+    """Seconds for which the relay retries a push with expiration 0, which Apple attempts once."""
 
     def __post_init__(self) -> None:
-        if self.in_flight < 2 * self.batch_size:  # a quarter of it is kept free for small batches
+        if self.in_flight < 2 * self.batch_size:  # a quarter of it is reserved for small batches
             raise ValueError("dispatch.in_flight must be at least twice dispatch.batch_size")
         if self.retry_longest < self.retry_first:
             raise ValueError("dispatch.retry_longest must not be less than dispatch.retry_first")
 
 
 class LimitsSettings(_Section, frozen=True, kw_only=True):
-    """What one caller may ask of the others' relay."""
+    """The limits for one caller or app."""
 
     pushes_per_second: Annotated[float, Meta(gt=0, le=1_000_000)] = 1000.0
-    """Requests to `/v1.0/send/` with one push token, a second, in each process."""
+    """Requests to `/v1.0/send/` with one push token, per second and process."""
     burst: Count = 10_000
-    """As many of them may come at once."""
+    """Requests with one push token that may come at once."""
     queued_batches: Count = 100_000
-    """Batches of one app that may wait. Past that its pushes are refused with 503; nothing that was accepted is
+    """Queued batches of one app at most. Beyond that its pushes are refused with 503; accepted pushes are never
     dropped."""
 
 
 class WebhooksSettings(_Section, frozen=True, kw_only=True):
-    """How publishers' servers are told what became of pushes."""
+    """The delivery of messages to webhooks of publishers."""
 
     allow_private: bool = False
-    """Whether messages may go to addresses that are not public too, and over plain HTTP to those alone: for receivers
-    in your own network, and for trying it out."""
+    """Whether webhooks may lead to private addresses, and use plain HTTP there: for receivers in the relay's own
+    network, and for trials."""
     ca_file: str | None = None
-    """Authorities (PEM) that are trusted instead of the system's."""
+    """Certificate authorities (PEM) to trust instead of the system's."""
     timeout: Seconds = 10.0
-    """Seconds for one answer."""
+    """Seconds for the answer to a message."""
     retry_first: Seconds = 5.0
-    """Seconds before the first repetition; the wait doubles with each."""
+    """Seconds before the first retry. Each retry doubles them."""
     retry_longest: Seconds = 3600.0
-    """Seconds before a repetition at most."""
+    """Seconds before a retry at most."""
     keep: Seconds = 86_400.0
-    """Seconds for which a message is tried."""
+    """Seconds after which an undelivered message is dropped."""
     disable_after: Seconds = 3 * 86_400.0
-    """Seconds after which a webhook that has taken nothing is disabled."""
+    """Seconds without an accepted message after which a webhook is disabled."""
     waiting: Count = 100_000
-    """Messages that may wait for one webhook; the oldest go, and are counted."""
+    """Queued messages of one webhook at most. Beyond that the oldest are dropped and counted."""
 
 
 class MetricsSettings(_Section, frozen=True, kw_only=True):
-    """What the relay tells Prometheus at /metrics."""
+    """The metrics at /metrics, for Prometheus."""
 
     networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
-    """Networks (10.0.0.0/8) whose clients may read it; nobody else learns that it exists."""
+    """Networks (10.0.0.0/8) whose clients may read the metrics. For others the path does not exist."""
 
     def __post_init__(self) -> None:
         self.parsed()
 
     def parsed(self) -> tuple[Network, ...]:
-        """The networks. Raises ValueError."""
+        """Return the networks. Raises ValueError."""
         try:
             return parse_networks(self.networks)
         except ValueError:
@@ -227,23 +227,23 @@ class MetricsSettings(_Section, frozen=True, kw_only=True):
 
 
 class TelemetrySettings(_Section, frozen=True, kw_only=True):
-    """Traces (OpenTelemetry). They need the extra `push-relay[telemetry]`."""
+    """Traces by OpenTelemetry. They need the extra `push-relay[telemetry]`."""
 
     endpoint: Annotated[str, Meta(pattern="^(https?://.*)?$")] = ""
-    """The base URL of a collector (OTLP over HTTP). Empty: that of OTEL_EXPORTER_OTLP_ENDPOINT; without both none are
-    made."""
+    """Base URL of a collector (OTLP over HTTP). Default: the variable OTEL_EXPORTER_OTLP_ENDPOINT. Without either, no
+    traces are recorded."""
     sample: Annotated[float, Meta(ge=0, le=1)] = 1.0
-    """The part of all traces that is made."""
+    """Fraction of the traces that are recorded."""
 
     def __repr__(self) -> str:
         return "Telemetry(…)"  # the URL may hold a password
 
 
 class ConsoleSettings(_Section, frozen=True, kw_only=True):
-    """The pages at /console/."""
+    """The web console at /console/."""
 
     enabled: bool = True
-    """Whether there are any."""
+    """Whether the console is served."""
 
 
 class Settings(_Section, frozen=True, kw_only=True):
@@ -263,11 +263,11 @@ class Settings(_Section, frozen=True, kw_only=True):
     retention_days: Annotated[int, Meta(ge=1, le=36_500)] = 30
     """Days for which pushes and their outcomes are kept."""
     audit_days: Annotated[int, Meta(ge=1, le=36_500)] = 365
-    """Days for which the log of who did what is kept."""
+    """Days for which the audit log is kept."""
     log: Literal["debug", "info", "warning", "error", "critical"] = "info"
-    """The level from which on lines are logged, to the standard error."""
+    """Lowest level of lines that are logged, to the standard error."""
     log_format: Literal["text", "json"] = "text"
-    """The form of these lines."""
+    """Format of these lines."""
 
     def __post_init__(self) -> None:
         if self.dispatch.keep >= self.retention_days * 86_400:
@@ -277,18 +277,22 @@ class Settings(_Section, frozen=True, kw_only=True):
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
-    """Settings from `path` (None: defaults) overridden by `environ`. Raises SettingsError."""
+    """Return the settings of the file `path`, or the defaults for None, overridden by `environ`.
+
+    Raises:
+        SettingsError: a setting is unknown or malformed, or the file cannot be read.
+    """
     tree: Any = {}
     if path is not None:
         tree = read_yaml_file(path) or {}
         if not isinstance(tree, dict):
             raise SettingsError(f"{path}: the settings must be a mapping of sections")
     for name, value in environ.items():
-        if name.startswith(PREFIX) and name not in _NOT_SETTINGS:
+        if name.startswith(PREFIX) and name not in _COMMAND_VARIABLES:
             _override(tree, name.removeprefix(PREFIX).lower().split("__"), value, name)
     try:
         settings = msgspec.convert(tree, Settings)
-        if (collector := environ.get(_COLLECTOR)) and not settings.telemetry.endpoint:
+        if (collector := environ.get(_COLLECTOR_VARIABLE)) and not settings.telemetry.endpoint:
             telemetry = msgspec.to_builtins(settings.telemetry) | {"endpoint": collector}
             settings = msgspec.structs.replace(
                 settings, telemetry=msgspec.convert(telemetry, TelemetrySettings)
@@ -298,10 +302,10 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-_COLLECTOR = "OTEL_EXPORTER_OTLP_ENDPOINT"
-"""What OpenTelemetry's own specification calls the variable."""
-_NOT_SETTINGS = {f"{PREFIX}CONFIG", f"{PREFIX}URL", f"{PREFIX}TOKEN"}
-"""Variables of the command line: which settings file, which relay, which API token."""
+_COLLECTOR_VARIABLE = "OTEL_EXPORTER_OTLP_ENDPOINT"
+"""The variable's name in the specification of OpenTelemetry."""
+_COMMAND_VARIABLES = {f"{PREFIX}CONFIG", f"{PREFIX}URL", f"{PREFIX}TOKEN"}
+"""Variables of the command line: the settings file, the URL of the relay, the API token."""
 
 
 def _override(tree: dict[str, Any], path: list[str], value: str, name: str) -> None:
@@ -313,7 +317,11 @@ def _override(tree: dict[str, Any], path: list[str], value: str, name: str) -> N
 
 
 def read_yaml_file(path: Path) -> Any:
-    """Read a YAML file. Raises SettingsError, which quotes nothing of the file: it may hold secrets."""
+    """Return the content of a YAML file.
+
+    Raises:
+        SettingsError: the file cannot be read. The message quotes nothing of it: it may hold secrets.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -326,20 +334,20 @@ def read_yaml_file(path: Path) -> Any:
 def _read_yaml(text: str, where: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except Exception as error:  # of many types; every one may quote the text, and the text may be a secret
+    except Exception as error:  # of several types, whose messages may quote a secret
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise SettingsError(f"{where}{place}: this is not valid YAML") from None
 
 
-_ODD_FIELD = re.compile(r"unknown field `(?![a-z0-9_]{1,24}`).*?`( - at `\$[^`]*`)?$", re.DOTALL)
+_SUSPICIOUS_FIELD = re.compile(r"unknown field `(?![a-z0-9_]{1,24}`).*?`( - at `\$[^`]*`)?$", re.DOTALL)
 
 
 def without_values(error: msgspec.ValidationError) -> str:
-    """msgspec's message names types, ranges and fields. A field that it does not know may be a misplaced secret."""
-    return _ODD_FIELD.sub(r"unknown field\1", str(error))
+    """Return the message of `error` without the name of an unknown field, which may be a misplaced secret."""
+    return _SUSPICIOUS_FIELD.sub(r"unknown field\1", str(error))
 
 
 def endpoint(hosts: ApnsSettings | ChannelsSettings, environment: Environment) -> ApnsEndpoint:
-    """The host that serves `environment`."""
+    """Return the host of `environment`."""
     return hosts.production if environment is Environment.PRODUCTION else hosts.sandbox

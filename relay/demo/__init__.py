@@ -1,4 +1,4 @@
-"""`push-relay demo`: the whole product on one machine, to look at and to try."""
+"""`push-relay demo`: the whole product on one machine, for a trial."""
 
 from relay.demo.run import run_demo
 

@@ -1,4 +1,4 @@
-"""`var/demo.json`: who is who in the demo, with the real values. Also how a second run finds its data again."""
+"""The document `var/demo.json`: all names, identifiers and tokens of the demo. A second run continues from it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class DemoCopy(msgspec.Struct, kw_only=True):
 
 
 class DemoDevice(msgspec.Struct, kw_only=True):
-    """A device as one app knows it: `id` is its d_… there."""
+    """A device as one app sees it: `id` is its d_… in that app."""
 
     id: str
     udid: str
@@ -30,7 +30,7 @@ class DemoDevice(msgspec.Struct, kw_only=True):
 
 
 class DemoCustomer(msgspec.Struct, kw_only=True):
-    """A customer as one app knows them: `id` is their c_… there."""
+    """A customer as one app sees them: `id` is their c_… in that app."""
 
     id: str
     name: str
@@ -38,7 +38,7 @@ class DemoCustomer(msgspec.Struct, kw_only=True):
 
 
 class DemoApp(msgspec.Struct, kw_only=True):
-    """An app with a push token of its own."""
+    """An app with its push token."""
 
     app_id: str
     name: str
@@ -56,7 +56,7 @@ class DemoPublisher(msgspec.Struct, kw_only=True):
 
 
 class DemoApns(msgspec.Struct, kw_only=True):
-    """Where the stand-in is: `url` plays production."""
+    """The URLs of the APNs stand-in: `url` stands for production, `ca` is the path of its CA certificate."""
 
     url: str
     sandbox_url: str
@@ -73,7 +73,7 @@ class Demo(msgspec.Struct, kw_only=True):
     publishers: list[DemoPublisher]
 
     def copies(self) -> list[tuple[DemoApp, DemoCustomer, DemoDevice, DemoCopy]]:
-        """Every copy with what it belongs to."""
+        """Return every copy with its app, customer and device."""
         return [
             (app, customer, device, copy)
             for publisher in self.publishers
@@ -84,16 +84,16 @@ class Demo(msgspec.Struct, kw_only=True):
         ]
 
 
-def read(path: Path) -> Demo | None:
-    """The document of an earlier run, or None."""
+def read_document(path: Path) -> Demo | None:
+    """Return the document of an earlier run, or None."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Demo)
     except (OSError, msgspec.DecodeError):
         return None
 
 
-def write(path: Path, demo: Demo) -> None:
-    """Write the document so that only its owner can read it: it holds every token of the demo."""
+def write_document(path: Path, demo: Demo) -> None:
+    """Write the document, readable only by its owner: it holds all tokens of the demo."""
     body = msgspec.json.format(msgspec.json.encode(demo), indent=2)
     temporary = path.with_suffix(".new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

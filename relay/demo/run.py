@@ -1,4 +1,4 @@
-"""The demo's course: start everything, set the store up or find it again, show what arrives."""
+"""The sequence of the demo: start everything, build or reuse the store, show received notifications."""
 
 from __future__ import annotations
 
@@ -16,9 +16,17 @@ from rich.console import Console
 from rich.markup import escape
 
 from apns_standin import ApnsStandIn, ControlClient, StandInPorts
-from relay.demo import document
-from relay.demo.document import Demo, DemoApp, DemoCopy, DemoCustomer, DemoDevice
-from relay.demo.store import StoreBuilder, launch_again
+from relay.demo.document import (
+    Demo,
+    DemoApns,
+    DemoApp,
+    DemoCopy,
+    DemoCustomer,
+    DemoDevice,
+    read_document,
+    write_document,
+)
+from relay.demo.store import StoreBuilder, relaunch_copy
 from relay.node.clock import SystemClock
 from relay.node.main import Relay
 from relay.settings import (
@@ -60,18 +68,18 @@ async def run_demo(directory: Path, port: int) -> None:
         relay = await Relay.start(_settings(directory, port, apns), stack)
         control = await stack.enter_async_context(ControlClient(apns.control_url))
         http = await stack.enter_async_context(aiohttp.ClientSession(relay.url))
-        demo = await _find_or_build(directory, relay, apns, control, http)
-        document.write(directory / "demo.json", demo)
+        demo = await _reuse_or_build(directory, relay, apns, control, http)
+        write_document(directory / "demo.json", demo)
         devices = [
-            (labels, await stack.enter_async_context(await launch_again(labels[3], relay.url, control)))
+            (labels, await stack.enter_async_context(await relaunch_copy(labels[3], relay.url, control)))
             for labels in demo.copies()
         ]
-        watching = [asyncio.create_task(_show(labels, device)) for labels, device in devices]
-        _greet(demo, directory)
+        tasks = [asyncio.create_task(_print_notifications(labels, device)) for labels, device in devices]
+        _print_greeting(demo, directory)
         await stopped.wait()
-        for task in watching:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*watching, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _settings(directory: Path, port: int, apns: ApnsStandIn) -> Settings:
@@ -91,38 +99,38 @@ def _settings(directory: Path, port: int, apns: ApnsStandIn) -> Settings:
     )
 
 
-async def _find_or_build(
+async def _reuse_or_build(
     directory: Path, relay: Relay, apns: ApnsStandIn, control: ControlClient, http: aiohttp.ClientSession
 ) -> Demo:
-    """The store of an earlier run if the relay and the stand-in still know it, else a new one."""
-    places = document.DemoApns(
+    """Return the store of an earlier run if the relay and the stand-in still have its data, else build a new one."""
+    urls = DemoApns(
         url=apns.production_url,
         sandbox_url=apns.sandbox_url,
         ca=str(apns.ca_file),
         control=apns.control_url,
     )
-    found = document.read(directory / "demo.json")
-    if found is not None and await _still_holds(found, control, http):
-        found.relay, found.apns = relay.url, places
-        return found
+    earlier = read_document(directory / "demo.json")
+    if earlier is not None and await _is_valid(earlier, control, http):
+        earlier.relay, earlier.apns = relay.url, urls
+        return earlier
     token = await create_operator_token(relay.database, SystemClock(), secrets.token_bytes, "demo")
     publishers = await StoreBuilder(http, relay.url, token, control).build()
-    return Demo(relay=relay.url, apns=places, operator_token=token, publishers=publishers)
+    return Demo(relay=relay.url, apns=urls, operator_token=token, publishers=publishers)
 
 
-async def _still_holds(found: Demo, control: ControlClient, http: aiohttp.ClientSession) -> bool:
-    headers = {"Authorization": f"Bearer {found.operator_token}"}
+async def _is_valid(demo: Demo, control: ControlClient, http: aiohttp.ClientSession) -> bool:
+    headers = {"Authorization": f"Bearer {demo.operator_token}"}
     async with http.get("/v1.0/operator/publishers/", headers=headers) as response:
         if not response.ok:
             return False
     issued = {device["device_token"] for device in await control.devices()}
-    return all(copy.device_token in issued for _, _, _, copy in found.copies())
+    return all(copy.device_token in issued for _, _, _, copy in demo.copies())
 
 
 Labels = tuple[DemoApp, DemoCustomer, DemoDevice, DemoCopy]
 
 
-async def _show(labels: Labels, device: SimulatedDevice) -> None:
+async def _print_notifications(labels: Labels, device: SimulatedDevice) -> None:
     async for notification in device.notifications():
         _console.print(_line(labels, notification))
 
@@ -130,15 +138,15 @@ async def _show(labels: Labels, device: SimulatedDevice) -> None:
 def _line(labels: Labels, notification: ReceivedNotification) -> str:
     app, customer, device, copy = labels
     when = datetime.fromtimestamp(notification.time_ms / 1000).strftime("%H:%M:%S")
-    which = f"copy “{copy.alongside}”" if copy.alongside else "copy"
+    label = f"copy “{copy.alongside}”" if copy.alongside else "copy"
     payload = escape(json.dumps(notification.payload, ensure_ascii=False))
     return (
-        f"[dim]{when}[/] [bold cyan]{customer.name}[/]’s {device.name}, {app.name} {which}"
+        f"[dim]{when}[/] [bold cyan]{customer.name}[/]’s {device.name}, {app.name} {label}"
         f" [dim]({copy.environment}, team {copy.team_id})[/] ← {payload}"
     )
 
 
-def _greet(demo: Demo, directory: Path) -> None:
+def _print_greeting(demo: Demo, directory: Path) -> None:
     app = demo.publishers[0].apps[0]
     customer = app.customers[0]
     body = {
@@ -147,10 +155,10 @@ def _greet(demo: Demo, directory: Path) -> None:
         "destinations": {customer.id: []},
     }
     _console.print(f"\n[bold]The relay is at {demo.relay}[/] and described at {demo.relay}/v1.0/spec/\n")
-    for shown in demo.publishers:
-        for one in shown.apps:
-            people = ", ".join(f"{who.name} ({_devices(who)})" for who in one.customers)
-            _console.print(f"  {shown.name}: {one.name} on {people}")
+    for publisher in demo.publishers:
+        for published in publisher.apps:
+            people = ", ".join(f"{customer.name} ({_devices(customer)})" for customer in published.customers)
+            _console.print(f"  {publisher.name}: {published.name} on {people}")
     _console.print(f"\nSend {customer.name} a push, to every copy on every device:\n")
     _console.print(
         f"curl -sS {demo.relay}/v1.0/send/ -H 'Authorization: Bearer {app.push_token}' "
@@ -158,14 +166,14 @@ def _greet(demo: Demo, directory: Path) -> None:
         markup=False,
     )
     token = customer.devices[0].copies[0].device_token
-    _console.print("\nWhat arrives is shown here, and to be read at the APNs stand-in, for example:\n")
+    _console.print("\nReceived notifications are shown here. The APNs stand-in has them too, for example:\n")
     _console.print(f"curl -sS {demo.apns.control}/devices/{token}/notifications", markup=False)
     _console.print(
-        f"\nIn the browser: {demo.relay}/console/, where these sign in, a publisher and the operator:\n"
+        f"\nThe console is at {demo.relay}/console/. These tokens sign in a publisher and the operator:\n"
     )
     for token in (demo.publishers[0].manage_token, demo.operator_token):
         _console.print(token, markup=False)
-    _console.print(f"\nAll tokens and identifiers: {directory / 'demo.json'}. Ctrl-C ends it.\n")
+    _console.print(f"\nAll tokens and identifiers: {directory / 'demo.json'}. Press Ctrl-C to stop.\n")
 
 
 def _devices(customer: DemoCustomer) -> str:
