@@ -1,4 +1,4 @@
-"""Credentials at rest, found by what a copy needs, suspended and resumed."""
+"""Credentials: encrypted at rest, found by topic, suspended and resumed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from relay.core.errors import Conflict
 from relay.store.accounts.credentials import CredentialDescription, Credentials, NewCredential
 from relay.store.database import Database
 from relay.store.key_rotation import Rotation, rotate_keys
-from relay.store.operations.audit import Actor, AuditRepository
+from relay.store.operations.audit import Actor, ActorKind, AuditRepository
 from tests.eventually import eventually
 from tests.factories import make_new_credential
 
 OLD, NEW = "an old key of thirty-two characters..", "a new key of thirty-two characters.."
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
-OPERATOR = Actor("operator", uuid4())
+OPERATOR = Actor(ActorKind.OPERATOR, uuid4())
 PRODUCTION, SANDBOX = Environment.PRODUCTION, Environment.SANDBOX
 
 

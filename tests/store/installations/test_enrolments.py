@@ -1,4 +1,4 @@
-"""Enrolments at the same time: no deadlock, no copy twice, no identifier twice, one owner of a device."""
+"""Concurrent enrolments: no deadlock, no installation and no identifier twice, one owner for each device."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from relay.store.installations.device_tokens import DeviceTokenRepository
 from relay.store.installations.enrolment_rules import Enrolment, EnrolmentRefused
 from relay.store.installations.enrolments import EnrolmentRepository
 from relay.store.installations.installations import InstallationRepository
-from relay.store.operations.audit import Actor
+from relay.store.operations.audit import Actor, ActorKind
 from tests.factories import make_enrolment
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-OPERATOR = Actor("operator", uuid4())
+OPERATOR = Actor(ActorKind.OPERATOR, uuid4())
 IDENTIFIERS = Identifiers(("a key of at least thirty-two characters",))
 
 
@@ -40,7 +40,7 @@ async def enrolments(database: Database) -> EnrolmentRepository:
     return EnrolmentRepository(database, IDENTIFIERS, secrets.token_bytes)
 
 
-def copy(device: int, *, app_id: str = "chess", **fields: Any) -> Enrolment:
+def enrolment(device: int, *, app_id: str = "chess", **fields: Any) -> Enrolment:
     return make_enrolment(device=device, app_id=app_id, **fields)
 
 
@@ -49,16 +49,16 @@ async def values(database: Database, sql: str) -> list[tuple[object, ...]]:
         return [tuple(row) for row in await connection.fetch(sql)]
 
 
-async def test_the_same_copies_in_many_orders_at_once(
+async def test_concurrent_enrolments_of_equal_installations_agree(
     database: Database, enrolments: EnrolmentRepository
 ) -> None:
-    copies = [copy(device, app_id=app_id) for device in range(60) for app_id in ("chess", "poker")]
+    everything = [enrolment(device, app_id=app_id) for device in range(60) for app_id in ("chess", "poker")]
 
     async def enrol(seed: int) -> dict[UUID, int]:
-        mixed = random.Random(seed).sample(copies, len(copies))
+        mixed = random.Random(seed).sample(everything, len(everything))
         return {
-            one.installation_uuid: one.serial
-            for one in await enrolments.enrol_installations(mixed, NOW, OPERATOR)
+            enrolled.installation_uuid: enrolled.serial
+            for enrolled in await enrolments.enrol_installations(mixed, NOW, OPERATOR)
         }
 
     first, *others = await asyncio.gather(*map(enrol, range(8)))
@@ -74,12 +74,12 @@ async def test_the_same_copies_in_many_orders_at_once(
     ]
 
 
-async def test_one_owner_of_a_device_whoever_comes_at_once(
+async def test_concurrent_customers_leave_one_owner_for_each_device(
     database: Database, enrolments: EnrolmentRepository
 ) -> None:
     async def enrol(number: int) -> None:
         batch = [
-            copy(d, customer=f"owner {number}", installation_uuid=uuid4())
+            enrolment(d, customer=f"owner {number}", installation_uuid=uuid4())
             for d in random.Random(number).sample(range(9), 9)
         ]
         await enrolments.enrol_installations(batch, NOW, OPERATOR)
@@ -93,11 +93,13 @@ async def test_one_owner_of_a_device_whoever_comes_at_once(
     assert owners[0][:2] == (9, 9)
 
 
-async def test_one_uuid_for_two_devices_at_once(database: Database, enrolments: EnrolmentRepository) -> None:
+async def test_a_uuid_goes_to_one_of_many_devices(
+    database: Database, enrolments: EnrolmentRepository
+) -> None:
     uuid = uuid4()
     results = await asyncio.gather(
         *(
-            enrolments.enrol_installations([copy(device, installation_uuid=uuid)], NOW, OPERATOR)
+            enrolments.enrol_installations([enrolment(device, installation_uuid=uuid)], NOW, OPERATOR)
             for device in range(8)
         ),
         return_exceptions=True,
@@ -111,31 +113,36 @@ async def test_one_uuid_for_two_devices_at_once(database: Database, enrolments: 
     )
 
 
-async def test_storms_of_everything_end(database: Database, enrolments: EnrolmentRepository) -> None:
-    """Enrol, change hands, retire and register, all at once: every call ends, and the rules hold after."""
+async def test_a_storm_of_all_operations_ends(database: Database, enrolments: EnrolmentRepository) -> None:
+    """Enrol, change owners, retire and register concurrently: each call returns, and the rules hold afterwards."""
     installations, tokens = InstallationRepository(database), DeviceTokenRepository(database)
-    pool = [copy(device, app_id=app_id) for device in range(6) for app_id in ("chess", "poker")]
+    pool = [enrolment(device, app_id=app_id) for device in range(6) for app_id in ("chess", "poker")]
     enrolled = await enrolments.enrol_installations(pool, NOW, OPERATOR)
 
     async def storm(seed: int) -> None:
         choose = random.Random(seed)
         for _ in range(12):
-            one = choose.choice(enrolled)
+            target = choose.choice(enrolled)
             match choose.randrange(4):
                 case 0:
-                    await installations.retire_installation(one.installation_uuid, NOW, OPERATOR)
+                    await installations.retire_installation(target.installation_uuid, NOW, OPERATOR)
                 case 1:
                     customer = choose.choice(["", "thief"])
-                    batch = [copy(d, customer=customer) for d in choose.sample(range(6), 6)]
+                    batch = [enrolment(d, customer=customer) for d in choose.sample(range(6), 6)]
                     await enrolments.enrol_installations(batch, NOW, OPERATOR)
                 case _:
                     token = bytes([choose.randrange(4)]) * 32
-                    found = await installations.find_installation(
-                        one.app_id, one.installation_uuid, one.serial
+                    installation = await installations.find_installation(
+                        target.app_id, target.installation_uuid, target.serial
                     )
-                    if found:
+                    if installation:
                         await tokens.register_token(
-                            found.app_id, found.installation_id, one.serial, "apns", token, NOW
+                            installation.app_id,
+                            installation.installation_id,
+                            target.serial,
+                            "apns",
+                            token,
+                            NOW,
                         )
 
     await asyncio.gather(*map(storm, range(8)))
@@ -146,7 +153,7 @@ async def test_storms_of_everything_end(database: Database, enrolments: Enrolmen
             "WHERE t.retired_at IS NULL AND i.retired_at IS NOT NULL",
         )
         == []
-    ), "a retired copy has no active device token"
+    ), "a retired installation has no active device token"
     assert (
         await values(
             database,
@@ -157,10 +164,10 @@ async def test_storms_of_everything_end(database: Database, enrolments: Enrolmen
     ), "a device has one owner"
 
 
-async def test_a_token_is_active_at_one_copy_whoever_comes_at_once(
+async def test_a_token_is_active_at_one_of_many_installations(
     database: Database, enrolments: EnrolmentRepository
 ) -> None:
-    await enrolments.enrol_installations([copy(device) for device in range(8)], NOW, OPERATOR)
+    await enrolments.enrol_installations([enrolment(device) for device in range(8)], NOW, OPERATOR)
     tokens = DeviceTokenRepository(database)
     rows = await values(database, "SELECT app_id, installation_id, serial FROM installation")
 
@@ -176,11 +183,11 @@ async def test_a_token_is_active_at_one_copy_whoever_comes_at_once(
     assert len(active) == len(set(active)) >= 1
 
 
-async def test_enrolling_again_writes_no_installation(
+async def test_an_unchanged_enrolment_writes_no_installation(
     database: Database, enrolments: EnrolmentRepository
 ) -> None:
-    await enrolments.enrol_installations([copy(1), copy(2)], NOW, OPERATOR)
+    await enrolments.enrol_installations([enrolment(1), enrolment(2)], NOW, OPERATOR)
     before = await values(database, "SELECT xmin, i.* FROM installation i ORDER BY installation_id")
-    again = await enrolments.enrol_installations([copy(2), copy(1)], NOW, OPERATOR)
-    assert [one.created for one in again] == [False, False]
+    again = await enrolments.enrol_installations([enrolment(2), enrolment(1)], NOW, OPERATOR)
+    assert [enrolled.created for enrolled in again] == [False, False]
     assert await values(database, "SELECT xmin, i.* FROM installation i ORDER BY installation_id") == before

@@ -1,4 +1,4 @@
-"""What happened minute by minute: added up over nodes, summed to steps, dropped when it is old."""
+"""Counts by minute: added up over nodes, summed to steps, deleted when they are old."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ async def test_minutes_are_summed_to_steps(database: Database) -> None:
     minutes = MinuteCountRepository(database)
     for number in range(-1, 13):
         await minutes.add_counts(NOON + timedelta(minutes=number), {DELIVERED: 1})
-    found = await minutes.sum_counts(NOON, NOON + timedelta(minutes=12), 300)
-    assert [(one.at - NOON, one.count) for one in found] == [
+    steps = await minutes.sum_counts(NOON, NOON + timedelta(minutes=12), 300)
+    assert [(step.at - NOON, step.count) for step in steps] == [
         (timedelta(minutes=0), 5),
         (timedelta(minutes=5), 5),
         (timedelta(minutes=10), 2),
     ]
 
 
-async def test_old_minutes_are_dropped_the_oldest_first(database: Database) -> None:
+async def test_old_minutes_are_deleted_the_oldest_first(database: Database) -> None:
     minutes = MinuteCountRepository(database)
     for number in range(5):
         await minutes.add_counts(NOON + timedelta(minutes=number), {DELIVERED: 1})
     assert await minutes.delete_counts_before(NOON + timedelta(minutes=3), at_most=2) == 2
-    left = await minutes.sum_counts(NOON, NOON + timedelta(hours=1), 60)
-    assert [one.at.minute for one in left] == [2, 3, 4]
+    remaining = await minutes.sum_counts(NOON, NOON + timedelta(hours=1), 60)
+    assert [count.at.minute for count in remaining] == [2, 3, 4]
     assert await minutes.delete_counts_before(NOON + timedelta(minutes=3)) == 1
     assert await minutes.delete_counts_before(NOON + timedelta(minutes=3)) == 0

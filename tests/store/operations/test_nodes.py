@@ -1,4 +1,4 @@
-"""Nodes say that they live: listed while they do, missing when they don't, gone when they ended in order."""
+"""Nodes: listed with their last heartbeat, silent when they died, removed when they shut down."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from relay.store.database import Database
 from relay.store.operations.nodes import LISTED_FOR, SILENT_AFTER, NodeRepository, NodeState
 
 
-async def test_a_node_is_listed_as_it_was_at_its_last_beat(database: Database) -> None:
+async def test_a_node_is_listed_with_its_last_heartbeat(database: Database) -> None:
     nodes = NodeRepository(database)
     now = await database.now()
     node = NodeState(uuid4(), "host", 7, "1.0", ("api", "dispatch"), now, now)
@@ -23,7 +23,7 @@ async def test_a_node_is_listed_as_it_was_at_its_last_beat(database: Database) -
     assert listed.seen_at >= now
 
 
-async def test_a_clock_that_is_ahead_is_seen(database: Database) -> None:
+async def test_a_clock_that_is_ahead_is_measured(database: Database) -> None:
     now = await database.now()
     day = timedelta(days=1)
     await NodeRepository(database).record_heartbeat(
@@ -36,7 +36,7 @@ async def test_a_clock_that_is_ahead_is_seen(database: Database) -> None:
     )
 
 
-async def test_a_node_that_died_is_missing_for_an_hour_and_one_that_ended_is_not(database: Database) -> None:
+async def test_a_dead_node_is_listed_for_an_hour_and_a_removed_one_is_not(database: Database) -> None:
     nodes = NodeRepository(database)
     now = await database.now()
     dead, ended = (NodeState(uuid4(), "host", number, "1.0", ("api",), now, now) for number in (1, 2))
