@@ -150,11 +150,11 @@ class AppleChannels:
         request: _ChannelRequest,
     ) -> tuple[Answer, Mapping[str, str]]:
         """Return the answer and its headers within the time of a connect and a response: leases rely on that."""
-        authorization = ""
         try:
             provider = self._sender.provider(credential)
-            if provider is not None:
-                authorization = request.headers["authorization"] = provider.get_header()
+            authorization = provider.get_header() if provider is not None else ""
+            if authorization:
+                request.headers["authorization"] = authorization
             with _network_errors():
                 async with asyncio.timeout(self._deadline_seconds), clients.request_slots:
                     response = await client.request(
@@ -203,9 +203,7 @@ class AppleChannels:
             http1=False,
             http2=True,
             timeout=self._timeout,
-            limits=httpx.Limits(
-                max_connections=2, max_keepalive_connections=2, keepalive_expiry=_IDLE_SECONDS
-            ),
+            limits=httpx.Limits(max_connections=2, keepalive_expiry=_IDLE_SECONDS),
             trust_env=False,
         )
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
-from relay.apns.connection import ApnsConnection
+from relay.apns.connection import ApnsConnection, Timing
 from relay.apns.pool import Endpoint, protocol_class, tls_context
 from relay.apns.provider_token import ProviderToken
 from tests.apns.clients import FAST, OK, Outcome, outcomes
 from tests.apns.scripted_server import Peer, Script, ScriptedServer, hang
-from tests.eventually import eventually
+from tests.eventually import eventually, nothing_happens_for
 from tests.factories import make_send_batch
 
 Start = Callable[..., Awaitable[ScriptedServer]]
@@ -21,11 +22,11 @@ Start = Callable[..., Awaitable[ScriptedServer]]
 
 @asynccontextmanager
 async def connected(
-    server: ScriptedServer, provider: ProviderToken | None = None
+    server: ScriptedServer, provider: ProviderToken | None = None, timing: Timing = FAST
 ) -> AsyncIterator[ApnsConnection]:
     """An open connection to the server, without a callback for its loss."""
     endpoint = Endpoint("localhost", server.port, server.tls.ca_file)
-    new_connection = protocol_class(endpoint, FAST)
+    new_connection = protocol_class(endpoint, timing)
     loop = asyncio.get_running_loop()
     _, connection = await loop.create_connection(
         lambda: new_connection("", loop, None, provider),
@@ -100,6 +101,8 @@ async def test_closing_ends_pushes_in_flight_and_may_be_repeated(start: Start) -
         submission = connection.submit([batch])
         await eventually(lambda: connection.streams == 2)
         connection.close()
+        assert connection.transport is not None
+        assert connection.transport.is_closing()
         connection.close()
         await submission.done
         assert outcomes(batch) == [Outcome("unknown", 0, "ConnectionClosed")] * 2
@@ -167,3 +170,46 @@ async def test_a_connection_that_ends_before_settings_does_not_open(start: Start
     with pytest.raises(ConnectionError):
         async with connected(server):
             pass
+
+
+TICKS = 0.3
+"""Seconds: many ticks of these timings."""
+
+
+async def test_pushes_in_the_queue_wait_as_long_as_the_response_may_take(start: Start) -> None:
+    server = await start(hang, {3: 1})
+    async with connected(server, timing=Timing(tick=0.02)) as connection:
+        connection.submit([make_send_batch(size=2)])
+        await nothing_happens_for(TICKS)
+        assert (connection.load, connection.streams) == (2, 1)
+        assert server.peers[0].pings == []
+
+
+async def test_an_unanswered_ping_has_its_time(start: Start) -> None:
+    async def script(peer: Peer) -> None:
+        peer.answer_pings = False
+
+    server = await start(script)
+    async with connected(server, timing=Timing(tick=0.02, idle=0.0, pong=30.0)) as connection:
+        await eventually(lambda: server.peers[0].pings)
+        await nothing_happens_for(TICKS)
+        assert connection.usable
+        assert len(server.peers[0].pings) == 1
+
+
+async def test_a_violation_of_http2_is_logged_and_closes_the_connection(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        peer.raw(bytes((0, 0, 4, 5, 4, 0, 0, 0, 1)) + bytes(4))
+
+    caplog.set_level(logging.WARNING)
+    server = await start(script)
+    async with connected(server) as connection:
+        batch = make_send_batch()
+        await connection.submit([batch]).done
+        assert outcomes(batch) == [Outcome("unknown", 0, "ProtocolError")]
+        await connection.lost()
+    await eventually(lambda: server.peers[0].goaway == 1)
+    assert "PUSH_PROMISE, which we forbade" in caplog.text

@@ -127,6 +127,41 @@ def test_a_young_token_called_expired_is_tried_again_after_a_pause_that_grows() 
     assert provider.get_header() == first, "that was long ago"
 
 
+@pytest.mark.parametrize(("seconds", "pause"), [(119, 2), (120, 1)])
+def test_the_pause_doubles_only_soon_after_the_last(seconds: int, pause: int) -> None:
+    clock = Clock()
+    provider = make(clock)
+    first = provider.get_header()
+    provider.invalidate(first)
+    clock.now += 1  # the pause ends
+    assert provider.get_header() == first
+    clock.now += seconds
+    provider.invalidate(first)
+    clock.now += pause - 0.5
+    assert not _given(provider)
+    clock.now += 0.5
+    assert _given(provider)
+
+
+def test_a_token_that_was_renewed_early_is_not_replaced_within_20_minutes_of_a_full_multiple() -> None:
+    """At 75 minutes the last full multiple (45) is 15 minutes after the token's 30: too soon, so 75 it is."""
+    clock, key = Clock(), new_key()
+    provider = make(clock, key)
+    clock.now += 30 * MINUTE
+    provider.invalidate(provider.get_header())
+    issued = [_issued_at(provider)]
+    clock.now += 45 * MINUTE - 1
+    issued.append(_issued_at(provider))
+    clock.now += 1
+    issued.append(_issued_at(provider))
+    assert [round((at - START) / MINUTE) for at in issued] == [30, 30, 75]
+
+
+def _issued_at(provider: ProviderToken) -> float:
+    token = provider.get_header().removeprefix("bearer ")
+    return float(jwt.decode(token, options={"verify_signature": False})["iat"])
+
+
 def _given(provider: ProviderToken) -> bool:
     try:
         provider.get_header()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from hpack import Decoder
 
-from relay.apns.requests import _MAX_SHAPES, RequestEncoder, encode_block, integer
+from relay.apns.requests import _MAX_SHAPES, RequestEncoder, encode, encode_block, integer
 from relay.core.push.apns_headers import PushHeaders
+from tests.apns.dialogue import parse
 from tests.factories import make_send_batch
 
 
@@ -86,3 +87,17 @@ def test_the_number_of_cached_shapes_is_bounded() -> None:
     encoder.shape(PushHeaders("alert", 10, _MAX_SHAPES), b"", 64, 15, 36)
     assert len(encoder._shapes) == 1
     assert encoder.shape(PushHeaders("alert", 10, 0), b"", 64, 15, 36) == first
+
+
+def test_device_tokens_topics_and_ids_of_any_length_in_one_batch() -> None:
+    """A shape is for one length of each: a change of any of the three needs another."""
+    tokens, topics, ids = ["aa", "bbbb", "bbbb", "bbbb"], ["t", "t", "topic", "topic"], ["i", "i", "i", "id"]
+    batch = make_send_batch(size=4, payload=b"{}", device_tokens=tokens, topics=topics, apns_ids=ids)
+    octets = b"".join(encode(RequestEncoder("a"), batch, b"", 0, 4, 5))
+    sent = parse(octets)
+    assert [frame.stream_id for frame in sent] == [5, 5, 7, 7, 9, 9, 11, 11]
+    fields = [{str(n): str(v) for n, v in Decoder().decode(frame.data)} for frame in sent[::2]]
+    assert [field[":path"] for field in fields] == [f"/3/device/{token}" for token in tokens]
+    assert [field["apns-topic"] for field in fields] == topics
+    assert [field["apns-id"] for field in fields] == ids
+    assert [(frame.data, set(frame.flags)) for frame in sent[1::2]] == [(b"{}", {"END_STREAM"})] * 4

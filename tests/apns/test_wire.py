@@ -78,6 +78,7 @@ def test_settings_that_come_while_it_drains_open_nothing() -> None:
     assert talk.events() == [ConnectionOpened()]
     assert talk.wire.phase is Phase.DRAINING
     assert short(talk.submit()) == ["not_sent Closed"]
+    assert talk.wire.queued == 0
 
 
 def test_not_http2_at_all() -> None:
@@ -285,6 +286,33 @@ def test_answers_give_the_window_back() -> None:
     assert given >= 1_000 * 5_000 - (1 << 19)
 
 
+def test_the_window_of_a_stream_is_given_back_by_halves() -> None:
+    talk = Dialogue({})
+    talk.submit()
+    talk.sent()
+    talk.headers(1, (":status", "500"), end=False)
+    talk.data(1, bytes(16_384), end=False)
+    talk.data(1, bytes(16_382), end=False)  # 32,766 of 65,535
+    assert talk.sent() == []
+    talk.data(1, bytes(1), end=False)
+    [update] = talk.sent()
+    assert (update.stream_id, update.window_increment) == (1, 32_767)
+    talk.data(1, bytes(16_384), end=False)
+    assert talk.sent() == []
+
+
+def test_the_window_of_the_connection_is_given_back_by_halves() -> None:
+    talk = Dialogue({})
+    talk.submit(40)
+    talk.sent()
+    given = []
+    for stream_id in range(1, 65, 2):  # 32 times 16,384 are half of the window
+        talk.headers(stream_id, (":status", "500"), end=False)
+        talk.data(stream_id, bytes(16_384))
+        given += [(frame.stream_id, frame.window_increment) for frame in talk.sent()]
+        assert given == ([(0, 1 << 19)] if stream_id == 63 else [])
+
+
 def test_long_body_is_cut_but_read() -> None:
     talk = Dialogue({})
     batch = talk.submit()
@@ -373,7 +401,17 @@ def test_body_without_reason(body: bytes) -> None:
     assert short(batch) == ["403"]
 
 
-@pytest.mark.parametrize("timestamp", ["true", '"1"', "-1", "1.5", "1e400", str(2**70)])
+@pytest.mark.parametrize("timestamp", [0, 2**63 - 1])
+def test_timestamps_that_a_database_can_hold(timestamp: int) -> None:
+    talk = Dialogue({})
+    batch = talk.submit()
+    talk.sent()
+    talk.answer(1, 410, b'{"reason": "Unregistered", "timestamp": %d}' % timestamp)
+    assert batch.answers == [Answer(Fate.ANSWERED, 410, "Unregistered", timestamp)]
+    assert talk.sent() == []
+
+
+@pytest.mark.parametrize("timestamp", ["true", '"1"', "-1", "1.5", "1e400", str(2**63), str(2**70)])
 def test_odd_timestamp(timestamp: str) -> None:
     talk = Dialogue({})
     batch = talk.submit()
@@ -434,6 +472,26 @@ def test_continuation() -> None:
             talk.frame(hf.ContinuationFrame(1, block[at + 1 :], flags=["END_HEADERS"]))
             break
     assert short(batch) == ["200"]
+
+
+def test_the_parts_of_each_header_block_are_counted_by_themselves() -> None:
+    talk = Dialogue({})
+    batch = talk.submit(2)
+    talk.sent()
+    for stream_id in (1, 3):
+        parts = [frames.frame(frames.CONTINUATION, 0, stream_id)] * 63
+        last = frames.frame(frames.CONTINUATION, frames.END_HEADERS, stream_id, b"\x88")
+        talk.raw(b"".join([frames.frame(frames.HEADERS, 1, stream_id), *parts, last]))
+    assert short(batch) == ["200", "200"]
+
+
+def test_nothing_after_a_status_of_200_is_decoded_while_there_is_no_table() -> None:
+    talk = Dialogue({})
+    batch = talk.submit(2)
+    talk.sent()
+    talk.headers(1, (":status", "200"))
+    talk.raw(frames.frame(frames.HEADERS, 5, 3, b"\x88\xff\xff\xff"))
+    assert short(batch) == ["200", "200"]
 
 
 def test_one_octet_at_a_time() -> None:
@@ -514,6 +572,7 @@ def test_an_invalid_unique_id_is_none(value: str) -> None:
         [(":status", "099")],
         [("server", "x"), (":status", "200")],
         [(":status", "100")],
+        [(":status", "199")],
     ],
 )
 def test_malformed_answer(fields: list[tuple[str, str]]) -> None:
@@ -525,6 +584,14 @@ def test_malformed_answer(fields: list[tuple[str, str]]) -> None:
     assert reset.error_code == ErrorCode.PROTOCOL_ERROR
     talk.answer(3)
     assert short(batch) == ["unknown MalformedAnswer", "200"]
+
+
+def test_headers_without_a_status_are_malformed_before_the_body() -> None:
+    talk = Dialogue({})
+    batch = talk.submit()
+    talk.sent()
+    talk.headers(1, ("server", "x"), end=False)
+    assert short(batch) == ["unknown MalformedAnswer"]
 
 
 def test_body_before_headers() -> None:
@@ -656,6 +723,21 @@ def test_ping() -> None:
     assert talk.events()[-1] == PingAnswered(b"12345678")
 
 
+@pytest.mark.parametrize("more", [0, 1])
+def test_replies_may_wait_up_to_the_limit(more: int) -> None:
+    """65,536 octets: two of SETTINGS (9 each) and 3,854 of PING (17 each), which is exact."""
+    talk = Dialogue()
+    talk.settings({})
+    talk.settings({})
+    pings = hf.PingFrame(0, b"abcdefgh").serialize() * (3_854 + more)
+    if more:
+        with pytest.raises(ProtocolError):
+            talk.raw(pings)
+    else:
+        talk.raw(pings)
+        assert len(talk.sent()) == 2 + 3_854
+
+
 def test_flood_is_cut_off() -> None:
     talk = Dialogue({})
     pings = hf.PingFrame(0, b"abcdefgh").serialize() * 10_000
@@ -691,6 +773,10 @@ def test_flood_is_cut_off() -> None:
         (frames.frame(frames.PRIORITY, 0, 1, bytes(4)), ErrorCode.FRAME_SIZE_ERROR),
         (frames.frame(frames.PUSH_PROMISE, 4, 1, bytes(4)), ErrorCode.PROTOCOL_ERROR),
         (frames.frame(frames.CONTINUATION, 4, 1, b""), ErrorCode.PROTOCOL_ERROR),
+        (
+            frames.frame(frames.HEADERS, 1, 1, b"") + frames.frame(frames.DATA, 0, 1, b""),
+            ErrorCode.PROTOCOL_ERROR,
+        ),
         (frames.frame(frames.HEADERS, 0xD, 1, b""), ErrorCode.FRAME_SIZE_ERROR),
         (frames.frame(frames.HEADERS, 0xD, 1, b"\x05\x88"), ErrorCode.PROTOCOL_ERROR),
         (frames.frame(frames.HEADERS, 0x25, 1, b"\0\0\0"), ErrorCode.FRAME_SIZE_ERROR),
