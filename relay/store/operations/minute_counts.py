@@ -14,7 +14,7 @@ _SQL = sql.load(__package__, "minute_counts.sql")
 
 @dataclass(frozen=True, slots=True)
 class MinuteCount:
-    """The number of times that `outcome` came in the step that begins `at`. `reason` is "" for outcomes without one.
+    """The count of `outcome` in the step that begins `at`. `reason` is "" for outcomes without a reason.
 
     Outcomes: "accepted" (pushes), "targets" (of these pushes), "delivered", "failed", "unregistered", "expired",
     "cancelled" (targets by how they ended), "retried" (attempts), "retired" (device tokens).

@@ -25,13 +25,13 @@ class BatchState(StrEnum):
     """The states of a batch in the queue."""
 
     DUE = "due"
-    """It waits for a node to lease it."""
+    """Waiting for a node to lease it."""
     LEASED = "leased"
-    """A node is sending it."""
+    """Being sent by a node."""
     LATER = "later"
-    """Its time has not come: a retry, or a batch that found no room."""
+    """Due later: a retry, or a batch that found no room."""
     HELD = "held"
-    """It waits for a credential."""
+    """Waiting for a credential."""
 
 
 class StateDepth(NamedTuple):

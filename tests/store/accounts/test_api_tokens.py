@@ -112,9 +112,9 @@ async def test_a_token_is_revoked_once(tokens: ApiTokenRepository) -> None:
     assert await tokens.revoke_push_token("chess", issued.token_id, COMMAND_LINE)
     assert not await tokens.revoke_push_token("chess", issued.token_id, COMMAND_LINE)
     assert not await tokens.revoke_token(issued.token_id, COMMAND_LINE)
-    found = await tokens.find_token(issued.text)
-    assert found is not None
-    assert (found.kind, found.revoked_at is not None) == (TokenKind.PUSH, True)
+    description = await tokens.find_token(issued.text)
+    assert description is not None
+    assert (description.kind, description.revoked_at is not None) == (TokenKind.PUSH, True)
     assert await tokens.find_token("push_unknown") is None
 
 

@@ -43,10 +43,10 @@ async def test_a_dead_node_is_listed_for_an_hour_and_a_removed_one_is_not(databa
     await nodes.record_heartbeat(dead)
     await nodes.record_heartbeat(ended)
     await nodes.remove_node(ended.node_id)
-    seen = (await nodes.list_nodes(await database.now()))[0].seen_at
-    (listed,) = await nodes.list_nodes(seen + SILENT_AFTER * 2)
+    last_seen = (await nodes.list_nodes(await database.now()))[0].seen_at
+    (listed,) = await nodes.list_nodes(last_seen + SILENT_AFTER * 2)
     assert listed.node_id == dead.node_id
-    assert listed.is_silent(seen + SILENT_AFTER * 2)
-    assert await nodes.list_nodes(seen + LISTED_FOR * 2) == []
-    assert await nodes.delete_nodes_before(seen) == 0
-    assert await nodes.delete_nodes_before(seen + LISTED_FOR * 2) == 1
+    assert listed.is_silent(last_seen + SILENT_AFTER * 2)
+    assert await nodes.list_nodes(last_seen + LISTED_FOR * 2) == []
+    assert await nodes.delete_nodes_before(last_seen) == 0
+    assert await nodes.delete_nodes_before(last_seen + LISTED_FOR * 2) == 1
