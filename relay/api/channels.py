@@ -17,7 +17,7 @@ from relay.core.channels import ChannelOpener, ChannelPush, ChannelSendBody, Cha
 from relay.core.clock import Clock, Random
 from relay.core.delivery.outcomes import Outcome, PushState
 from relay.core.errors import Conflict, Fault, Forbidden, NotFound
-from relay.core.ids import new_uuid7
+from relay.core.ids import PushId, new_uuid7
 from relay.core.install_tokens import InstallTokens
 from relay.core.push.request import Lifetimes
 from relay.core.schema import AppIdText, convert, uuid_in_path
@@ -122,7 +122,7 @@ class ChannelsApi:
             body, message_storage=channel.message_storage, now=now, lifetimes=self._lifetimes
         )
         push = ChannelPush(
-            new_uuid7(now, self._random),
+            PushId(new_uuid7(now, self._random)),
             token.token_id,
             now,
             checked.expires_at,

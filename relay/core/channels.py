@@ -17,6 +17,7 @@ import msgspec
 from relay.core.accounts import Environment
 from relay.core.delivery.sending import Answer, Credential
 from relay.core.errors import Fault, Invalid
+from relay.core.ids import PushId, TokenId
 from relay.core.push import payload as payloads
 from relay.core.push.apns_headers import PushHeaders
 from relay.core.push.headers import check_headers
@@ -43,8 +44,8 @@ class ChannelSendBody(msgspec.Struct, forbid_unknown_fields=True):
 class ChannelPush:
     """A checked push to a channel. `headers.expiration` is never None: Apple requires it."""
 
-    push_id: UUID
-    token_id: UUID
+    push_id: PushId
+    token_id: TokenId
     created_at: datetime
     expires_at: datetime
     headers: PushHeaders

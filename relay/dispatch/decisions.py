@@ -16,6 +16,7 @@ from relay.core.delivery.plan import ClaimedBatch, SendJob
 from relay.core.delivery.reasons import ReasonAction, decide, token_death
 from relay.core.delivery.retry import Backoff, next_attempt
 from relay.core.delivery.sending import DELIVERED, Answer, Fate
+from relay.core.ids import InstallationId
 from relay.store.push.records import DeliveryOutcome, Retry, TokenRetirement, Trace
 
 _BAD_TOKEN = "BadDeviceToken"
@@ -82,7 +83,7 @@ class DecisionMaker:
         leg: SendJob,
         answer: Answer,
         action: ReasonAction,
-        ids: list[int],
+        ids: list[InstallationId],
         now: datetime,
     ) -> None:
         if action is ReasonAction.DELIVERED:
@@ -106,7 +107,7 @@ class DecisionMaker:
         leg: SendJob,
         answer: Answer,
         action: ReasonAction,
-        ids: list[int],
+        ids: list[InstallationId],
         now: datetime,
     ) -> None:
         batch = leg.batch

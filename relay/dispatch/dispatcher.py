@@ -20,6 +20,7 @@ from relay.core.delivery.plan import ClaimedBatch, Plan, SendJob, TargetGroup, p
 from relay.core.delivery.retry import Backoff
 from relay.core.delivery.sending import Credential, SendBatch, Sender
 from relay.core.errors import RelayError, Unavailable, describe_error
+from relay.core.ids import CredentialId
 from relay.dispatch import push_log as following
 from relay.dispatch.credential_cache import CredentialCache
 from relay.dispatch.decisions import DecisionMaker, Decisions
@@ -298,7 +299,7 @@ class Dispatcher:
         if book is not self._known:
             # Suspended or removed, perhaps by another node:
             for credential_id in self._known.active - book.active:
-                self._start(self._sender.forget(credential_id), [])
+                self._start(self._sender.forget(CredentialId(credential_id)), [])
             self._known = book
 
     def _find_credential(

@@ -258,7 +258,7 @@ class Intake:
         completed = {
             request.app_id
             for request, made in zip(requests, routes, strict=True)
-            if not (made.copies or request.everyone)
+            if not (made.targets or request.everyone)
         }
         told = await self._outbox.find_apps_with_webhook(connection, completed) if completed else set()
         by_hand = any(request.sent_by for request in requests)
@@ -282,7 +282,7 @@ class Intake:
         leases: list[Lease | None] = []
         total = 0
         for made in routes:
-            count = len(made.copies)
+            count = len(made.targets)
             lease = self._outlet.lease(total + count) if 0 < count <= _MAX_HANDED_OVER else None
             if lease is not None:
                 total += count
@@ -303,7 +303,7 @@ class Intake:
             if lease is not None and own is not None:
                 batches += own
                 groups.extend(
-                    group_targets(made.copies[number] for number in batch.installations) for batch in own
+                    group_targets(made.targets[number] for number in batch.installations) for batch in own
                 )
         if batches:
             self._outlet.take(batches, groups, about)
@@ -329,7 +329,7 @@ def _count(requests: list[PushRequest], routes: list[Route], stored: list[list[C
             broadcasts += 1
         else:
             pushes += 1
-            targets += len(made.copies)
+            targets += len(made.targets)
     _GROUP_SIZE.observe(len(requests))
     counts.accepted(pushes, "push")
     counts.targets(targets)
@@ -355,7 +355,7 @@ async def _log_sent(
 def _accepted(request: PushRequest, made: Route) -> Accepted:
     return accept_push(
         request.push_id,
-        None if request.everyone else len(made.copies),
+        None if request.everyone else len(made.targets),
         None if request.everyone else made.skipped,
         [*request.warnings, *made.warnings],
     )

@@ -40,9 +40,9 @@ def stored(
             _log.debug(
                 "a push is stored",
                 push_id=str(request.push_id),
-                targets=len(made.copies),
+                targets=len(made.targets),
                 batches=len(own),
-                apns_ids=ApnsIds(request.push_id).derive_all(list(islice(made.copies, _FEW))),
+                apns_ids=ApnsIds(request.push_id).derive_all(list(islice(made.targets, _FEW))),
             )
 
 

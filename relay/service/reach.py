@@ -36,7 +36,7 @@ async def count_reach(database: Database, request: PushRequest) -> Reach:
         route = await AcceptanceRepository(database).route_request(request)
         if isinstance(route, Invalid):
             raise route
-        return Reach(len(route.copies), route.skipped, route.warnings)
+        return Reach(len(route.targets), route.skipped, route.warnings)
     counted = await BroadcastRepository(database).count_broadcast_targets(
         request.app_id, request.token_kind, MAX_COUNTED_TARGETS, listed_only=request.debug
     )

@@ -18,6 +18,7 @@ from relay.core.apns_credentials import SecretRefused, certificate_expiry
 from relay.core.clock import Clock
 from relay.core.delivery.reasons import ReasonAction, decide
 from relay.core.delivery.sending import Answer, Credential, Fate
+from relay.core.ids import CredentialId
 from relay.settings import Settings, endpoint
 from relay.store.accounts.credentials import CredentialDescription, Credentials
 
@@ -63,7 +64,7 @@ class AppleCheck:
                 return [
                     finding
                     async for finding in self._examine_description(
-                        described, usable.get(described.credential_id)
+                        described, usable.get(CredentialId(described.credential_id))
                     )
                 ]
 

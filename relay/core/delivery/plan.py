@@ -12,63 +12,62 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
-from uuid import UUID
 
 from relay.core.accounts import Environment
 from relay.core.delivery.outcomes import FailureDomain
 from relay.core.delivery.routing import Target
 from relay.core.delivery.sending import Credential, SendBatch
-from relay.core.ids import ApnsIds
+from relay.core.ids import ApnsIds, AppId, BatchId, CredentialId, InstallationId, PushId
 from relay.core.push.apns_headers import PushHeaders
 from relay.core.push.push_types import PUSH_TYPES
 
 
 @dataclass(slots=True, repr=False)
 class ClaimedBatch:
-    """A batch of one push that this node holds the lease of. `attempt` counts from 0."""
+    """A batch of one push whose lease this node holds. `attempt` counts from 0."""
 
-    app_id: str
-    push_id: UUID
-    batch_id: int
+    app_id: AppId
+    push_id: PushId
+    batch_id: BatchId
     attempt: int
-    installations: Sequence[int]
+    installations: Sequence[InstallationId]
     payload: bytes
     headers: PushHeaders
     accepted_at: datetime
     expires_at: datetime
     last_reason: str = ""
-    """Why it was not delivered at the attempt before, or ""."""
+    """The reason why the previous attempt did not deliver it, or ""."""
     dense: bool = False
-    """Hardly any copy of the app lies between its first and its last installation and is not in it."""
+    """Nearly all installations of the app between the first and the last of the batch are in the batch."""
     cancelled: bool = False
-    """Its push was cancelled: it is not sent any more."""
+    """The push was cancelled: the batch is not sent."""
     token_kind: str = "apns"
-    """Which of a copy's device tokens it goes to."""
+    """The kind of device token that the push goes to."""
     has_webhook: bool = False
-    """Whether the app has a webhook, to be told what becomes of it. Known once it is resolved."""
+    """The app has a webhook that takes the outcomes. Set when the batch is resolved."""
 
 
 class ListedDevice(NamedTuple):
-    """A listed copy: the publisher's label and its failure domain."""
+    """The label and the failure domain that a publisher gave a test device."""
 
     label: str
     failure_domain: FailureDomain
 
 
 class TargetGroup(NamedTuple):
-    """Copies of one team in one environment; ids, tokens and bundle identifiers go by index.
+    """Targets of one team in one environment; ids, tokens and bundle identifiers go by index.
 
-    Columns and not objects: most of a broadcast passes through here, thousands of copies in one group.
+    Columns instead of objects: most of a broadcast passes through here, with thousands of targets in a group.
     """
 
     team_id: str
     environment: Environment | None
-    installations: Sequence[int]
+    installations: Sequence[InstallationId]
     tokens: Sequence[bytes]
     bundle_ids: Sequence[str]
 
     def pick(self, indexes: Sequence[int]) -> TargetGroup:
-        """The group of these copies alone."""
+        """Return a group of the targets at these indexes."""
         return TargetGroup(
             self.team_id,
             self.environment,
@@ -77,37 +76,37 @@ class TargetGroup(NamedTuple):
             [self.bundle_ids[index] for index in indexes],
         )
 
-    def among(self, installations: Iterable[int]) -> TargetGroup:
-        """The group of the copies that are among these; nearly always all of them are."""
+    def among(self, installations: Iterable[InstallationId]) -> TargetGroup:
+        """Return a group of the targets that are among `installations`; nearly always this group itself."""
         wanted = set(installations)
         if wanted.issuperset(self.installations):
             return self
         return self.pick([index for index, number in enumerate(self.installations) if number in wanted])
 
 
-def group_targets(copies: Iterable[Target]) -> list[TargetGroup]:
-    """Copies in groups."""
-    found: dict[tuple[str, Environment | None], list[Target]] = defaultdict(list)
-    for copy in copies:
-        found[copy.team_id, copy.environment].append(copy)
+def group_targets(targets: Iterable[Target]) -> list[TargetGroup]:
+    """Group targets by team and environment."""
+    by_key: dict[tuple[str, Environment | None], list[Target]] = defaultdict(list)
+    for target in targets:
+        by_key[target.team_id, target.environment].append(target)
     return [
         TargetGroup(
             *key,
-            [one.installation_id for one in own],
-            [one.token for one in own],
-            [one.bundle_id for one in own],
+            [target.installation_id for target in members],
+            [target.token for target in members],
+            [target.bundle_id for target in members],
         )
-        for key, own in found.items()
+        for key, members in by_key.items()
     ]
 
 
 @dataclass(slots=True, repr=False)
 class SendJob:
-    """One send batch and whose it is; `installations` go by index, like its tokens and answers."""
+    """A send batch with its origin; `installations` go by index, like the tokens and answers of `send`."""
 
     batch: ClaimedBatch
     send: SendBatch
-    installations: Sequence[int]
+    installations: Sequence[InstallationId]
     team_id: str
     environment: Environment | None
     credential: Credential | None = None
@@ -117,7 +116,7 @@ class SendJob:
         return len(self.installations)
 
     def pick(self, indexes: Sequence[int]) -> SendJob:
-        """The leg of these copies alone, with their answers."""
+        """Return a job of the targets at these indexes, with their answers."""
         whole = self.send
         send = SendBatch(
             whole.payload,
@@ -136,22 +135,22 @@ class SendJob:
 
 @dataclass(slots=True, repr=False)
 class Plan:
-    """What becomes of claimed batches. Every installation of every batch is in exactly one of these."""
+    """The next step of each installation of claimed batches: every one is in exactly one of the fields."""
 
-    lanes: dict[int, list[SendJob]] = field(default_factory=lambda: defaultdict(list))
-    """By credential id: what can be sent now."""
+    lanes: dict[CredentialId, list[SendJob]] = field(default_factory=lambda: defaultdict(list))
+    """Jobs that can be sent now, by credential id."""
     simulated: list[SendJob] = field(default_factory=list)
-    """Test devices with a failure domain: Apple is not asked."""
-    held: list[tuple[ClaimedBatch, int, Sequence[int]]] = field(default_factory=list)
-    """(batch, credential id or 0, installations): their credential is suspended or missing."""
-    tokenless: list[tuple[ClaimedBatch, Sequence[int]]] = field(default_factory=list)
-    """Installations that have no device token any more, or a token that another copy has already."""
+    """Jobs of test devices with a failure domain: APNs is not asked."""
+    held: list[tuple[ClaimedBatch, int, Sequence[InstallationId]]] = field(default_factory=list)
+    """(batch, credential id or 0, installations) whose credential is suspended or missing."""
+    tokenless: list[tuple[ClaimedBatch, Sequence[InstallationId]]] = field(default_factory=list)
+    """Installations that have no device token any more, or a token that another installation has already."""
 
 
 FindCredential = Callable[[str, Environment, str], tuple[Credential | None, int]]
-"""(team, environment, bundle id) -> an active credential, or None and the id of the suspended one (0: none)."""
+"""(team id, environment, bundle id) -> an active credential, or None and the id of the suspended one (0: none)."""
 ListedDevices = Mapping[str, Mapping[int, ListedDevice]]
-"""By app_id and installation id."""
+"""By app id and installation id."""
 
 
 def plan_sends(
@@ -160,106 +159,112 @@ def plan_sends(
     find_credential: FindCredential,
     test_devices: ListedDevices,
 ) -> Plan:
-    """Lay out what claimed batches are sent with. `groups` are their copies, by the index of the batch."""
-    made = Plan()
-    for batch, own in zip(batches, groups, strict=True):
-        own = _once(own)
-        count = sum(len(one.tokens) for one in own)
+    """Plan how claimed batches are sent. `groups` are their targets, by the index of the batch."""
+    plan = Plan()
+    for batch, batch_groups in zip(batches, groups, strict=True):
+        unique = _without_repeated_tokens(batch_groups)
+        count = sum(len(group.tokens) for group in unique)
         if count < len(batch.installations):
-            routed = {number for one in own for number in one.installations}
-            made.tokenless.append((batch, [number for number in batch.installations if number not in routed]))
+            routed = {number for group in unique for number in group.installations}
+            plan.tokenless.append((batch, [number for number in batch.installations if number not in routed]))
         listed = test_devices.get(batch.app_id, {})
-        for one in own:
-            _plan_group(made, batch, one, find_credential, listed)
-    return made
+        for group in unique:
+            _plan_group(plan, batch, group, find_credential, listed)
+    return plan
 
 
-def _once(groups: Sequence[TargetGroup]) -> Sequence[TargetGroup]:
-    """The groups without copies whose token another copy has already. Nearly always there are none."""
+def _without_repeated_tokens(groups: Sequence[TargetGroup]) -> Sequence[TargetGroup]:
+    """Drop targets whose token an earlier target has. Nearly always there are none."""
     if len(groups) == 1 and len(groups[0].tokens) == 1:
         return groups
     seen: set[bytes] = set()
-    if len(seen.union(*(one.tokens for one in groups))) == sum(len(one.tokens) for one in groups):
+    if len(seen.union(*(group.tokens for group in groups))) == sum(len(group.tokens) for group in groups):
         return groups
-    without = []
-    for one in groups:
+    unique = []
+    for group in groups:
         indexes = []
-        for index, token in enumerate(one.tokens):
+        for index, token in enumerate(group.tokens):
             if token not in seen:
                 seen.add(token)
                 indexes.append(index)
-        without.append(one.pick(indexes))
-    return without
+        unique.append(group.pick(indexes))
+    return unique
 
 
 def _plan_group(
-    made: Plan,
+    plan: Plan,
     batch: ClaimedBatch,
-    copies: TargetGroup,
+    group: TargetGroup,
     find_credential: FindCredential,
     listed: Mapping[int, ListedDevice],
 ) -> None:
-    if listed and not listed.keys().isdisjoint(copies.installations):
-        others = []
-        for index, number in enumerate(copies.installations):
+    if listed and not listed.keys().isdisjoint(group.installations):
+        unlisted = []
+        for index, number in enumerate(group.installations):
             if number in listed:
-                _plan_listed(made, batch, copies.pick([index]), find_credential, listed[number])
+                _plan_listed(plan, batch, group.pick([index]), find_credential, listed[number])
             else:
-                others.append(index)
-        copies = copies.pick(others)
-    for found, held_by, part in _by_credential(copies, find_credential):
-        if found is None:
-            made.held.append((batch, held_by, part.installations))
+                unlisted.append(index)
+        group = group.pick(unlisted)
+    for credential, held_by, part in _by_credential(group, find_credential):
+        if credential is None:
+            plan.held.append((batch, held_by, part.installations))
         else:
-            made.lanes[found.credential_id].append(_leg(batch, part, found, None))
+            plan.lanes[credential.credential_id].append(_send_job(batch, part, credential, None))
 
 
 def _plan_listed(
-    made: Plan, batch: ClaimedBatch, copy: TargetGroup, find_credential: FindCredential, listed: ListedDevice
+    plan: Plan,
+    batch: ClaimedBatch,
+    target: TargetGroup,
+    find_credential: FindCredential,
+    listed: ListedDevice,
 ) -> None:
-    """A listed copy has a leg of its own, so that its trace is its own."""
-    [(found, held_by, _)] = _by_credential(copy, find_credential)
+    """Give a listed test device a job of its own: its trace holds no other device."""
+    [(credential, held_by, _)] = _by_credential(target, find_credential)
     if listed.failure_domain != FailureDomain.OK:
-        made.simulated.append(_leg(batch, copy, found, listed))
-    elif found is None:
-        made.held.append((batch, held_by, copy.installations))
+        plan.simulated.append(_send_job(batch, target, credential, listed))
+    elif credential is None:
+        plan.held.append((batch, held_by, target.installations))
     else:
-        made.lanes[found.credential_id].append(_leg(batch, copy, found, listed))
+        plan.lanes[credential.credential_id].append(_send_job(batch, target, credential, listed))
 
 
 def _by_credential(
-    copies: TargetGroup, find_credential: FindCredential
+    group: TargetGroup, find_credential: FindCredential
 ) -> list[tuple[Credential | None, int, TargetGroup]]:
-    """The group in parts with one credential each: nearly always it is one for all bundle identifiers of a team."""
-    environment = copies.environment or Environment.PRODUCTION
-    bundle_ids = set(copies.bundle_ids)
+    """Split a group by credential: nearly always one credential serves all bundle identifiers of a team."""
+    environment = group.environment or Environment.PRODUCTION
+    bundle_ids = set(group.bundle_ids)
     if len(bundle_ids) == 1:
-        return [(*find_credential(copies.team_id, environment, bundle_ids.pop()), copies)]
-    found = {one: find_credential(copies.team_id, environment, one) for one in bundle_ids}
+        return [(*find_credential(group.team_id, environment, bundle_ids.pop()), group)]
+    by_bundle = {
+        bundle_id: find_credential(group.team_id, environment, bundle_id) for bundle_id in bundle_ids
+    }
     parts: dict[tuple[int, int], tuple[Credential | None, int]] = {
         (credential.credential_id if credential else 0, held_by): (credential, held_by)
-        for credential, held_by in found.values()
+        for credential, held_by in by_bundle.values()
     }
     if len(parts) == 1:
         [(credential, held_by)] = parts.values()
-        return [(credential, held_by, copies)]
+        return [(credential, held_by, group)]
     indexes: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for index, bundle_id in enumerate(copies.bundle_ids):
-        credential, held_by = found[bundle_id]
+    for index, bundle_id in enumerate(group.bundle_ids):
+        credential, held_by = by_bundle[bundle_id]
         indexes[credential.credential_id if credential else 0, held_by].append(index)
-    return [(*parts[key], copies.pick(own)) for key, own in indexes.items()]
+    return [(*parts[key], group.pick(members)) for key, members in indexes.items()]
 
 
-def _leg(
-    batch: ClaimedBatch, copies: TargetGroup, credential: Credential | None, listed: ListedDevice | None
+def _send_job(
+    batch: ClaimedBatch, group: TargetGroup, credential: Credential | None, listed: ListedDevice | None
 ) -> SendJob:
     suffix = PUSH_TYPES[batch.headers.push_type].suffix
     send = SendBatch(
         batch.payload,
         batch.headers,
-        [token.hex() for token in copies.tokens],
-        ApnsIds(batch.push_id).derive_all(copies.installations),
-        [bundle_id + suffix for bundle_id in copies.bundle_ids] if suffix else copies.bundle_ids,
+        [token.hex() for token in group.tokens],
+        ApnsIds(batch.push_id).derive_all(group.installations),
+        [bundle_id + suffix for bundle_id in group.bundle_ids] if suffix else group.bundle_ids,
         traced=listed is not None,
     )
-    return SendJob(batch, send, copies.installations, copies.team_id, copies.environment, credential, listed)
+    return SendJob(batch, send, group.installations, group.team_id, group.environment, credential, listed)

@@ -1,12 +1,11 @@
-"""Destinations and installations -> deliveries. The rules, once:
+"""Routing: the destinations of a push and the installations they reach -> its targets.
 
-- a customer means every copy on every device of that customer; a device means every copy on that device, and no
-  other device of the customer; an address means every customer that has it as an alias;
-- each installation at most once per push, each device token at most once per push;
-- with `debug` (or a test-only token) only listed test devices are reached; the others are counted as skipped;
-- a destination that reaches nothing is a warning, of which there are as many as errors could be; only where all are
-  addresses, and nobody has any of them, it is an error;
-- each copy goes out under its own topic, to its own environment, with the credential of its own team.
+- a customer means every installation on every device of that customer; a device means every installation on that
+  device, and no other device of the customer; an address means every customer that has it as an alias;
+- each installation is a target at most once per push;
+- with `debug` (or a test-only token) only listed test devices are targets; the others are counted as skipped;
+- a destination that reaches no installation is a warning, at most MAX_FAULTS of them; it is an error only if all
+  destinations are addresses and none of them reaches an installation.
 """
 
 from __future__ import annotations
@@ -16,33 +15,34 @@ from typing import NamedTuple
 
 from relay.core.accounts import Environment
 from relay.core.errors import Fault, Invalid
+from relay.core.ids import InstallationId
 from relay.core.push.destinations import MAX_FAULTS, DestinationName
 from relay.core.push.request import PushRequest
 from relay.core.strict_json import escape_pointer_token
 
 
 class Target(NamedTuple):
-    """An installation with its device token: where a push to it goes, and with what."""
+    """An installation that a push goes to, with its device token and all that chooses topic and credential."""
 
-    installation_id: int
+    installation_id: InstallationId
     bundle_id: str
     team_id: str
     environment: Environment | None
     token: bytes
 
 
-class Reach(NamedTuple):
-    """A copy that a destination reaches: `destination` is what was asked for."""
+class ReachedTarget(NamedTuple):
+    """An installation that a destination of the request reaches. `listed`: its device is a listed test device."""
 
     destination: DestinationName
     listed: bool
-    copy: Target
+    target: Target
 
 
 class Route(NamedTuple):
-    """The copies of a push by installation, how many were skipped, and what could not be reached."""
+    """The targets of a push by installation id, the number of skipped installations, and unreachable destinations."""
 
-    copies: dict[int, Target]
+    targets: dict[InstallationId, Target]
     skipped: int
     warnings: list[Fault]
 
@@ -50,32 +50,32 @@ class Route(NamedTuple):
 def route_push(
     customers: Sequence[str],
     devices: Iterable[str],
-    reached: Iterable[Reach],
+    reached: Iterable[ReachedTarget],
     *,
     listed_only: bool,
     addresses: Iterable[bytes] = (),
     places: Mapping[DestinationName, str] | None = None,
 ) -> Route:
-    """The route of one push from the copies its destinations reach. `places` are a PushRequest's."""
-    copies: dict[int, Target] = {}
-    skipped: set[int] = set()
-    heard: set[DestinationName] = set()
-    for destination, listed, copy in reached:
-        heard.add(destination)
+    """Return the route of one push from the installations that its destinations reach. `places` are a PushRequest's."""
+    targets: dict[InstallationId, Target] = {}
+    skipped: set[InstallationId] = set()
+    reachable: set[DestinationName] = set()
+    for destination, listed, target in reached:
+        reachable.add(destination)
         if listed_only and not listed:
-            skipped.add(copy.installation_id)
+            skipped.add(target.installation_id)
         else:
-            copies[copy.installation_id] = copy
+            targets[target.installation_id] = target
     names: tuple[DestinationName, ...] = (*customers, *devices, *addresses)
-    unheard = [name for name in names if name not in heard]
+    unreachable = [name for name in names if name not in reachable]
     warnings = [
         Fault("unreachable", _place(name, places), "No installation with a device token.")
-        for name in unheard[:MAX_FAULTS]
+        for name in unreachable[:MAX_FAULTS]
     ]
-    if len(unheard) > MAX_FAULTS:
-        detail = f"{len(unheard)} destinations reach nothing; {MAX_FAULTS} of them are named."
+    if len(unreachable) > MAX_FAULTS:
+        detail = f"{len(unreachable)} destinations reach nothing; {MAX_FAULTS} of them are named."
         warnings.append(Fault("too_many", "/destinations", detail))
-    return Route(copies, len(skipped), warnings)
+    return Route(targets, len(skipped), warnings)
 
 
 def _place(name: DestinationName, places: Mapping[DestinationName, str] | None) -> str:
@@ -83,12 +83,12 @@ def _place(name: DestinationName, places: Mapping[DestinationName, str] | None) 
     return place or f"/destinations/{escape_pointer_token(str(name))}"
 
 
-def check_recipients(request: PushRequest, made: Route) -> None:
-    """Raises Invalid if a request names addresses only and none of them reaches anybody.
+def check_recipients(request: PushRequest, route: Route) -> None:
+    """Raise Invalid if a request names addresses only and none of them reaches an installation.
 
-    Somebody who is reached, but is not on the list of test devices, is somebody.
+    Installations that are skipped because their device is no listed test device count as reached.
     """
     named_otherwise = request.customers or request.devices
-    if request.addresses and not (named_otherwise or made.copies or made.skipped):
+    if request.addresses and not (named_otherwise or route.targets or route.skipped):
         detail = "No customer with a device has any of these addresses; nothing was sent."
         raise Invalid(detail, [Fault("no_recipients", "/destinations", detail)])

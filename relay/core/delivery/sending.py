@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from relay.core.accounts import CredentialKind, Environment
+from relay.core.ids import CredentialId
 from relay.core.push.apns_headers import PushHeaders
 
 
@@ -75,7 +76,7 @@ class Credential:
     `version` changes whenever the secret does. `bundle_id` is "" for a key that serves all topics of its team.
     """
 
-    credential_id: int
+    credential_id: CredentialId
     version: int
     team_id: str
     environment: Environment
@@ -91,5 +92,5 @@ class Sender(Protocol):
     async def send(self, credential: Credential, batches: Sequence[SendBatch]) -> None:
         """Send all batches; on return every `answers` entry is set. Never raises for what APNs or the network does."""
 
-    async def forget(self, credential_id: int) -> None:
+    async def forget(self, credential_id: CredentialId) -> None:
         """Close all connections of that credential, for example because it was suspended or replaced."""

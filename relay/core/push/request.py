@@ -13,6 +13,7 @@ from msgspec import UNSET
 
 from relay.core.errors import Fault, RelayError
 from relay.core.idempotency import IdempotencyKey
+from relay.core.ids import AppId, PushId, TokenId
 from relay.core.push.apns_headers import PushHeaders
 from relay.core.push.destinations import DestinationName
 
@@ -46,9 +47,9 @@ class Lifetimes(NamedTuple):
 class PushRequest:
     """A checked request. `customers`, `devices` and `addresses` are a DestinationCheck's."""
 
-    app_id: str
-    push_id: UUID
-    token_id: UUID
+    app_id: AppId
+    push_id: PushId
+    token_id: TokenId
     accepted_at: datetime
     expires_at: datetime
     headers: PushHeaders

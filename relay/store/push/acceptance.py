@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 
 from relay.core.delivery import routing
 from relay.core.delivery.plan import ClaimedBatch
-from relay.core.delivery.routing import Reach, Route, Target
+from relay.core.delivery.routing import ReachedTarget, Route, Target
 from relay.core.errors import Invalid
+from relay.core.ids import BatchId
 from relay.core.push.destinations import DestinationName
 from relay.core.push.push_types import PUSH_TYPES
 from relay.core.push.request import Accepted, PushRequest
@@ -82,7 +83,7 @@ class AcceptanceRepository:
         broadcast_rows = []
         batches: list[list[ClaimedBatch] | None] = []
         for request, route, lease in zip(requests, routes, leases, strict=True):
-            headers, installations = request.headers, list(route.copies)
+            headers, installations = request.headers, list(route.targets)
             push_rows.append(
                 (
                     request.app_id,
@@ -109,7 +110,7 @@ class AcceptanceRepository:
                 batch = ClaimedBatch(
                     request.app_id,
                     request.push_id,
-                    batch_id(),
+                    BatchId(batch_id()),
                     0,
                     installations[start : start + batch_size],
                     request.payload,
@@ -161,9 +162,11 @@ class AcceptanceRepository:
         ]
 
 
-async def _reach_targets(connection: Connection, requests: Sequence[PushRequest]) -> list[list[Reach]]:
+async def _reach_targets(
+    connection: Connection, requests: Sequence[PushRequest]
+) -> list[list[ReachedTarget]]:
     """Return the targets that the destinations of each request reach, by index."""
-    reached: list[list[Reach]] = [[] for _ in requests]
+    reached: list[list[ReachedTarget]] = [[] for _ in requests]
     for (by_address, debug), statement in _REACH.items():
         numbers: list[int] = []
         destinations: list[DestinationName] = []
@@ -184,11 +187,11 @@ async def _reach_targets(connection: Connection, requests: Sequence[PushRequest]
             )
             for number, destination, listed, installation_id, bundle_id, team_id, environment, token in rows:
                 target = Target(installation_id, bundle_id, team_id, ENVIRONMENTS[environment], token)
-                reached[number - 1].append(Reach(destination, listed, target))
+                reached[number - 1].append(ReachedTarget(destination, listed, target))
     return reached
 
 
-def _make_route(request: PushRequest, reached: Sequence[Reach]) -> Route | Invalid:
+def _make_route(request: PushRequest, reached: Sequence[ReachedTarget]) -> Route | Invalid:
     route = routing.route_push(
         request.customers,
         request.devices,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from relay.core.accounts import Environment
 from relay.core.delivery.plan import ClaimedBatch, ListedDevice, Plan, group_targets, plan_sends
-from relay.core.delivery.routing import Reach, Target, route_push
+from relay.core.delivery.routing import ReachedTarget, Target, route_push
 from relay.core.delivery.sending import Credential
 from relay.core.ids import ApnsIds, make_uuid7, smallest_push_id
 from relay.core.push.destinations import MAX_FAULTS
@@ -58,8 +58,8 @@ def copy(
     )
 
 
-def reach(destination: str, number: int, listed: bool = False) -> Reach:
-    return Reach(destination, listed, copy(number))
+def reach(destination: str, number: int, listed: bool = False) -> ReachedTarget:
+    return ReachedTarget(destination, listed, copy(number))
 
 
 def everything(made: Plan) -> list[int]:
@@ -74,7 +74,7 @@ def everything(made: Plan) -> list[int]:
 
 def test_an_installation_reached_twice_is_one_target() -> None:
     made = route_push(["c_1"], ["d_1"], [reach("c_1", 5), reach("d_1", 5)], listed_only=False)
-    assert list(made.copies) == [5]
+    assert list(made.targets) == [5]
     assert made.warnings == []
 
 
@@ -102,9 +102,9 @@ def test_a_warning_points_to_where_the_destination_is_named() -> None:
 
 
 def test_an_address_is_heard_by_its_digest() -> None:
-    reached = [Reach(b"digest", False, copy(5))]
+    reached = [ReachedTarget(b"digest", False, copy(5))]
     made = route_push([], [], reached, listed_only=False, addresses=[b"digest"])
-    assert (list(made.copies), made.warnings) == ([5], [])
+    assert (list(made.targets), made.warnings) == ([5], [])
 
 
 def test_debug_reaches_listed_devices_only_and_counts_the_others() -> None:
@@ -112,8 +112,8 @@ def test_debug_reaches_listed_devices_only_and_counts_the_others() -> None:
     debug, all_of_them = (
         route_push(["c_1"], [], reached, listed_only=listed_only) for listed_only in (True, False)
     )
-    assert (list(debug.copies), debug.skipped) == ([5], 2)
-    assert (list(all_of_them.copies), all_of_them.skipped) == ([5, 6, 7], 0)
+    assert (list(debug.targets), debug.skipped) == ([5], 2)
+    assert (list(all_of_them.targets), all_of_them.skipped) == ([5, 6, 7], 0)
 
 
 def test_each_copy_goes_with_its_own_topic_team_and_environment() -> None:
