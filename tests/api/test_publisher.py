@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 from uuid import uuid4
 
-from tests.api.front import Front
+import pytest
+
+from tests.api.front import Answer, Front
 
 UDID = "00008030-001C2D223A80802E"
 
@@ -26,30 +29,49 @@ async def test_a_publisher_sees_its_own_apps(front: Front) -> None:
     ]
 
 
-async def test_push_tokens(front: Front) -> None:
+class PushTokens(NamedTuple):
+    """Two push tokens of one app, as the API answered: `plain` with no field given, `full` with all."""
+
+    path: str
+    manage: str
+    plain: Answer
+    full: Answer
+
+
+@pytest.fixture
+async def push_tokens(front: Front) -> PushTokens:
     publisher, manage = await front.publisher()
-    app_id = await front.app(publisher)
-    path = f"apps/{app_id}/tokens"
+    path = f"apps/{await front.app(publisher)}/tokens"
     plain = await front.call("POST", f"{path}/", {}, token=manage)
-    assert plain.status == 201
-    assert re.fullmatch(r"push_[A-Za-z0-9_-]{48}", plain.body["token"])
     front.clock.advance(1)
     body = {
         **{"label": "staging", "test_only": True, "broadcast": True},
         "expires_at": "2026-04-01T00:00:00+02:00",
     }
-    full = await front.call("POST", path, body, token=manage)
+    return PushTokens(path, manage, plain, await front.call("POST", path, body, token=manage))
+
+
+async def test_push_tokens_have_the_rights_that_were_asked_for(push_tokens: PushTokens) -> None:
+    _, _, plain, full = push_tokens
+    assert plain.status == 201
+    assert re.fullmatch(r"push_[A-Za-z0-9_-]{48}", plain.body["token"])
     assert full.body["label"] == "staging"
     assert (plain.body["test_only"], plain.body["broadcast"]) == (False, False)
     assert (full.body["test_only"], full.body["broadcast"]) == (True, True)
     assert full.body["expires_at"].startswith("2026-0")
 
+
+async def test_push_tokens_are_listed_without_their_text(front: Front, push_tokens: PushTokens) -> None:
+    path, manage, plain, full = push_tokens
     listed = await front.call("GET", path, token=manage)
     assert [item["id"] for item in listed.body["items"]] == [plain.body["id"], full.body["id"]]
     assert [item["broadcast"] for item in listed.body["items"]] == [False, True]
     assert "push_" not in str(listed.body)
     assert listed.body["items"][0]["last_used_at"] is None
 
+
+async def test_push_tokens_are_revoked_and_expire(front: Front, push_tokens: PushTokens) -> None:
+    path, manage, plain, full = push_tokens
     one = f"{path}/{plain.body['id']}/"
     assert (await front.call("GET", "apps/", token=plain.body["token"])).status == 403
     assert (await front.call("DELETE", one, token=manage)).status == 204

@@ -54,7 +54,7 @@ async def trying(database: Database) -> AsyncIterator[Publisher]:
     await opened.client.close()
 
 
-async def test_made_listed_and_removed(ada: Publisher) -> None:
+async def test_made_and_listed(ada: Publisher) -> None:
     made = await ada.make(events=["push.completed", "push.completed", "delivery.failed"])
     assert made.status == 201
     assert made.body["secret"].startswith("whsec_")
@@ -84,6 +84,9 @@ async def test_made_listed_and_removed(ada: Publisher) -> None:
     rest = await ada.call("GET", f"?limit=1&cursor={page.body['next']}")
     assert ([item["id"] for item in rest.body["items"]], rest.body["next"]) == (ids[1:], None)
 
+
+async def test_a_removed_webhook_is_gone(ada: Publisher) -> None:
+    made, other = await ada.make(), await ada.make(URL + "?two")
     assert (await ada.call("DELETE", f"{made.body['id']}/")).status == 204
     assert (await ada.call("DELETE", f"{made.body['id']}/")).status == 404
     assert (await ada.call("POST", f"{made.body['id']}/test/")).status == 404

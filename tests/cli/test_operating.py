@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
-from uuid import uuid4
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
+
+import pytest
 
 from relay.cli.status import failures, rates
 from relay.core.ids import make_uuid7, smallest_push_id
@@ -44,7 +47,9 @@ async def queued(database: Database, app_id: str, *installations: int, **columns
         )
 
 
-async def test_status_and_queue(command: Command, front: Front) -> None:
+@pytest.fixture
+async def suspended_credential(front: Front) -> int:
+    """The id of a suspended credential. One batch of the app "chess" is due, another is held by the credential."""
     database = front.database
     app_id = await front.app(app_id="chess")
     now = await database.now()
@@ -58,29 +63,37 @@ async def test_status_and_queue(command: Command, front: Front) -> None:
     await Credentials(database, KEYS).suspend(stored.credential_id, "InvalidProviderToken", now)
     await queued(database, app_id, 1, 2, 3)
     await queued(database, app_id, 4, held_by=stored.credential_id, last_reason="InvalidProviderToken")
+    return stored.credential_id
 
+
+async def test_status(command: Command, suspended_credential: int) -> None:
     told = await as_json(command, "status")
     assert [one["host"] for one in told["nodes"]] == ["node-of-the-test"]
     assert {one["outcome"]: one["in_1_hour"] for one in told["rates"]} == {"delivered": 1000, "failed": 3}
     assert {one["outcome"]: one["in_5_minutes"] for one in told["rates"]} == {"delivered": 600, "failed": 3}
     assert told["failures"] == [{"outcome": "failed", "reason": "TopicDisallowed", "in_1_hour": 3}]
-    assert [one["credential_id"] for one in told["suspended"]] == [stored.credential_id]
+    assert [one["credential_id"] for one in told["suspended"]] == [suspended_credential]
     assert (told["queue"]["batches"], told["queue"]["installations"]) == (2, 4)
     assert told["queue"]["by_app"][0]["app_id"] == "chess"
     assert told["database_bytes"] > 0
+
+
+async def test_status_for_people(command: Command, suspended_credential: int) -> None:
     shown = await command("status")
     assert shown.exit_code == 0, shown.output
     for words in ("node-of-the-test", "TopicDisallowed", "Suspended credentials", "2 batches with 4 targets"):
         assert words in shown.stdout, shown.stdout
     assert "BEGIN" not in shown.stdout
 
+
+async def test_queue(command: Command, suspended_credential: int) -> None:
     whole = await command("queue")
     assert "chess" in whole.stdout
     assert "Held by credentials" in whole.stdout
-    of_app = await as_json(command, "queue", "--app", app_id)
+    of_app = await as_json(command, "queue", "--app", "chess")
     assert [(one["state"], one["installations"]) for one in of_app["batches"]] == [("due", 3), ("held", 1)]
-    table = await command("queue", "--app", app_id)
-    assert f"held by {stored.credential_id}" in table.stdout, table.stdout
+    table = await command("queue", "--app", "chess")
+    assert f"held by {suspended_credential}" in table.stdout, table.stdout
     unknown = await command("queue", "--app", "nobody's")
     assert (unknown.exit_code, "no such app" in unknown.stderr) == (1, True)
 
@@ -109,7 +122,19 @@ def test_rates_are_sums() -> None:
     assert [(one.reason, one.in_1_hour) for one in failures(counts)] == [("Unregistered", 2), ("BadTopic", 1)]
 
 
-async def test_retiring_a_device_a_customer_and_all(command: Command, front: Front) -> None:
+@dataclass
+class Installed:
+    """A copy on a phone: its installation's UUID and token, and the public ids of its customer and device."""
+
+    uuid: UUID
+    token: str
+    customer_id: str
+    device_id: str
+
+
+@pytest.fixture
+async def copies(front: Front) -> dict[str, Installed]:
+    """Copies of the app "chess": two of anna, one of ben, one of cleo."""
     app_id = await front.app(app_id="chess")
     copies = {}
     for customer, phones in (("anna", 2), ("ben", 1), ("cleo", 1)):
@@ -118,38 +143,49 @@ async def test_retiring_a_device_a_customer_and_all(command: Command, front: Fro
             udid = uuid.hex.ljust(40, "0")  # of each phone one: it would else have changed hands
             token = await front.install(front.copy(app_id, customer=customer, udid=udid), uuid)
             known = (await front.call("GET", "installation/", token=token)).body
-            copies[f"{customer}{number}"] = uuid, token, known["customer_id"], known["device_id"]
+            copies[f"{customer}{number}"] = Installed(uuid, token, known["customer_id"], known["device_id"])
+    return copies
 
-    async def holds(name: str) -> bool:
-        return (await front.call("GET", "installation/", token=copies[name][1])).status == 200
 
-    _, _, anna, first = copies["anna0"]
-    dry = await as_json(command, "retire", "--app", app_id, anna, "--dry-run")
+async def is_installed(front: Front, copy: Installed) -> bool:
+    return (await front.call("GET", "installation/", token=copy.token)).status == 200
+
+
+async def test_retiring_a_device(command: Command, front: Front, copies: dict[str, Installed]) -> None:
+    first, second = copies["anna0"], copies["anna1"]
+    dry = await as_json(command, "retire", "--app", "chess", first.customer_id, "--dry-run")
     assert (dry["found"], dry["retired"]) == (2, 0)
-    assert await holds("anna0")
+    assert await is_installed(front, first)
 
-    asked = await command("retire", "--app", app_id, first, text="n\n")
+    asked = await command("retire", "--app", "chess", first.device_id, text="n\n")
     assert "Retire 1?" in asked.output, asked.output
-    assert await holds("anna0")
-    done = await command("retire", "--app", app_id, f"{anna}/{first}", text="y\n")
+    assert await is_installed(front, first)
+    done = await command("retire", "--app", "chess", f"{first.customer_id}/{first.device_id}", text="y\n")
     assert "1 were retired" in done.stdout, done.output
-    assert (await holds("anna0"), await holds("anna1")) == (False, True)
+    assert (await is_installed(front, first), await is_installed(front, second)) == (False, True)
 
-    uuid = copies["ben0"][0]
-    both = await as_json(command, "retire", "--app", app_id, anna, str(uuid), "--yes")
-    assert (both["found"], both["retired"]) == (2, 2)
-    assert [await holds(name) for name in copies] == [False, False, False, True]
+
+async def test_retiring_a_customer_and_an_installation(
+    command: Command, front: Front, copies: dict[str, Installed]
+) -> None:
+    anna, uuid = copies["anna0"].customer_id, copies["ben0"].uuid
+    both = await as_json(command, "retire", "--app", "chess", anna, str(uuid), "--yes")
+    assert (both["found"], both["retired"]) == (3, 3)
+    assert [await is_installed(front, copy) for copy in copies.values()] == [False, False, False, True]
     entries = await AuditRepository(front.database).list_entries(None, 2)
     assert [(one.action, one.actor) for one in entries] == [("installation.retired", "operator")] * 2
 
+
+async def test_retiring_all(command: Command, front: Front, copies: dict[str, Installed]) -> None:
+    anna = copies["anna0"].customer_id
     for wrong in ([], [anna, "--all"], ["anna@example.com"], ["--all", "--json"]):
-        assert (await command("retire", "--app", app_id, *wrong)).exit_code == 2, wrong
+        assert (await command("retire", "--app", "chess", *wrong)).exit_code == 2, wrong
     other = await front.app(app_id="draughts")
     foreign = await command("retire", "--app", other, anna, "--yes")
     assert "has no customer or device" in str(foreign.exception), foreign.output
-    everything = await as_json(command, "retire", "--app", app_id, "--all", "--yes")
-    assert everything["retired"] == 1
-    assert not await holds("cleo0")
+    everything = await as_json(command, "retire", "--app", "chess", "--all", "--yes")
+    assert everything["retired"] == len(copies)
+    assert not await is_installed(front, copies["cleo0"])
 
 
 async def test_vacuum(command: Command, database: Database) -> None:
@@ -181,34 +217,54 @@ async def test_vacuum(command: Command, database: Database) -> None:
     assert [one.count for one in kept] == [1]
 
 
-async def test_tokens(command: Command, front: Front) -> None:
+class PushToken(NamedTuple):
+    """A push token and the publisher it belongs to."""
+
+    publisher: str
+    manage: str
+    token_id: str
+    text: str
+
+
+@pytest.fixture
+async def push_token(front: Front) -> PushToken:
     publisher, manage = await front.publisher()
-    app_id = await front.app(publisher)
-    made = await front.call(
-        "POST", f"apps/{app_id}/tokens/", {"label": "[/b] staging", "test_only": True}, token=manage
-    )
+    path = f"apps/{await front.app(publisher)}/tokens/"
+    made = await front.call("POST", path, {"label": "[/b] staging", "test_only": True}, token=manage)
+    return PushToken(publisher, manage, made.body["id"], made.body["token"])
+
+
+async def test_tokens_are_listed(command: Command, push_token: PushToken) -> None:
     listed = await as_json(command, "tokens", "list")
     assert {one["kind"] for one in listed} == {"push", "manage", "operator"}
-    assert [one["token_id"] for one in await as_json(command, "tokens", "list", "--kind", "push")] == [
-        made.body["id"]
-    ]
+    [push] = await as_json(command, "tokens", "list", "--kind", "push")
+    assert push["token_id"] == push_token.token_id
     assert await as_json(command, "tokens", "list", "--app", "another") == []
-    of_publisher = await as_json(command, "tokens", "list", "--publisher", publisher)
+    of_publisher = await as_json(command, "tokens", "list", "--publisher", push_token.publisher)
     assert {one["kind"] for one in of_publisher} == {"push", "manage"}
     assert len(await as_json(command, "tokens", "list", "--unused-days", "1")) == len(listed), "made in March"
+
+
+async def test_tokens_are_listed_for_people_without_their_text(
+    command: Command, front: Front, push_token: PushToken
+) -> None:
     shown = await command("tokens", "list")
     assert "[/b] staging" in shown.stdout, "other people's text is no mark-up"
     assert "test-only" in shown.stdout
-    for secret in (manage, front.operator_token, made.body["token"]):
+    for secret in (push_token.manage, front.operator_token, push_token.text):
         assert secret not in shown.output
 
-    ids = [made.body["id"], str(uuid4())]
+
+async def test_tokens_are_revoked(command: Command, push_token: PushToken) -> None:
+    ids = [push_token.token_id, str(uuid4())]
     revoked = await command("tokens", "revoke", *ids, "--json")
     assert revoked.exit_code == 1, "one of them is not there"
     assert [one["revoked"] for one in json.loads(revoked.stdout)] == [True, False]
     assert await as_json(command, "tokens", "list", "--kind", "push") == []
     assert len(await as_json(command, "tokens", "list", "--kind", "push", "--revoked")) == 1
 
+
+async def test_a_token_that_leaked_is_checked_and_revoked(command: Command, front: Front) -> None:
     new = (await as_json(command, "tokens", "create-operator", "--label", "mine"))["operator_token"]
     assert (await front.call("GET", "operator/apps/", token=new)).status == 200
     checked = await command("tokens", "check", "--revoke", "--json", text=f"{new}\n")

@@ -96,28 +96,31 @@ async def test_empty_pages_say_what_to_do(client: Client, store: Store) -> None:
         assert (status, words in text) == (200, True), path
 
 
+def matching(pattern: str, text: str) -> str:
+    """Return the first group of `pattern` in `text`, which must hold it."""
+    match = re.search(pattern, text)
+    assert match, pattern
+    return match[1]
+
+
 async def test_a_publisher_its_app_and_its_token(client: Client, store: Store, relay: Relay) -> None:
     await client.sign_in(store.operator_token)
     status, text = await client.post("publishers/", {"name": "Ada <Chess>"})
-    assert status == 200
-    assert "Ada &lt;Chess&gt;" in text
-    token = re.search(r"manage_[A-Za-z0-9_-]{48}", text)
-    path = re.search(r'action="/console/(publishers/[0-9a-f-]{36}/)apps/"', text)
-    assert token
-    assert path
-    status, text = await client.post(f"{path[1]}apps/", {"name": "Chess", "app_id": "chess1"})
+    assert (status, "Ada &lt;Chess&gt;" in text) == (200, True)
+    token = matching(r"(manage_[A-Za-z0-9_-]{48})", text)
+    path = matching(r'action="/console/(publishers/[0-9a-f-]{36}/)apps/"', text)
+    status, text = await client.post(f"{path}apps/", {"name": "Chess", "app_id": "chess1"})
     assert (status, "The app Chess was added with the app_id chess1." in text) == (200, True)
-    status, text = await client.post(f"{path[1]}apps/", {"name": "Chess", "app_id": "chess1"})
+    status, text = await client.post(f"{path}apps/", {"name": "Chess", "app_id": "chess1"})
     assert (status, "This app_id is taken." in text) == (422, True)
-    apps = await store.must("GET", "/v1.0/apps/", token[0])
+    apps = await store.must("GET", "/v1.0/apps/", token)
     assert [app["app_id"] for app in apps["items"]] == ["chess1"]
-    _, text = await client.get(path[1])
-    assert token[0] not in text  # it was shown once
-    revoke = re.search(r'action="/console/(publishers/[^"]+/revoke/)"', text)
-    assert revoke
-    assert (await client.post(revoke[1]))[0] == 200
-    assert (await client.post(revoke[1]))[0] == 404
-    assert (await store.call("GET", "/v1.0/apps/", token[0]))[0] == 401
+    _, text = await client.get(path)
+    assert token not in text  # it was shown once
+    revoke = matching(r'action="/console/(publishers/[^"]+/revoke/)"', text)
+    assert (await client.post(revoke))[0] == 200
+    assert (await client.post(revoke))[0] == 404
+    assert (await store.call("GET", "/v1.0/apps/", token))[0] == 401
     assert (await logged(relay))[:4] == [
         "manage_token.revoked",
         "app.created",
