@@ -26,7 +26,7 @@ from relay.core.accounts import CredentialKind, Environment
 from relay.core.delivery.sending import Answer, Credential, Fate
 from relay.core.push.apns_headers import PushHeaders
 from tests.apns.scripted_server import Peer, ScriptedServer
-from tests.eventually import loop_turns
+from tests.eventually import eventually, loop_turns
 from tests.factories import make_credential
 
 NOWHERE = Endpoint("127.0.0.1", 1)
@@ -249,6 +249,38 @@ async def test_a_reason_and_its_time_are_read_and_too_many_updates_hold_the_jwt(
         assert provider._held_until > time.time() + 19 * 60
         assert await push(channels, credential(key)) == Answer(Fate.ANSWERED, 500)
     assert len({request.headers["authorization"] for request in server.requests}) == 1
+
+
+async def test_a_second_connection_opens_beside_one_that_goes_away(start: Start, key: str) -> None:
+    async def script(peer: Peer) -> None:
+        request = await peer.request()
+        if peer.number == 0:
+            peer.go_away(request.stream_id)
+            await asyncio.Event().wait()
+        peer.answer(request)
+
+    server = await start(script)
+    async with at_server(server) as channels:
+        first = asyncio.create_task(push(channels, credential(key)))
+        await eventually(lambda: server.requests)
+        async with asyncio.timeout(30):
+            answer = Answer(Fate.UNKNOWN)
+            while answer.fate is not Fate.ANSWERED:  # until it has read the GOAWAY
+                answer = await push(channels, credential(key))
+        assert answer == Answer(Fate.ANSWERED, 200)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+
+
+async def test_proxies_of_the_environment_are_not_used(
+    start: Start, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def script(peer: Peer) -> None:
+        peer.answer(await peer.request())
+
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    async with at_server(await start(script)) as channels:
+        assert await push(channels, credential(key)) == Answer(Fate.ANSWERED, 200)
 
 
 async def test_no_answer_in_time_and_a_connection_that_is_lost(start: Start, key: str) -> None:

@@ -213,3 +213,40 @@ async def test_a_violation_of_http2_is_logged_and_closes_the_connection(
         await connection.lost()
     await eventually(lambda: server.peers[0].goaway == 1)
     assert "PUSH_PROMISE, which we forbade" in caplog.text
+
+
+async def test_nothing_is_written_while_the_buffer_is_full(start: Start) -> None:
+    server = await start(script_of((200, b"")))
+    async with connected(server) as connection:
+        connection.pause_writing()
+        submission = connection.submit([make_send_batch()])
+        await nothing_happens_for(TICKS)
+        assert server.requests == []
+        connection.resume_writing()
+        await submission.done
+
+
+async def test_an_answered_ping_does_not_hold_the_provider_token(start: Start, key: str) -> None:
+    now = [2_700.0 * 629_630]
+    provider = ProviderToken(key, "KEY0000000", "TEAM000000", lambda: now[0])
+    header = provider.get_header()
+    server = await start(hang)
+    async with connected(server, provider, Timing(tick=0.02, idle=0.0)):
+        await eventually(lambda: len(server.peers[0].pings) > 2)
+    now[0] += 46 * 60
+    assert provider.get_header() != header
+
+
+async def test_a_peer_that_reads_nothing_does_not_keep_a_closing_connection(start: Start) -> None:
+    """asyncio alone would wait half a minute for the end of TLS."""
+
+    async def script(peer: Peer) -> None:
+        peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.Event().wait()
+
+    server = await start(script)
+    async with connected(server, timing=Timing(drain=0.1)) as connection:
+        await nothing_happens_for(TICKS)
+        connection.close()
+        async with asyncio.timeout(15):
+            await connection.lost()

@@ -143,18 +143,20 @@ def test_the_pause_doubles_only_soon_after_the_last(seconds: int, pause: int) ->
     assert _given(provider)
 
 
-def test_a_token_that_was_renewed_early_is_not_replaced_within_20_minutes_of_a_full_multiple() -> None:
-    """At 75 minutes the last full multiple (45) is 15 minutes after the token's 30: too soon, so 75 it is."""
-    clock, key = Clock(), new_key()
-    provider = make(clock, key)
-    clock.now += 30 * MINUTE
+@pytest.mark.parametrize(("early", "replaced_by"), [(25, 45), (30, 75)])
+def test_a_token_that_was_renewed_early_is_replaced_at_45_minutes(early: int, replaced_by: int) -> None:
+    """By that of the last full multiple, if that is at least 20 minutes younger; else by one of this moment."""
+    clock = Clock()
+    provider = make(clock)
+    provider.get_header()
+    clock.now += early * MINUTE
     provider.invalidate(provider.get_header())
     issued = [_issued_at(provider)]
     clock.now += 45 * MINUTE - 1
     issued.append(_issued_at(provider))
     clock.now += 1
     issued.append(_issued_at(provider))
-    assert [round((at - START) / MINUTE) for at in issued] == [30, 30, 75]
+    assert [round((at - START) / MINUTE) for at in issued] == [early, early, replaced_by]
 
 
 def _issued_at(provider: ProviderToken) -> float:
