@@ -196,7 +196,8 @@ def import_mobile_apps(
     ],
     publisher: Annotated[UUID, typer.Option("--publisher", help="Id of the publisher who owns the apps.")],
     environments: Annotated[
-        list[Environment] | None, typer.Option("--environment", help="Default: both, as with 4D.")
+        list[Environment] | None,
+        typer.Option("--environment", help="production or sandbox. Default: both, as with 4D."),
     ] = None,
     dry_run: DryRun = False,
     url: Url = DEFAULT_URL,

@@ -139,7 +139,7 @@ def retire(
     subjects: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[WHAT]...", help="Customers (c_…), devices (d_… or c_…/d_…), or installation UUIDs."
+            metavar="WHAT", help="Customers (c_…), devices (d_… or c_…/d_…), or installation UUIDs."
         ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Retire all copies of the app.")] = False,

@@ -56,7 +56,9 @@ def send(
     payload: Annotated[
         Path | None, typer.Option("--payload", help='JSON file in Apple\'s schema; "-" reads standard input.')
     ] = None,
-    push_type: Annotated[str | None, typer.Option("--push-type", help="Push type.")] = None,
+    push_type: Annotated[
+        str | None, typer.Option("--push-type", help="Push type, such as alert or background.")
+    ] = None,
     priority: Annotated[int | None, typer.Option("--priority", help="10, 5 or 1.")] = None,
     ttl: Annotated[int | None, typer.Option("--ttl", help="Seconds until the push expires.")] = None,
     collapse_id: Annotated[

@@ -146,39 +146,29 @@ def _build_metrics(dependencies: HttpDependencies) -> MetricsApi:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Sending:
-    """The way of a push into the queue. The API, its fast path and the console share it, and its limits."""
-
-    check: SendCheck
-    submitter: Submitter
-    digests: IdempotencyDigests
-    push_rates: Rates
-    validation_rates: Rates
-
-    @classmethod
-    def build(cls, dependencies: HttpDependencies, lifetimes: Lifetimes) -> _Sending:
-        keys, limits = dependencies.keys, dependencies.settings.limits
-        check = SendCheck(
-            Identifiers(keys.identifiers),
-            AddressDigests(keys.of_aliases),
-            lifetimes,
-            dependencies.clock,
-            dependencies.random,
-        )
-        return cls(
-            check=check,
-            submitter=Submitter(check, dependencies.intake, IdempotencyKeyRepository(dependencies.database)),
-            digests=IdempotencyDigests(keys.udid),
-            push_rates=Rates("pushes", RateLimit(limits.pushes_per_second, limits.burst)),
-            validation_rates=Rates("validations", RateLimit(limits.pushes_per_second, limits.burst)),
-        )
+def _build_sending(dependencies: HttpDependencies, lifetimes: Lifetimes) -> SendingServices:
+    """Build the way of a push into the queue. The API, its fast path and the console share it, and its limits."""
+    keys, limits = dependencies.keys, dependencies.settings.limits
+    check = SendCheck(
+        Identifiers(keys.identifiers),
+        AddressDigests(keys.of_aliases),
+        lifetimes,
+        dependencies.clock,
+        dependencies.random,
+    )
+    return SendingServices(
+        check,
+        Submitter(check, dependencies.intake, IdempotencyKeyRepository(dependencies.database)),
+        IdempotencyDigests(keys.udid),
+        Rates("pushes", RateLimit(limits.pushes_per_second, limits.burst)),
+        Rates("validations", RateLimit(limits.pushes_per_second, limits.burst)),
+    )
 
 
 def _add_api_and_console(application: web.Application, dependencies: HttpDependencies) -> None:
     dispatch = dependencies.settings.dispatch
     lifetimes = Lifetimes(dispatch.keep, dispatch.immediate_window)
-    sending = _Sending.build(dependencies, lifetimes)
+    sending = _build_sending(dependencies, lifetimes)
     if not dependencies.traces.on:  # spans need aiohttp's request objects, which the fast path avoids
         application[FAST_PATH] = SendFastPath(
             dependencies.token_cache,
@@ -207,7 +197,9 @@ def _add_api_and_console(application: web.Application, dependencies: HttpDepende
         _build_console(dependencies, sending, services).add_to(application)
 
 
-def _sending_apis(dependencies: HttpDependencies, sending: _Sending, lifetimes: Lifetimes) -> tuple[Api, ...]:
+def _sending_apis(
+    dependencies: HttpDependencies, sending: SendingServices, lifetimes: Lifetimes
+) -> tuple[Api, ...]:
     database, clock, random = dependencies.database, dependencies.clock, dependencies.random
     return (
         SendApi(
@@ -266,7 +258,7 @@ def _operator_apis(
     )
 
 
-def _build_console(dependencies: HttpDependencies, sending: _Sending, services: Services) -> Console:
+def _build_console(dependencies: HttpDependencies, sending: SendingServices, services: Services) -> Console:
     return make_console(
         ConsoleDependencies(
             database=dependencies.database,
@@ -275,13 +267,7 @@ def _build_console(dependencies: HttpDependencies, sending: _Sending, services: 
             random=dependencies.random,
             token_cache=dependencies.token_cache,
             services=services,
-            sending=SendingServices(
-                sending.check,
-                sending.submitter,
-                sending.digests,
-                sending.push_rates,
-                sending.validation_rates,
-            ),
+            sending=sending,
             scheme_of=scheme_of,
         )
     )
