@@ -1,5 +1,5 @@
--- Sessions of the console. The browser holds a random id; `digest` is the digest of that id. A session has the permissions of
--- the API token that it began with, and ends with the token. `seen_at` is written at most once a minute.
+-- Sessions of the console. The browser holds a random id; `digest` is the digest of that id. A session has the permissions
+-- of the API token that it began with, and ends with the token. `seen_at` is written at most once a minute.
 CREATE TABLE console_session (
     digest bytea PRIMARY KEY,
     token_id uuid NOT NULL REFERENCES api_token (token_id),

@@ -135,20 +135,7 @@ class AcceptanceRepository:
                     )
                 )
             batches.append(push_batches)
-        key_rows = []
-        for request, accepted in zip(requests, answers, strict=False):
-            if (key := request.key) is not None:
-                answer = key.seal(accepted.answer, request.push_id)
-                key_rows.append(
-                    (
-                        request.app_id,
-                        key.digest,
-                        key.fingerprint,
-                        request.push_id,
-                        answer,
-                        request.accepted_at,
-                    )
-                )
+        key_rows = _key_rows(requests, answers)
         if not key_rows:
             await connection.execute(_STORE, push_rows, batch_rows, MAX_SMALL_BATCH_SIZE, broadcast_rows)
             return batches
@@ -160,6 +147,25 @@ class AcceptanceRepository:
             None if request.push_id in repeated else push_batches
             for request, push_batches in zip(requests, batches, strict=True)
         ]
+
+
+def _key_rows(requests: Sequence[PushRequest], answers: Sequence[Accepted]) -> list[tuple[object, ...]]:
+    """Return the idempotency keys of requests as values of the composite type `idempotency_key_row`."""
+    rows: list[tuple[object, ...]] = []
+    for request, accepted in zip(requests, answers, strict=False):
+        if (key := request.key) is not None:
+            answer = key.seal(accepted.answer, request.push_id)
+            rows.append(
+                (
+                    request.app_id,
+                    key.digest,
+                    key.fingerprint,
+                    request.push_id,
+                    answer,
+                    request.accepted_at,
+                )
+            )
+    return rows
 
 
 async def _reach_targets(

@@ -84,8 +84,8 @@ async def test_destinations_reach_active_installations_with_a_token(
 ) -> None:
     route = await acceptance.route_request(request_)
     assert isinstance(route, Route)
-    assert (set(route.copies), route.skipped, len(route.warnings)) == (targets, skipped, warnings)
-    assert {target.token for target in route.copies.values()} == {n.to_bytes(4, "big") for n in targets}
+    assert (set(route.targets), route.skipped, len(route.warnings)) == (targets, skipped, warnings)
+    assert {target.token for target in route.targets.values()} == {n.to_bytes(4, "big") for n in targets}
 
 
 async def test_a_request_to_unknown_addresses_only_has_no_recipients(
@@ -100,7 +100,7 @@ async def test_requests_of_one_group_are_routed_apart(
     requests = [request_to("c_anna"), request_to(devices=["d_2"]), request_to("c_anna", debug=True)]
     async with database.connection() as connection:
         routes = await acceptance.route_requests(connection, requests)
-    assert [set(route.copies) for route in routes] == [{LISTED, UNLISTED}, {UNLISTED}, {LISTED}]
+    assert [set(route.targets) for route in routes] == [{LISTED, UNLISTED}, {UNLISTED}, {LISTED}]
 
 
 async def test_a_push_is_cut_into_batches_under_its_lease(
@@ -127,7 +127,7 @@ async def test_a_push_is_cut_into_batches_under_its_lease(
 
 
 def key_of(body: bytes) -> IdempotencyKey:
-    return IdempotencyDigests("a key for tests").of(['"k"'], HERE, body)
+    return IdempotencyDigests("a key for tests").read_key(['"k"'], HERE, body)
 
 
 async def test_a_key_is_stored_once_with_its_answer(
