@@ -1,4 +1,4 @@
-"""GET /v1.0/audit/: who did what. The operator reads all of it, a publisher what happened to its own things."""
+"""`/v1.0/audit/`: the audit log. The operator reads all of it, a publisher the entries about its own objects."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from relay.store.operations.audit import AuditRepository, LoggedEntry
 
 
 class AuditApi:
-    """Reads the audit log."""
+    """The endpoint of the audit log."""
 
     def __init__(self, database: Database) -> None:
         self._log = AuditRepository(database)
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """The routes of this API."""
-        yield from route("GET", "/v1.0/audit/", self.page)
+        """Return all routes with their handlers."""
+        yield from route("GET", "/v1.0/audit/", self.list_entries)
 
-    async def page(self, request: web.Request) -> web.Response:
-        """A page of entries, newest first."""
+    async def list_entries(self, request: web.Request) -> web.Response:
+        """`GET /v1.0/audit/`: 200 and a page of entries, newest first."""
         token = await authenticate(request, ManageToken, OperatorToken)
         page = page_request(request, number_in_path)
         if isinstance(token, OperatorToken):
             entries = await self._log.list_entries(page.after, page.one_more)
         else:
             entries = await self._log.list_entries_of_publisher(token.publisher_id, page.after, page.one_more)
-        return page_answer(page, entries, lambda entry: entry.audit_id, _show)
+        return page_answer(page, entries, lambda entry: entry.audit_id, _show_entry)
 
 
-def _show(entry: LoggedEntry) -> dict[str, Any]:
-    shown = dataclasses.asdict(entry)
-    return {"id": shown.pop("audit_id"), **shown}
+def _show_entry(entry: LoggedEntry) -> dict[str, Any]:
+    fields = dataclasses.asdict(entry)
+    return {"id": fields.pop("audit_id"), **fields}

@@ -1,6 +1,6 @@
-"""Broadcast channels: what a publisher does with them, and how a copy learns which of Apple's is meant.
+"""`/v1.0/channels/`: broadcast channels, for publishers and for copies that subscribe.
 
-A push token has the channels of its app, a manage token those of its publisher; what is somebody else's is not found.
+A push token is for the channels of its app, a manage token for those of its publisher. Other channels are not found.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from relay.core.schema import AppIdText, convert, uuid_in_path
 from relay.http.authentication import CopyAuthenticator, authenticate
 from relay.http.pagination import page_answer, page_request
 from relay.http.requests import answer, read_json, route
-from relay.service.rate_limits import Rates
+from relay.service.rate_limits import TokenRateLimit
 from relay.store.accounts.api_tokens import ManageToken, PushToken
 from relay.store.channels.channel_pushes import ChannelPushRepository
 from relay.store.channels.channels import MAX_CHANNELS_PER_APP, ChannelRepository
@@ -34,7 +34,7 @@ from relay.telemetry import counts
 
 _OUTCOMES = (Outcome.DELIVERED, Outcome.FAILED, Outcome.EXPIRED)
 _NOT_FOUND = "There is no such channel."
-_NOBODY = Fault("unreachable", "", "No copy of the app has asked for this channel.")
+_NO_SUBSCRIBERS = Fault("unreachable", "", "No copy of the app has asked for this channel.")
 
 
 class _ChannelBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -43,14 +43,17 @@ class _ChannelBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ChannelsApi:
-    """`/v1.0/channels/`. `most_waiting`: deliveries of one app that may wait; `on_work`: there is something to do."""
+    """Endpoints of a publisher for its channels.
+
+    `max_waiting` limits the deliveries of one app in the queue. `on_work` is called when there are new ones.
+    """
 
     def __init__(
         self,
         database: Database,
         lifetimes: Lifetimes,
-        rates: Rates,
-        most_waiting: int,
+        rates: TokenRateLimit,
+        max_waiting: int,
         on_work: Callable[[], None],
         clock: Clock,
         random: Random,
@@ -59,22 +62,22 @@ class ChannelsApi:
         self._pushes = ChannelPushRepository(database)
         self._lifetimes = lifetimes
         self._rates = rates
-        self._most_waiting = most_waiting
+        self._max_waiting = max_waiting
         self._on_work = on_work
         self._clock = clock
         self._random = random
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """All routes, each with its handler."""
-        yield from route("POST", "/v1.0/channels/", self.add)
-        yield from route("GET", "/v1.0/channels/", self.page)
+        """Return all routes with their handlers."""
+        yield from route("POST", "/v1.0/channels/", self.create_channel)
+        yield from route("GET", "/v1.0/channels/", self.list_channels)
         yield from route("GET", "/v1.0/channels/{channel_id}/", self.show)
-        yield from route("DELETE", "/v1.0/channels/{channel_id}/", self.delete)
-        yield from route("POST", "/v1.0/channels/{channel_id}/send/", self.send)
-        yield from route("GET", "/v1.0/channels/{channel_id}/pushes/{push_id}/", self.push)
+        yield from route("DELETE", "/v1.0/channels/{channel_id}/", self.delete_channel)
+        yield from route("POST", "/v1.0/channels/{channel_id}/send/", self.send_to_channel)
+        yield from route("GET", "/v1.0/channels/{channel_id}/pushes/{push_id}/", self.show_channel_push)
 
-    async def add(self, request: web.Request) -> web.Response:
-        """201 and the channel; 409 if the app has 10,000 of them."""
+    async def create_channel(self, request: web.Request) -> web.Response:
+        """`POST /v1.0/channels/`: 201 and the channel; 409 if the app has as many as it may have."""
         token = await authenticate(request, PushToken, ManageToken)
         body = convert(await read_json(request), _ChannelBody)
         if body.app_id not in await self._app_ids(token):
@@ -84,23 +87,30 @@ class ChannelsApi:
         if not await self._channels.create_channel(channel, token.publisher_id, token.actor):
             detail = f"The app has {MAX_CHANNELS_PER_APP} channels. Delete those of events that are over."
             raise Conflict(faults=[Fault("too_many", "/app_id", detail)])
-        return answer(_show(channel), 201)
+        return answer(_show_channel(channel), 201)
 
-    async def page(self, request: web.Request) -> web.Response:
-        """A page of channels, oldest first."""
+    async def list_channels(self, request: web.Request) -> web.Response:
+        """`GET /v1.0/channels/`: 200 and a page of channels, oldest first."""
         token = await authenticate(request, PushToken, ManageToken)
         page = page_request(request, uuid_in_path)
         channels = await self._channels.list_channels(await self._app_ids(token), page.after, page.one_more)
-        return page_answer(page, channels, lambda channel: channel.channel_id, _show)
+        return page_answer(page, channels, lambda channel: channel.channel_id, _show_channel)
 
     async def show(self, request: web.Request) -> web.Response:
-        """200 and the channel."""
-        return answer(_show(await self._found(await authenticate(request, PushToken, ManageToken), request)))
+        """`GET /v1.0/channels/{channel_id}/`: 200 and the channel."""
+        return answer(
+            _show_channel(
+                await self._channel_in_path(await authenticate(request, PushToken, ManageToken), request)
+            )
+        )
 
-    async def delete(self, request: web.Request) -> web.Response:
-        """204: nothing can be sent to it any more, and Apple's channels are deleted as well, as soon as that works."""
+    async def delete_channel(self, request: web.Request) -> web.Response:
+        """`DELETE /v1.0/channels/{channel_id}/`: 204, and nothing can be sent to it from now on.
+
+        Its channels at Apple are deleted in the background.
+        """
         token = await authenticate(request, PushToken, ManageToken)
-        channel = await self._found(token, request)
+        channel = await self._channel_in_path(token, request)
         now = self._clock.now()
         if not await self._channels.delete_channel(
             channel.app_id, channel.channel_id, token.publisher_id, now, token.actor
@@ -109,13 +119,13 @@ class ChannelsApi:
         self._on_work()
         return web.Response(status=204)
 
-    async def send(self, request: web.Request) -> web.Response:
-        """Accept a push to a channel: 202 once it is durable."""
+    async def send_to_channel(self, request: web.Request) -> web.Response:
+        """`POST /v1.0/channels/{channel_id}/send/`: 202 once the push is durable."""
         token = await authenticate(request, PushToken)
         if token.test_only:
             raise Forbidden("This token reaches listed test devices only, and a channel has none of its own.")
-        limits = self._rates.take(token)
-        channel = await self._found(token, request)
+        limits = self._rates.count_request(token)
+        channel = await self._channel_in_path(token, request)
         body = convert(await read_json(request), ChannelSendBody)
         now = self._clock.now()
         checked = check_channel_push(
@@ -130,7 +140,7 @@ class ChannelsApi:
             checked.payload,
         )
         targets = await self._pushes.store_channel_push(
-            channel.app_id, channel.channel_id, push, self._most_waiting
+            channel.app_id, channel.channel_id, push, self._max_waiting
         )
         if targets is None:
             raise NotFound(_NOT_FOUND)
@@ -139,7 +149,7 @@ class ChannelsApi:
         if targets:
             self._on_work()
         else:
-            warnings.append(_NOBODY)
+            warnings.append(_NO_SUBSCRIBERS)
         return answer(
             {
                 "success": True,
@@ -152,8 +162,11 @@ class ChannelsApi:
             headers=limits,
         )
 
-    async def push(self, request: web.Request) -> web.Response:
-        """State and counts by outcome, each of Apple's channels counted once."""
+    async def show_channel_push(self, request: web.Request) -> web.Response:
+        """`GET /v1.0/channels/{channel_id}/pushes/{push_id}/`: 200 with state and counts by outcome.
+
+        Each channel at Apple counts as one target.
+        """
         token = await authenticate(request, PushToken, ManageToken)
         app_ids = await self._app_ids(token)
         channel_id, push_id = (uuid_in_path(request.match_info[name]) for name in ("channel_id", "push_id"))
@@ -163,12 +176,12 @@ class ChannelsApi:
         return answer(_show_push(report))
 
     async def _app_ids(self, token: PushToken | ManageToken) -> list[str]:
-        """The apps whose channels the caller may see."""
+        """Return the apps whose channels the caller may see."""
         if isinstance(token, PushToken):
             return [token.app_id]
         return await self._channels.list_app_ids(token.publisher_id)
 
-    async def _found(self, token: PushToken | ManageToken, request: web.Request) -> Channel:
+    async def _channel_in_path(self, token: PushToken | ManageToken, request: web.Request) -> Channel:
         channel_id = uuid_in_path(request.match_info["channel_id"])
         channel = await self._channels.find_channel(await self._app_ids(token), channel_id)
         if channel is None:
@@ -177,18 +190,21 @@ class ChannelsApi:
 
 
 class InstalledChannelsApi:
-    """`/v1.0/installation/channels/`: which channel of Apple's a copy is to subscribe to."""
+    """The endpoint where a copy asks for the channel at Apple that it is to subscribe to."""
 
     def __init__(self, database: Database, install_tokens: InstallTokens, opener: ChannelOpener) -> None:
         self._copies = CopyAuthenticator(database, install_tokens)
         self._opener = opener
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """The routes of this API."""
+        """Return all routes with their handlers."""
         yield from route("GET", "/v1.0/installation/channels/{channel_id}/", self.show)
 
     async def show(self, request: web.Request) -> web.Response:
-        """200 {"apns_channel_id"}: what ActivityKit is given. It is made now if Apple has none for this bundle id."""
+        """`GET /v1.0/installation/channels/{channel_id}/`: 200 and the `apns_channel_id` for ActivityKit.
+
+        The channel is created at Apple if there is none for this bundle id.
+        """
         copy = (await self._copies.authenticate_copy(request)).installation
         channel_id = uuid_in_path(request.match_info["channel_id"])
         environment = Environment(copy.environment or Environment.PRODUCTION)
@@ -199,7 +215,7 @@ class InstalledChannelsApi:
         return answer({"apns_channel_id": apns_channel_id})
 
 
-def _show(channel: Channel) -> dict[str, Any]:
+def _show_channel(channel: Channel) -> dict[str, Any]:
     return {
         "id": channel.channel_id,
         "app_id": channel.app_id,

@@ -1,4 +1,4 @@
-"""What an installed copy does with its install_ token: learn who it is, register device tokens, attach aliases."""
+"""`/v1.0/installation/`: the endpoints for an installed copy, which authenticates with its install token."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _DeviceTokenBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class DeviceApi:
-    """`/v1.0/installation/`: a copy acts for itself, and can do nothing else."""
+    """Endpoints of a copy for its own installation: its data, its device tokens, the aliases of its customer."""
 
     def __init__(
         self,
@@ -43,16 +43,16 @@ class DeviceApi:
         self._clock = clock
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """All routes, each with its handler."""
-        yield from route("GET", "/v1.0/installation/", self.show)
-        yield from route("PUT", "/v1.0/installation/device-token/", self.register)
-        yield from route("DELETE", "/v1.0/installation/device-token/", self.withdraw)
+        """Return all routes with their handlers."""
+        yield from route("GET", "/v1.0/installation/", self.show_installation)
+        yield from route("PUT", "/v1.0/installation/device-token/", self.register_token)
+        yield from route("DELETE", "/v1.0/installation/device-token/", self.withdraw_token)
         yield from route("POST", "/v1.0/installation/aliases/", self.attach_alias)
         yield from route("GET", "/v1.0/installation/aliases/", self.list_aliases)
         yield from route("DELETE", "/v1.0/installation/aliases/{alias_id}/", self.remove_alias)
 
-    async def show(self, request: web.Request) -> web.Response:
-        """200 and the installation, with the identifiers its publisher knows it by."""
+    async def show_installation(self, request: web.Request) -> web.Response:
+        """`GET /v1.0/installation/`: 200 and the installation, with the identifiers its publisher sees."""
         copy = (await self._copies.authenticate_copy(request)).installation
         return answer(
             {
@@ -69,8 +69,8 @@ class DeviceApi:
             }
         )
 
-    async def register(self, request: web.Request) -> web.Response:
-        """204: the device token is the copy's, as it was before or from now on."""
+    async def register_token(self, request: web.Request) -> web.Response:
+        """`PUT /v1.0/installation/device-token/`: 204, and the device token is registered for the copy."""
         copy, serial = await self._copies.authenticate_copy(request)
         body = convert(await read_json(request), _DeviceTokenBody)
         token = bytes.fromhex(body.device_token)
@@ -85,36 +85,36 @@ class DeviceApi:
             raise installation_retired()
         return web.Response(status=204)
 
-    async def withdraw(self, request: web.Request) -> web.Response:
-        """204: the copy has no device token of that kind (`?kind=`, default apns)."""
+    async def withdraw_token(self, request: web.Request) -> web.Response:
+        """`DELETE /v1.0/installation/device-token/`: 204, and the device token of `?kind=` (or apns) is withdrawn."""
         copy = (await self._copies.authenticate_copy(request)).installation
         kind = token_kind_in_query(request.query.get("kind", "apns"))
         await self._device_tokens.withdraw_token(copy.app_id, copy.installation_id, kind, self._clock.now())
         return web.Response(status=204)
 
-    # --- the aliases of the copy's customer, where the app lets its copies say them ---
+    # --- aliases of the copy's customer, if the app permits its copies to change them ---
 
     async def attach_alias(self, request: web.Request) -> web.Response:
-        """201 {"id", "created_at"}; 200 if the customer has the alias already; 409 if it has too many."""
-        copy = await self._with_aliases(request)
+        """`POST /v1.0/installation/aliases/`: 201 and the alias; 200 if the customer had it before."""
+        copy = await self._copy_with_aliases(request)
         body = convert(await read_json(request), AliasBody)
         attached = await self._aliases.attach_alias(copy.app_id, copy.customer_identifier, body, None)
         return answer_attached(attached)
 
     async def list_aliases(self, request: web.Request) -> web.Response:
-        """200 {"items": [{"id", "created_at"}, …]}, oldest first, without the addresses."""
-        copy = await self._with_aliases(request)
+        """`GET /v1.0/installation/aliases/`: 200 and the aliases, oldest first, without the addresses."""
+        copy = await self._copy_with_aliases(request)
         return answer_aliases(await self._aliases.list_aliases(copy.app_id, copy.customer_identifier))
 
     async def remove_alias(self, request: web.Request) -> web.Response:
-        """204: the customer has the alias no more."""
-        copy = await self._with_aliases(request)
+        """`DELETE /v1.0/installation/aliases/{alias_id}/`: 204, and the alias is removed."""
+        copy = await self._copy_with_aliases(request)
         alias_id = uuid_in_path(request.match_info["alias_id"])
         await self._aliases.remove_alias(copy.app_id, copy.customer_identifier, alias_id, None)
         return web.Response(status=204)
 
-    async def _with_aliases(self, request: web.Request) -> Installation:
-        """The calling copy. Raises Forbidden unless its app allows copies to change aliases."""
+    async def _copy_with_aliases(self, request: web.Request) -> Installation:
+        """Return the calling copy. Raises Forbidden unless its app permits copies to change aliases."""
         copy = (await self._copies.authenticate_copy(request)).installation
         if not await self._aliases.may_copies_attach(copy.app_id):
             raise Forbidden(

@@ -1,4 +1,4 @@
-"""Whether the relay lives, and whether it can work."""
+"""`/healthz` and `/readyz`: the health of the process and of its database."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from relay.store.database import Database
 
 
 class HealthApi:
-    """`/healthz`: the process answers. `/readyz`: it can work, because the database answers and can be written."""
+    """Health checks for load balancers and container platforms."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.started = False
-        """Whether the schema is there and this node works."""
+        """Whether the schema is migrated and the node has begun its work."""
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """The routes of this API."""
-        yield web.get("/healthz", self.healthz)
-        yield web.get("/readyz", self.readyz)
+        """Return all routes with their handlers."""
+        yield web.get("/healthz", self.show_health)
+        yield web.get("/readyz", self.show_readiness)
 
-    async def healthz(self, _: web.Request) -> web.Response:
-        """Always 200 while the process runs."""
+    async def show_health(self, _: web.Request) -> web.Response:
+        """`GET /healthz`: 200 while the process runs."""
         return answer({"status": "ok"})
 
-    async def readyz(self, _: web.Request) -> web.Response:
-        """200, or 503 while the database is away."""
+    async def show_readiness(self, _: web.Request) -> web.Response:
+        """`GET /readyz`: 200 if the node has started and its database can be written; else 503."""
         if not self.started:
             raise Unavailable("The node is starting, or waits for its database.")
         await self._database.ready()

@@ -1,4 +1,4 @@
-"""How the store tells the relay which copies it installed: one at a time, or up to a thousand."""
+"""`/v1.0/operator/installations/`: the copies that the store has installed, enrolled singly or in bulk."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from relay.store.installations.enrolment_rules import Enrolled, Enrolment, Enrol
 from relay.store.installations.enrolments import MAX_ENROLMENTS, EnrolmentRepository
 from relay.store.installations.installations import InstallationRepository
 
-MOST_FAULTS = 100
-"""Faults of one bulk request that are told; the others come up when these are mended."""
+MAX_REPORTED_FAULTS = 100
+"""Faults of a bulk request in its answer. Others appear once these are corrected."""
 
 
-class _Copy(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class _EnrolmentBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     app_id: AppIdText
     customer: CustomerReference
     udid: Udid
@@ -50,16 +50,16 @@ class _Copy(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     app_version: AppVersion = ""
 
 
-class _BulkCopy(_Copy, kw_only=True):
+class _BulkEnrolmentBody(_EnrolmentBody, kw_only=True):
     installation_uuid: UuidText
 
 
-class _Bulk(msgspec.Struct, forbid_unknown_fields=True):
+class _BulkBody(msgspec.Struct, forbid_unknown_fields=True):
     installations: Annotated[list[Any], msgspec.Meta(min_length=1, max_length=MAX_ENROLMENTS)]
 
 
 class OperatorInstallationsApi:
-    """`/v1.0/operator/installations/`: every copy gets its install_ token, the same one for the same copy."""
+    """Endpoints of the operator for installations. A copy that is enrolled again gets its install token again."""
 
     def __init__(
         self,
@@ -77,17 +77,20 @@ class OperatorInstallationsApi:
         self._clock = clock
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """All routes, each with its handler."""
+        """Return all routes with their handlers."""
         base = "/v1.0/operator/installations/"
-        yield from route("POST", base, self.put_many)
-        yield from route("PUT", f"{base}{{installation_uuid}}/", self.put)
-        yield from route("DELETE", f"{base}{{installation_uuid}}/", self.retire)
+        yield from route("POST", base, self.enrol_installations)
+        yield from route("PUT", f"{base}{{installation_uuid}}/", self.enrol_installation)
+        yield from route("DELETE", f"{base}{{installation_uuid}}/", self.retire_installation)
 
-    async def put(self, request: web.Request) -> web.Response:
-        """201 or 200 {"installation_uuid", "install_token"}; 409 where it contradicts what is stored."""
+    async def enrol_installation(self, request: web.Request) -> web.Response:
+        """`PUT /v1.0/operator/installations/{installation_uuid}/`: 201 and the install token.
+
+        200 if the installation was enrolled before; 409 if the body contradicts it.
+        """
         actor = (await authenticate(request, OperatorToken)).actor
         installation_uuid = uuid_in_path(request.match_info["installation_uuid"])
-        body = convert(await read_json(request), _Copy)
+        body = convert(await read_json(request), _EnrolmentBody)
         try:
             [enrolled] = await self._enrolments.enrol_installations(
                 [self._enrolment(body, installation_uuid)], self._clock.now(), actor
@@ -96,34 +99,37 @@ class OperatorInstallationsApi:
             raise Conflict(faults=[fault for _, fault in refused.faults]) from None
         return answer(self._show(enrolled), 201 if enrolled.created else 200)
 
-    async def put_many(self, request: web.Request) -> web.Response:
-        """200 {"installations": [{"installation_uuid", "install_token"}, …]} by index; all or none."""
+    async def enrol_installations(self, request: web.Request) -> web.Response:
+        """`POST /v1.0/operator/installations/`: 200 and the install tokens in order. Enrols all of them, or none."""
         actor = (await authenticate(request, OperatorToken)).actor
-        body = convert(await read_json(request), _Bulk)
-        copies, faults = [], []
+        body = convert(await read_json(request), _BulkBody)
+        bodies, faults = [], []
         for index, item in enumerate(body.installations):
             try:
-                copies.append(convert(item, _BulkCopy))
+                bodies.append(convert(item, _BulkEnrolmentBody))
             except Invalid as error:
                 faults += [_at(index, fault) for fault in error.faults]
         if faults:
-            raise Invalid(faults=faults[:MOST_FAULTS])
-        enrolments = [self._enrolment(copy, UUID(copy.installation_uuid)) for copy in copies]
+            raise Invalid(faults=faults[:MAX_REPORTED_FAULTS])
+        enrolments = [self._enrolment(copy, UUID(copy.installation_uuid)) for copy in bodies]
         try:
             enrolled = await self._enrolments.enrol_installations(enrolments, self._clock.now(), actor)
         except EnrolmentRefused as refused:
-            raise Conflict(faults=[_at(*fault) for fault in refused.faults[:MOST_FAULTS]]) from None
-        return answer({"installations": [self._show(one) for one in enrolled]})
+            raise Conflict(faults=[_at(*fault) for fault in refused.faults[:MAX_REPORTED_FAULTS]]) from None
+        return answer({"installations": [self._show(enrolment) for enrolment in enrolled]})
 
-    async def retire(self, request: web.Request) -> web.Response:
-        """204: the copy is retired, now or before. 404 if there never was one."""
+    async def retire_installation(self, request: web.Request) -> web.Response:
+        """`DELETE /v1.0/operator/installations/{installation_uuid}/`: 204, and the installation is retired.
+
+        204 too if it was retired before; 404 if it was never enrolled.
+        """
         actor = (await authenticate(request, OperatorToken)).actor
         installation_uuid = uuid_in_path(request.match_info["installation_uuid"])
         if not await self._installations.retire_installation(installation_uuid, self._clock.now(), actor):
             raise NotFound("There is no such installation.")
         return web.Response(status=204)
 
-    def _enrolment(self, copy: _Copy, installation_uuid: UUID) -> Enrolment:
+    def _enrolment(self, copy: _EnrolmentBody, installation_uuid: UUID) -> Enrolment:
         return Enrolment(
             installation_uuid=installation_uuid,
             app_id=copy.app_id,

@@ -1,4 +1,4 @@
-"""GET /metrics: for Prometheus, from networks that the settings name. It is no part of the API."""
+"""`/metrics`: metrics for Prometheus. They are not part of the API."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from relay.service.state_metrics import StateMetrics
 from relay.telemetry.exposition import exposition
 
 _FORWARDED_FOR = "X-Forwarded-For"
-_FORWARDING = (
+_PROXY_HEADERS = (
     _FORWARDED_FOR,
     "X-Forwarded-Host",
     "X-Forwarded-Proto",
@@ -21,14 +21,14 @@ _FORWARDING = (
     hdrs.FORWARDED,
     hdrs.VIA,
 )
-"""What proxies add. With one of these, the other end of the connection is not who asks."""
+"""Headers that proxies add. A request with one of them does not come from the other end of the connection."""
 
 
 class MetricsApi:
-    """`/metrics`. For everybody outside of `networks` there is nothing here.
+    """The endpoint of the metrics. It answers 404 to callers outside of `networks`.
 
-    Without `trusted` proxies a request that came through one is refused: its peer may be this very machine, and the
-    caller anybody. `measure` brings the gauges of this process up to date.
+    A request through a proxy that is not `trusted` gets 404 too: the proxy may run on this host, which is in
+    `networks`, and serve the whole Internet. `measure` updates the gauges of this process.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class MetricsApi:
         self._trusted = trusted
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """The one route."""
-        yield web.get("/metrics", self.show)
+        """Return the route with its handler."""
+        yield web.get("/metrics", self.show_metrics)
 
-    async def show(self, request: web.Request) -> web.Response:
-        """200: all metrics, of all workers. A database that is away is one of them, and no error."""
+    async def show_metrics(self, request: web.Request) -> web.Response:
+        """`GET /metrics`: 200 and the metrics of all workers. It works while the database is away, and says so."""
         if not self._may_read(request):
             raise NotFound("There is nothing at this path.")
         await self._state.refresh()
@@ -60,7 +60,7 @@ class MetricsApi:
 
     def _may_read(self, request: web.Request) -> bool:
         peer = request.remote or ""
-        if not is_trusted(peer, self._trusted) and any(name in request.headers for name in _FORWARDING):
+        if not is_trusted(peer, self._trusted) and any(name in request.headers for name in _PROXY_HEADERS):
             return False
         forwarded_for = request.headers.getall(_FORWARDED_FOR, [])
         return is_trusted(find_client_address(peer, forwarded_for, self._trusted), self._networks)

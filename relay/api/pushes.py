@@ -1,7 +1,7 @@
-"""What became of a push: counts, outcomes by device, and the trace for listed test devices; and the way to cancel it.
+"""`/v1.0/pushes/`: counts, outcomes and traces of a push, and its cancellation.
 
-A push token is for the pushes of its app, a manage token for those of its publisher. Nothing here shows a device
-token, a UDID or who the customer is.
+A push token is for the pushes of its app, a manage token for those of its publisher. No answer holds a device token, a
+UDID or a customer reference.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from relay.store.push.reports import PushReportRepository
 
 
 class PushesApi:
-    """Reads pushes back, and cancels them."""
+    """Endpoints for accepted pushes."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._pushes = PushReportRepository(database)
@@ -35,53 +35,52 @@ class PushesApi:
         self._clock = clock
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """The routes of this API."""
-        yield from route("GET", "/v1.0/pushes/{push_id}/", self.push)
-        yield from route("DELETE", "/v1.0/pushes/{push_id}/", self.cancel)
-        yield from route("GET", "/v1.0/pushes/{push_id}/deliveries/", self.deliveries)
-        yield from route("GET", "/v1.0/pushes/{push_id}/trace/", self.trace)
+        """Return all routes with their handlers."""
+        yield from route("GET", "/v1.0/pushes/{push_id}/", self.show_push)
+        yield from route("DELETE", "/v1.0/pushes/{push_id}/", self.cancel_push)
+        yield from route("GET", "/v1.0/pushes/{push_id}/deliveries/", self.list_deliveries)
+        yield from route("GET", "/v1.0/pushes/{push_id}/trace/", self.list_traces)
 
-    async def push(self, request: web.Request) -> web.Response:
-        """State and counts by outcome."""
+    async def show_push(self, request: web.Request) -> web.Response:
+        """`GET /v1.0/pushes/{push_id}/`: 200 with state and counts by outcome."""
         token = await authenticate(request, PushToken, ManageToken)
-        return await self._show(token, request)
+        return await self._answer_push(token, request)
 
-    async def cancel(self, request: web.Request) -> web.Response:
-        """200 and the push, of which nothing more is begun. What has come to its end stays as it is."""
+    async def cancel_push(self, request: web.Request) -> web.Response:
+        """`DELETE /v1.0/pushes/{push_id}/`: 200 and the push. No more of it is sent; outcomes that exist stay."""
         token = await authenticate(request, PushToken, ManageToken)
-        push = await self._find(token, request)
+        push = await self._push_in_path(token, request)
         await self._cancellations.cancel_push(
             push.app_id, push.push_id, token.publisher_id, self._clock.now(), token.actor
         )
-        return await self._show(token, request)
+        return await self._answer_push(token, request)
 
-    async def _show(self, token: PushToken | ManageToken, request: web.Request) -> web.Response:
-        push = await self._find(token, request)
+    async def _answer_push(self, token: PushToken | ManageToken, request: web.Request) -> web.Response:
+        push = await self._push_in_path(token, request)
         return answer(await report_push(self._pushes, push))
 
-    async def deliveries(self, request: web.Request) -> web.Response:
-        """A page of outcomes, about in the order in which they came; `next` is the cursor of the following page.
+    async def list_deliveries(self, request: web.Request) -> web.Response:
+        """`GET /v1.0/pushes/{push_id}/deliveries/`: 200 and a page of outcomes, about in the order of settlement.
 
-        Settlements commit beside one another, so while a push is not `done`, a page may still gain items; then the
-        pages are final.
+        Settlements commit concurrently. While a push is not `done`, a page that was read may still gain items.
         """
         token = await authenticate(request, PushToken, ManageToken)
         limit = page_limit(request)
         after = _cursor(request)
-        push = await self._find(token, request)
+        push = await self._push_in_path(token, request)
         deliveries = await self._pushes.list_deliveries(push.app_id, push.push_id, after, limit + 1)
         page = deliveries[:limit]
         cursor = f"{page[-1].delivery_id}.{page[-1].position}" if len(deliveries) > limit else None
-        return answer({"items": [_delivery(delivery) for delivery in page], "next": cursor})
+        return answer({"items": [_show_delivery(delivery) for delivery in page], "next": cursor})
 
-    async def trace(self, request: web.Request) -> web.Response:
-        """Everything about each attempt at the publisher's listed devices."""
+    async def list_traces(self, request: web.Request) -> web.Response:
+        """`GET /v1.0/pushes/{push_id}/trace/`: 200 with every attempt at the publisher's test devices."""
         token = await authenticate(request, PushToken, ManageToken)
-        push = await self._find(token, request)
+        push = await self._push_in_path(token, request)
         return answer({"items": await report_traces(self._pushes, push)})
 
-    async def _find(self, token: PushToken | ManageToken, request: web.Request) -> StoredPush:
-        """The push of the path, if the caller may see it."""
+    async def _push_in_path(self, token: PushToken | ManageToken, request: web.Request) -> StoredPush:
+        """Return the push of the path. Raises NotFound if the caller may not see it."""
         push_id = uuid_in_path(request.match_info["push_id"])
         if isinstance(token, PushToken):
             push = await self._pushes.find_push([token.app_id], push_id)
@@ -92,7 +91,7 @@ class PushesApi:
         return push
 
 
-def _delivery(delivery: DeliveryReport) -> dict[str, Any]:
+def _show_delivery(delivery: DeliveryReport) -> dict[str, Any]:
     return {
         "customer": delivery.customer,
         "device": delivery.device,
@@ -101,12 +100,13 @@ def _delivery(delivery: DeliveryReport) -> dict[str, Any]:
         "status": delivery.status or None,
         "reason": delivery.reason or None,
         "attempts": delivery.attempt
-        + (delivery.outcome is not Outcome.CANCELLED),  # it waited for an attempt that was not made
+        + (delivery.outcome is not Outcome.CANCELLED),  # the next attempt was not made
         "settled_at": delivery.settled_at,
     }
 
 
 def _cursor(request: web.Request) -> tuple[int, int]:
+    """Return the delivery id and position that `?cursor=` names, (0, 0) for the start."""
     text = request.query.get("cursor")
     if text is None:
         return 0, 0

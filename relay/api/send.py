@@ -1,4 +1,4 @@
-"""POST /v1.0/send/: where a push comes in."""
+"""`/v1.0/send/`: the submission of pushes."""
 
 from __future__ import annotations
 
@@ -10,31 +10,34 @@ from aiohttp import web
 from relay.core.idempotency import IDEMPOTENCY_HEADER, IdempotencyDigests
 from relay.http.authentication import authenticate
 from relay.http.requests import answer, read_json, route
-from relay.service.rate_limits import Rates
+from relay.service.rate_limits import TokenRateLimit
 from relay.service.submission import Submitter
-from relay.service.waiting import APPLIED, PREFER, Waiting, seconds_to_wait
+from relay.service.waiting import PREFER, PREFERENCE_APPLIED, OutcomeWaiter, seconds_to_wait
 from relay.store.accounts.api_tokens import PushToken
 
 
 class SendApi:
-    """Checks a request at the door and hands it on. What is wrong is refused before anything is stored."""
+    """The endpoint that accepts pushes. A push that is not valid is refused before anything is stored."""
 
     def __init__(
-        self, submitter: Submitter, digests: IdempotencyDigests, waiting: Waiting, rates: Rates
+        self, submitter: Submitter, digests: IdempotencyDigests, waiter: OutcomeWaiter, rates: TokenRateLimit
     ) -> None:
         self._submitter = submitter
         self._digests = digests
-        self._waiting = waiting
+        self._waiter = waiter
         self._rates = rates
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """The routes of this API."""
-        yield from route("POST", "/v1.0/send/", self.send)
+        """Return all routes with their handlers."""
+        yield from route("POST", "/v1.0/send/", self.send_push)
 
-    async def send(self, request: web.Request) -> web.Response:
-        """Accept a push: 202 once it is durable, or 200 if it ended while the caller preferred to wait."""
+    async def send_push(self, request: web.Request) -> web.Response:
+        """`POST /v1.0/send/`: 202 once the push is durable.
+
+        With `Prefer: wait=N`, 200 with counts by outcome if the push completes within N seconds.
+        """
         token = await authenticate(request, PushToken)
-        headers = self._rates.take(token)
+        headers = self._rates.count_request(token)
         body = await read_json(request)
         key = None
         if IDEMPOTENCY_HEADER in request.headers:
@@ -45,9 +48,9 @@ class SendApi:
         if PREFER in request.headers:
             seconds = seconds_to_wait(request.headers.getall(PREFER))
             if seconds is not None:
-                headers[APPLIED] = f"wait={seconds}"
-                ended = await self._waiting.outcome(token.app_id, accepted.push_id, seconds)
-                if ended is not None:
-                    whole = {**msgspec.json.decode(accepted.answer), "push": ended}
-                    return answer(whole, headers=headers)
+                headers[PREFERENCE_APPLIED] = f"wait={seconds}"
+                report = await self._waiter.wait_for_report(token.app_id, accepted.push_id, seconds)
+                if report is not None:
+                    body_with_report = {**msgspec.json.decode(accepted.answer), "push": report}
+                    return answer(body_with_report, headers=headers)
         return answer(msgspec.Raw(accepted.answer), status=202, headers=headers)

@@ -25,7 +25,7 @@ from relay.http.raw_responses import encode_response
 from relay.http.request_log import is_logged, log_answered
 from relay.http.request_metrics import observe_request
 from relay.http.requests import JSON_TYPE
-from relay.service.rate_limits import Rates
+from relay.service.rate_limits import TokenRateLimit
 from relay.service.submission import Submitter, log_accepted
 from relay.service.validation import SendCheck
 from relay.service.waiting import PREFER
@@ -50,7 +50,7 @@ class SendFastPath(FastPath):
         acceptor: Acceptor,
         submitter: Submitter,
         digests: IdempotencyDigests,
-        rates: Rates,
+        rates: TokenRateLimit,
     ) -> None:
         self._token_cache = token_cache
         self._check = check
@@ -93,7 +93,9 @@ class SendFastPath(FastPath):
                 return False
             if keys := message.headers.getall(idempotency.IDEMPOTENCY_HEADER, ()):
                 push.key = self._digests.read_key(keys, token.token_id, body)
-            headers = self._rates.take(token)  # a caller beyond its limit is not counted: `SendApi` counts it
+            headers = self._rates.count_request(
+                token
+            )  # a caller beyond its limit is not counted: `SendApi` counts it
         except Exception:
             return False  # `SendApi` meets the error again, and answers it
         answer = _FastAnswer(message, push, headers, client_of, began, write)

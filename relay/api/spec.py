@@ -1,4 +1,4 @@
-"""The API description: OpenAPI 3.1 as YAML, and as a page that needs nothing from elsewhere."""
+"""`/v1.0/spec/`: the description of the API, in OpenAPI 3.1 and as a page that loads nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from openapi_ui_bundles import swagger_ui
 from relay.core.errors import NotFound
 
 _ASSETS = Path(swagger_ui.static_path)
-_SERVED = {
+_ASSET_TYPES = {
     "swagger-ui.css": "text/css",
     "swagger-ui-bundle.js": "text/javascript",
     "favicon-32x32.png": "image/png",
 }
-_HERE = Path(__file__).parent.parent
+_PACKAGE = Path(__file__).parent.parent
 _START = """"use strict";
 window.onload = () => SwaggerUIBundle({url: "/v1.0/spec/openapi.yaml", dom_id: "#page", deepLinking: true,
   validatorUrl: null, presets: [SwaggerUIBundle.presets.apis]});
@@ -53,42 +53,42 @@ _POLICY = "; ".join(
 
 
 def spec_file() -> Path:
-    """Where openapi.yaml is: in the wheel beside the package, in a checkout in `openapi/`."""
-    packaged = _HERE / "_openapi" / "openapi.yaml"
-    return packaged if packaged.exists() else _HERE.parent / "openapi" / "openapi.yaml"
+    """Return the path of openapi.yaml: within the package in a wheel, in `openapi/` in a checkout."""
+    packaged = _PACKAGE / "_openapi" / "openapi.yaml"
+    return packaged if packaged.exists() else _PACKAGE.parent / "openapi" / "openapi.yaml"
 
 
 class SpecApi:
-    """Serves the description."""
+    """The endpoints of the description."""
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """The routes of this API."""
-        yield web.get("/v1.0/spec/", self.page)
-        yield web.get("/v1.0/spec", self.page)
-        yield web.get("/v1.0/spec/openapi.yaml", self.document)
-        yield web.get("/v1.0/spec/{asset}", self.asset)
+        """Return all routes with their handlers."""
+        yield web.get("/v1.0/spec/", self.show_page)
+        yield web.get("/v1.0/spec", self.show_page)
+        yield web.get("/v1.0/spec/openapi.yaml", self.show_document)
+        yield web.get("/v1.0/spec/{asset}", self.show_asset)
 
-    async def page(self, _: web.Request) -> web.Response:
-        """The description as a page to read and try."""
+    async def show_page(self, _: web.Request) -> web.Response:
+        """`GET /v1.0/spec/`: the description as a page to read and try."""
         return web.Response(
             text=_PAGE, content_type="text/html", headers={"Content-Security-Policy": _POLICY}
         )
 
-    async def document(self, _: web.Request) -> web.Response:
-        """The description itself."""
+    async def show_document(self, _: web.Request) -> web.Response:
+        """`GET /v1.0/spec/openapi.yaml`: the description."""
         return _file(spec_file(), "application/yaml; charset=utf-8")
 
-    async def asset(self, request: web.Request) -> web.StreamResponse:
-        """A file of the page."""
+    async def show_asset(self, request: web.Request) -> web.StreamResponse:
+        """`GET /v1.0/spec/{asset}`: a script, style sheet or icon of the page."""
         name = request.match_info["asset"]
         if name == "start.js":
             return web.Response(text=_START, content_type="text/javascript")
-        if name not in _SERVED:
+        if name not in _ASSET_TYPES:
             raise NotFound("There is nothing at this path.")
-        return _file(_ASSETS / name, _SERVED[name])
+        return _file(_ASSETS / name, _ASSET_TYPES[name])
 
 
 def _file(path: Path, content_type: str) -> web.Response:
-    # An open file is sent in pieces; as bytes it would be held in memory for everyone who does not take it.
+    # An open file is sent in pieces. Bytes would stay in memory for every caller that is slow to take them.
     headers = {hdrs.CONTENT_TYPE: content_type, hdrs.CACHE_CONTROL: "no-cache"}
     return web.Response(body=path.open("rb"), headers=headers)

@@ -1,4 +1,4 @@
-"""POST /v1.0/validate/: what a send would do, without doing it."""
+"""`/v1.0/validate/`: the check of a push, without sending it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aiohttp import web
 from relay.core.push.push_types import PUSH_TYPES
 from relay.http.authentication import authenticate
 from relay.http.requests import answer, read_json, route
-from relay.service.rate_limits import Rates
+from relay.service.rate_limits import TokenRateLimit
 from relay.service.reach import count_reach
 from relay.service.validation import SendCheck
 from relay.store.accounts.api_tokens import PushToken
@@ -18,21 +18,24 @@ from relay.store.database import Database
 
 
 class ValidateApi:
-    """Checks a request as a send does, and says where it would go. Nothing is stored, and no push is counted."""
+    """The endpoint that checks a push as a send does. Nothing is stored, and the limit of pushes is not touched."""
 
-    def __init__(self, check: SendCheck, database: Database, rates: Rates) -> None:
+    def __init__(self, check: SendCheck, database: Database, rates: TokenRateLimit) -> None:
         self._check = check
         self._database = database
         self._rates = rates
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """The routes of this API."""
-        yield from route("POST", "/v1.0/validate/", self.validate)
+        """Return all routes with their handlers."""
+        yield from route("POST", "/v1.0/validate/", self.validate_push)
 
-    async def validate(self, request: web.Request) -> web.Response:
-        """200 with push type, targets, payload and warnings; what a send would refuse is refused in the same way."""
+    async def validate_push(self, request: web.Request) -> web.Response:
+        """`POST /v1.0/validate/`: 200 with push type, payload, number of targets, and warnings.
+
+        A push that a send would refuse gets that refusal.
+        """
         token = await authenticate(request, PushToken)
-        headers = self._rates.take(token)
+        headers = self._rates.count_request(token)
         checked = await self._check.check(await read_json(request), token)
         targets, skipped, warnings = await count_reach(self._database, checked)
         push_type = checked.headers.push_type

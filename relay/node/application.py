@@ -52,12 +52,12 @@ from relay.http.request_metrics import measured
 from relay.http.requests import BODY_TIMEOUT
 from relay.keys import KeyRing
 from relay.node.startup import NodeParts
-from relay.service.rate_limits import Rates
+from relay.service.rate_limits import TokenRateLimit
 from relay.service.services import Services, build_services
 from relay.service.state_metrics import StateMetrics
 from relay.service.submission import Submitter
 from relay.service.validation import SendCheck
-from relay.service.waiting import Waiting
+from relay.service.waiting import OutcomeWaiter
 from relay.settings import Settings
 from relay.store.accounts.token_cache import TokenCache
 from relay.store.database import Database
@@ -160,8 +160,8 @@ def _build_sending(dependencies: HttpDependencies, lifetimes: Lifetimes) -> Send
         check,
         Submitter(check, dependencies.intake, IdempotencyKeyRepository(dependencies.database)),
         IdempotencyDigests(keys.udid),
-        Rates("pushes", RateLimit(limits.pushes_per_second, limits.burst)),
-        Rates("validations", RateLimit(limits.pushes_per_second, limits.burst)),
+        TokenRateLimit("pushes", RateLimit(limits.pushes_per_second, limits.burst)),
+        TokenRateLimit("validations", RateLimit(limits.pushes_per_second, limits.burst)),
     )
 
 
@@ -205,7 +205,7 @@ def _sending_apis(
         SendApi(
             sending.submitter,
             sending.digests,
-            Waiting(database, dependencies.completion_waiter),
+            OutcomeWaiter(database, dependencies.completion_waiter),
             sending.push_rates,
         ),
         ValidateApi(sending.check, database, sending.validation_rates),

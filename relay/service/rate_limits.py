@@ -1,4 +1,4 @@
-"""How often a token may ask, as headers and as 429 (draft-ietf-httpapi-ratelimit-headers)."""
+"""Rate limits per API token, with their headers (draft-ietf-httpapi-ratelimit-headers)."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from relay.core.rate_limit import RateLimit
 from relay.store.accounts.api_tokens import ApiToken
 
 
-class Rates:
-    """Counts what each token asks of one kind: `name` is that kind in the headers, such as "pushes"."""
+class TokenRateLimit:
+    """The limit for one kind of request, counted for each token. `name` names the kind in headers, such as "pushes"."""
 
     def __init__(self, name: str, limit: RateLimit) -> None:
         self._name = name
         self._limit = limit
         self._policy = f'"{name}";q={limit.burst};w={limit.window}'
 
-    def take(self, token: ApiToken) -> dict[str, str]:
-        """Count a request. Returns the headers that say what is left.
+    def count_request(self, token: ApiToken) -> dict[str, str]:
+        """Count a request of `token`, and return the headers with the requests that are left.
 
-        Raises TooManyRequests with the same headers. Time is the event loop's: nobody sets it.
+        Time is that of the event loop, which changes of the system clock do not affect.
+
+        Raises:
+            TooManyRequests: the token has no requests left. The error has these headers too.
         """
         allowance = self._limit.count_request(token.token_id, asyncio.get_running_loop().time())
         headers = {

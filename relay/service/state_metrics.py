@@ -1,4 +1,4 @@
-"""What the database knows of the whole relay, as metrics: the queue, the credentials, the nodes."""
+"""Metrics of the whole relay, read from the database: queue, credentials, nodes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ from relay.store.database import Database
 from relay.store.operations.nodes import NodeRepository, NodeState
 from relay.store.operations.queue_state import BatchState, QueueState, QueueStateRepository
 
-_AGE = 5.0
-"""Seconds for which an answer of the database is good, whoever asks."""
-_PATIENCE = 5.0
-"""Seconds for its answer: Prometheus gives up after ten."""
+_CACHE_SECONDS = 5.0
+_TIMEOUT_SECONDS = 5.0
+"""The time for the answers of the database. Prometheus gives up after ten seconds."""
 _QUEUE_STATES = tuple(BatchState)
 _SIZES = {False: "small", True: "bulk"}
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """What the database said the last time; nothing of it while it is away."""
+class _RelayState:
+    """The state at the last refresh. While the database is away, all but `database_up` is empty."""
 
     database_up: bool = False
     queue: QueueState | None = None
@@ -40,47 +39,47 @@ class _Known:
 
 
 class StateMetrics(Collector):
-    """Collects what was known at the last `refresh()`."""
+    """The collector of the metrics. Its values are those of the last `refresh`."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._known = _Known()
-        self._asked_at: float | None = None
-        self._asking = asyncio.Lock()
+        self._state = _RelayState()
+        self._refreshed_at: float | None = None
+        self._refreshing = asyncio.Lock()
 
     async def refresh(self) -> None:
-        """Ask the database, unless it was asked in the last five seconds. Never fails: who asks must know that."""
+        """Read the state from the database, unless it was read in the last five seconds. Never fails."""
         loop = asyncio.get_running_loop()
-        async with self._asking:
-            if self._asked_at is None or loop.time() - self._asked_at >= _AGE:
-                self._known = await self._ask()
-                self._asked_at = loop.time()
+        async with self._refreshing:
+            if self._refreshed_at is None or loop.time() - self._refreshed_at >= _CACHE_SECONDS:
+                self._state = await self._read_state()
+                self._refreshed_at = loop.time()
 
-    async def _ask(self) -> _Known:
+    async def _read_state(self) -> _RelayState:
         try:
             await self._database.ready()
         except RelayError:
-            return _Known()
+            return _RelayState()
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
                 now = await self._database.now()
                 nodes = await NodeRepository(self._database).list_nodes(now)
-                silent = sum(one.is_silent(now) for one in nodes)
-                return _Known(
+                silent = sum(node.is_silent(now) for node in nodes)
+                return _RelayState(
                     database_up=True,
                     queue=await QueueStateRepository(self._database).read_queue_state(self._clock.now()),
                     credentials=await credentials.count_by_state(self._database),
                     running=len(nodes) - silent,
                     silent=silent,
-                    clock_skew=_skew(one for one in nodes if not one.is_silent(now)),
+                    clock_skew=_clock_skew(node for node in nodes if not node.is_silent(now)),
                 )
-        except (RelayError, TimeoutError):  # it is up, and slow; or has no schema yet
-            return _Known(database_up=True)
+        except (RelayError, TimeoutError):  # it is slow, or has no schema yet
+            return _RelayState(database_up=True)
 
     def collect(self) -> Iterable[Metric]:
-        """All of it, as gauges."""
-        known = self._known
+        """Return all metrics as gauges."""
+        snapshot = self._state
         yield _gauge(
             "build_info",
             "Which version runs; the value is 1.",
@@ -89,30 +88,30 @@ class StateMetrics(Collector):
         yield _gauge(
             "database_up",
             "Whether the database answers this node, and can be written.",
-            [({}, known.database_up)],
+            [({}, snapshot.database_up)],
         )
-        if known.queue is not None:
-            yield from _queue(known.queue)
-        if known.credentials is not None:
+        if snapshot.queue is not None:
+            yield from _queue(snapshot.queue)
+        if snapshot.credentials is not None:
             yield _gauge(
                 "credentials",
                 "Credentials by state: active, suspended.",
-                [({"state": state}, known.credentials.get(state, 0)) for state in CredentialState],
+                [({"state": state}, snapshot.credentials.get(state, 0)) for state in CredentialState],
             )
             yield _gauge(
                 "nodes",
                 "Processes of all nodes: running, or silent since less than an hour without having ended in order.",
-                [({"state": "running"}, known.running), ({"state": "silent"}, known.silent)],
+                [({"state": "running"}, snapshot.running), ({"state": "silent"}, snapshot.silent)],
             )
             yield _gauge(
                 "clock_skew_seconds",
                 "How far the clock of a running node is off the database's, at most.",
-                [({}, known.clock_skew)],
+                [({}, snapshot.clock_skew)],
             )
 
 
 def _queue(queue: QueueState) -> Iterable[Metric]:
-    depths = {(one.state, one.bulk): one for one in queue.by_state}
+    depths = {(depth.state, depth.bulk): depth for depth in queue.by_state}
     labels = [(state, bulk) for state in _QUEUE_STATES for bulk in _SIZES]
     for name, what in (("batches", "Batches in the queue"), ("installations", "Targets in the queue")):
         yield _gauge(
@@ -143,7 +142,7 @@ def _queue(queue: QueueState) -> Iterable[Metric]:
 
 
 def _gauge(name: str, help_text: str, samples: Iterable[tuple[dict[str, str], float]]) -> Metric:
-    """A family of gauges, with a value for each set of labels."""
+    """Return a family of gauges with a value for each set of labels."""
     rows = list(samples)
     family = GaugeMetricFamily(f"push_relay_{name}", help_text, labels=list(rows[0][0]))
     for labels, value in rows:
@@ -151,5 +150,5 @@ def _gauge(name: str, help_text: str, samples: Iterable[tuple[dict[str, str], fl
     return family
 
 
-def _skew(nodes: Iterable[NodeState]) -> float:
-    return max((abs(one.clock_ahead) for one in nodes), default=0.0)
+def _clock_skew(nodes: Iterable[NodeState]) -> float:
+    return max((abs(node.clock_ahead) for node in nodes), default=0.0)

@@ -1,4 +1,4 @@
-"""The body of a send, checked: what `/v1.0/send/` stores and `/v1.0/validate/` only looks at."""
+"""Validation of the body of a push, for sending and for `/v1.0/validate/`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from relay.store.accounts.api_tokens import PushToken
 
 
 class SendCheck:
-    """Turns a body into a request that nobody checks again. What is wrong with it is named all at once."""
+    """The check that turns a body into a `PushRequest`. It reports all faults of a body at once."""
 
     def __init__(
         self,
@@ -37,22 +37,24 @@ class SendCheck:
         self._random = random
 
     async def check(self, value: Any, token: PushToken) -> PushRequest:
-        """The push that this JSON value asks for. Others get their turn while many destinations are looked at.
+        """Return the push that `value` (decoded JSON) asks for. Yields to other tasks while it checks destinations.
 
-        Raises Forbidden for another app than the token's, and for everybody without the right to that, and Invalid.
+        Raises:
+            Forbidden: the push is for another app than `token`, or for all customers and `token` may not do that.
+            Invalid: `value` is not a valid push.
         """
         for request in self._steps(value, token):
             if request is not None:
                 return request
             await asyncio.sleep(0)
-        raise AssertionError("the last step is the push")
+        raise AssertionError("the last step yields the push")
 
     def check_at_once(self, value: Any, token: PushToken) -> PushRequest | None:
-        """The same in one go; None if there are too many destinations for that."""
+        """Check without yielding. Returns None if there are too many destinations for that. Raises as `check`."""
         return next(self._steps(value, token))
 
     def _steps(self, value: Any, token: PushToken) -> Iterator[PushRequest | None]:
-        """None while there is more to look at, and in the end the push."""
+        """Yield None after each slice of destinations but the last, then the push."""
         body = convert(value, SendBody)
         if body.app_id != token.app_id:
             raise Forbidden(
@@ -77,8 +79,8 @@ class SendCheck:
         except Invalid as error:
             faults.extend(error.faults)
         try:
-            wanted = {} if everyone else check_destinations(body.destinations)
-            check = DestinationCheck(self._identifiers, self._address_digests, body.app_id, wanted)
+            destinations = {} if everyone else check_destinations(body.destinations)
+            check = DestinationCheck(self._identifiers, self._address_digests, body.app_id, destinations)
             yield from check.slices()
             check.finish()
         except Invalid as error:

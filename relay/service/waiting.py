@@ -1,4 +1,4 @@
-"""`Prefer: wait=N` (RFC 7240): an answer that has the outcome, if there is one within N seconds."""
+"""`Prefer: wait=N` (RFC 7240): the report of a push that completes within N seconds."""
 
 from __future__ import annotations
 
@@ -12,45 +12,45 @@ from relay.service.report import report_push
 from relay.store.database import Database
 from relay.store.push.reports import PushReportRepository
 
-PREFER, APPLIED = "Prefer", "Preference-Applied"
-LONGEST = 60
+PREFER, PREFERENCE_APPLIED = "Prefer", "Preference-Applied"
+MAX_WAIT_SECONDS = 60
 _PREFERENCE = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*"?)+', re.DOTALL)
-"""What stands between two commas, if those are not in quotes."""
+"""The text between two commas that are not in quotes."""
 _WAIT = re.compile(r'wait\s*=\s*(?:(\d{1,9})|"(\d{1,9})")\s*(?:;.*)?', re.IGNORECASE | re.ASCII | re.DOTALL)
 
 
 class CompletionWatch(Protocol):
-    """Knows when pushes have ended."""
+    """The source of news about completed pushes."""
 
     async def ended(self, app_id: str, push_id: UUID, seconds: float) -> bool:
-        """Whether that push ends within so many seconds. Returns as soon as it has."""
+        """Return True as soon as the push has completed, or False after `seconds`."""
 
 
 def seconds_to_wait(values: Iterable[str]) -> int | None:
-    """How long the caller prefers to wait, at most 60; None if it did not say. Other preferences are not looked at.
+    """Return the seconds of the first `wait` preference in `Prefer` headers, at most `MAX_WAIT_SECONDS`.
 
-    One that cannot be read is ignored, as RFC 7240 has it, and of several the first counts.
+    Returns None if there is none. As RFC 7240 asks, preferences that are unknown or malformed are ignored.
     """
     for value in values:
         for preference in _PREFERENCE.findall(value):
-            if found := _WAIT.fullmatch(preference.strip()):
-                return min(LONGEST, int(found[1] or found[2]))
+            if match := _WAIT.fullmatch(preference.strip()):
+                return min(MAX_WAIT_SECONDS, int(match[1] or match[2]))
     return None
 
 
-class Waiting:
-    """Waits for a push to end, and shows it."""
+class OutcomeWaiter:
+    """Reports of pushes, as soon as they are complete."""
 
     def __init__(self, database: Database, watch: CompletionWatch) -> None:
         self._pushes = PushReportRepository(database)
         self._watch = watch
 
-    async def outcome(self, app_id: str, push_id: UUID, seconds: float) -> dict[str, Any] | None:
-        """The push as `GET /v1.0/pushes/{push_id}/` shows it, or None if it has not ended in time."""
+    async def wait_for_report(self, app_id: str, push_id: UUID, seconds: float) -> dict[str, Any] | None:
+        """Return the report of a push as soon as it is complete, or None after `seconds`."""
         if not await self._watch.ended(app_id, push_id, seconds):
             return None
         try:
             push = await self._pushes.find_push([app_id], push_id)
             return None if push is None else await report_push(self._pushes, push)
-        except Unavailable:  # it was accepted, and that is what counts
+        except Unavailable:  # the push is accepted: its caller must not take this for a failure
             return None

@@ -90,7 +90,7 @@ class ComposerPages:
         """Return the preview and the remarks, as parts of the page for htmx."""
         state, _ = await self._read_state(request, visitor)
         try:
-            self._validation_rates.take(state.token)
+            self._validation_rates.count_request(state.token)
             preview = await self._previewer.check(state)
         except RelayError as error:
             preview = self._previewer.draw_refusal(state, error)

@@ -13,7 +13,7 @@ from relay.core.clock import Random
 from relay.core.errors import RelayError
 from relay.core.idempotency import IdempotencyDigests
 from relay.core.push.request import Accepted
-from relay.service.rate_limits import Rates
+from relay.service.rate_limits import TokenRateLimit
 from relay.service.submission import Submitter
 from relay.service.validation import SendCheck
 
@@ -34,8 +34,8 @@ class SendingServices:
     check: SendCheck
     submitter: Submitter
     digests: IdempotencyDigests
-    push_rates: Rates
-    validation_rates: Rates
+    push_rates: TokenRateLimit
+    validation_rates: TokenRateLimit
 
 
 class DraftSender:
@@ -61,7 +61,7 @@ class DraftSender:
             return None
         services = self._services
         try:
-            services.push_rates.take(state.token)
+            services.push_rates.count_request(state.token)
             # msgspec would refuse very large numbers and halves of surrogate pairs; validation reports them better.
             encoded = json.dumps(body).encode()
             key = services.digests.read_key([state.idempotency_key], state.token.token_id, encoded)
