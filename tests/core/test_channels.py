@@ -5,12 +5,20 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.channels import BROADCAST_LIMIT_BYTES, ChannelSendBody, CheckedChannelPush, check_channel_push
-from relay.core.errors import Invalid
+from relay.core.channels import (
+    BROADCAST_LIMIT_BYTES,
+    ChannelSendBody,
+    CheckedChannelPush,
+    CreatedChannel,
+    check_channel_push,
+)
+from relay.core.delivery.sending import DELIVERED
+from relay.core.errors import Fault, Invalid
 from relay.core.push.request import Lifetimes
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -66,11 +74,48 @@ def test_what_is_wrong_is_named(payload: Any, fields: dict[str, Any], wrong: lis
 
 
 def test_the_limit_is_exact() -> None:
+    assert BROADCAST_LIMIT_BYTES == 5120
     payload = {"aps": APS, "x": ""}
     payload["x"] = "a" * (BROADCAST_LIMIT_BYTES - len(check(payload).payload))
     assert len(check(payload).payload) == BROADCAST_LIMIT_BYTES
     payload["x"] += "a"
     assert faults(payload) == ["/payload"]
+
+
+@pytest.mark.parametrize(
+    ("payload", "fields", "fault"),
+    [
+        (
+            {"aps": {**APS, "event": "start"}},
+            {},
+            Fault(
+                "not_allowed",
+                "/payload/aps/event",
+                "A push to a channel updates or ends; what starts a Live Activity goes to device tokens.",
+            ),
+        ),
+        (
+            None,
+            {"ttl": 5, "message_storage": False},
+            Fault("not_allowed", "/ttl", "The channel stores nothing: only 0 is allowed."),
+        ),
+    ],
+)
+def test_a_fault_says_what_is_not_allowed(payload: Any, fields: dict[str, Any], fault: Fault) -> None:
+    with pytest.raises(Invalid) as refused:
+        check(payload, **fields)
+    assert fault in refused.value.faults
+    assert refused.value.detail == "Nothing was sent."
+
+
+def test_unknown_fields_of_a_body_are_refused() -> None:
+    assert msgspec.convert({"payload": {}, "ttl": 1}, ChannelSendBody) == ChannelSendBody({}, ttl=1)
+    with pytest.raises(msgspec.ValidationError, match="unknown field `collapse_id`"):
+        msgspec.convert({"payload": {}, "collapse_id": "x"}, ChannelSendBody)
+
+
+def test_apple_has_made_a_channel_only_if_it_names_one() -> None:
+    assert CreatedChannel(DELIVERED).apns_channel_id == ""
 
 
 values = st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.integers(), max_size=2)

@@ -74,3 +74,10 @@ def test_the_one_spelling_is_its_own(before: str, after: str) -> None:
     if len(once) <= 254:
         assert normalise_address(once) == once
         assert normalise_address(f" {once} ") == once
+
+
+def test_a_digest_is_that_of_aliases_that_are_stored() -> None:
+    """Another digest would lose every alias."""
+    digests = AddressDigests("a key of at least thirty-two characters")
+    digest = digests.digest_address("chess", "ada@example.com")
+    assert digest.hex() == "dc2429a6cc79789c6705e969abb62136dffd3f71705518acf6f4dd6cd5566f87"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.core.errors import MalformedRequest
-from relay.core.idempotency import IdempotencyDigests, IdempotencyKey
+from relay.core.idempotency import IDEMPOTENCY_HEADER, KEY_KEPT_FOR, IdempotencyDigests, IdempotencyKey
 
 TOKEN, OTHER_TOKEN = UUID(int=1), UUID(int=2)
 DIGESTS = IdempotencyDigests("a key of this test, long enough for it")
@@ -85,3 +86,15 @@ def test_what_is_no_key_is_refused(value: str) -> None:
 def test_two_keys_are_refused() -> None:
     with pytest.raises(MalformedRequest):
         DIGESTS.read_key(["a", "a"], TOKEN, b"{}")
+
+
+def test_the_name_of_the_header_and_how_long_a_key_is_kept() -> None:
+    assert ("Idempotency-Key", timedelta(hours=24)) == (IDEMPOTENCY_HEADER, KEY_KEPT_FOR)
+
+
+def test_digests_are_those_of_keys_that_are_stored() -> None:
+    """A changed digest would lose every key that is kept."""
+    stored = key('"a \\"key\\""', body=b"{}")
+    assert stored.digest.hex() == "804948fc5a02cb14590de88c92bbfc7b5489fe50e35e6c0cd6203ed884f7af9b"
+    assert stored.fingerprint.hex() == "71e9af14ad4c21cc15d564725ba3372591ad2c8a7d0654200f078ddf3262cff3"
+    assert (len(stored.digest), len(stored.fingerprint), len(stored.secret)) == (32, 32, 32)

@@ -103,3 +103,12 @@ def test_nothing_of_the_app_or_the_customer_is_in_it() -> None:
         IDENTIFIERS.mint_customer("chess", b"short")
     with pytest.raises(ValueError, match="not a customer"):
         IDENTIFIERS.is_device("chess", "c_nonsense", IDENTIFIERS.mint_device("chess", here, random))
+
+
+def test_identifiers_are_those_that_publishers_have() -> None:
+    """Another signature would refuse every identifier that is in use."""
+    identifiers = Identifiers(("a key of at least thirty-two characters",))
+    customer = identifiers.mint_customer("chess", bytes(range(16)))
+    device = identifiers.mint_device("chess", customer, bytes(range(16, 32)))
+    assert customer == "c_AAECAwQFBgcICQoLDA0ODz2_7iZBF61EUpi5ksq5pKUv"
+    assert device == "d_EBESExQVFhcYGRobHB0eH_o-vvULV6aQu90e6PnZ5fFh"

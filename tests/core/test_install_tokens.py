@@ -62,3 +62,13 @@ def test_a_signature_of_another_purpose_is_refused() -> None:
     text = TOKENS.sign_claims(EXAMPLE).removeprefix("install_").partition(".")[0]
     assert TOKENS.verify_token("install_" + Signer(NEW, salt="another").sign(text).decode()) is None
     assert TOKENS.verify_token("install_" + "A" * 5000 + "." + "A" * 43) is None
+
+
+def test_a_token_is_that_of_installations_that_have_one() -> None:
+    """Another form would lock every installed copy out."""
+    token = InstallTokens(("a key of at least thirty-two characters",)).sign_claims(
+        InstallClaims("chess", UUID(int=7), 258)
+    )
+    assert (
+        token == "install_AAAAAAAAAQIAAAAAAAAAAAAAAAAAAAAHY2hlc3M.dKOLpKQ9REUtydESbtggBte3eWKxEbVfCg7UlZ5rZII"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,8 +56,19 @@ def test_never_more_than_burst_and_average(per_second: float, burst: int, waits:
             assert limit.count_request(ANNA, now).allowed
 
 
-def test_who_has_paid_is_forgotten() -> None:
+def test_callers_that_have_paid_are_forgotten() -> None:
     limit = RateLimit(1.0, 1)
-    for moment in range(100_000):
-        limit.count_request(uuid4(), float(moment))
-    assert len(limit) < 3000
+    for number in range(1025):
+        limit.count_request(UUID(int=number), 0.0)
+    assert len(limit) == 1025, "a thousand may stay"
+    limit.count_request(UUID(int=5000), 0.5)
+    assert len(limit) == 1026, "none of them has paid"
+    for number in range(2000, 3025):
+        limit.count_request(UUID(int=number), 0.5)
+    limit.count_request(UUID(int=6000), 1.0)
+    assert len(limit) == 1 + 1 + 1025, "those of the first moment are gone"
+
+
+def test_the_window_is_the_time_in_which_a_burst_becomes_free() -> None:
+    assert [RateLimit(rate, burst).window for rate, burst in ((2.0, 5), (10.0, 5), (1.0, 5))] == [3, 1, 5]
+    assert RateLimit(1.0, 5).burst == 5

@@ -48,3 +48,11 @@ def test_without_the_key_a_digest_says_nothing() -> None:
     udid = "a" * 40
     assert UdidDigests(KEY).digest_udid(udid) != UdidDigests(KEY + "!").digest_udid(udid)
     assert udid.encode() not in UdidDigests(KEY).digest_udid(udid)
+
+
+def test_a_digest_is_that_of_devices_that_are_stored() -> None:
+    """Another digest would lose every device."""
+    assert (
+        UdidDigests(KEY).digest_udid("a" * 40).hex()
+        == "dbd225462d1a71b8df7c8e8676c46bc6ec215baabd5621f4d28b3bee8d3445fa"
+    )

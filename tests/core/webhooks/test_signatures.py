@@ -59,3 +59,15 @@ def test_any_other_is_not() -> None:
             verify_message(SECRET, {key: value for key, value in headers.items() if key != name}, body, NOW)
     with pytest.raises(SignatureRefused, match="base64"):
         verify_message("whsec_é", headers, body, NOW)
+
+
+def test_a_new_secret_is_32_random_bytes_in_base64() -> None:
+    assert new_webhook_secret(lambda size: b"\x01" * size) == "whsec_" + "AQEB" * 10 + "AQE="
+
+
+@pytest.mark.parametrize(
+    "secret", ["whsec_MfKQ9r8GKYqrTwjU PD8ILPZIo2LaLaSw", "whsec_MfKQ", "whsec_MfKQ9r8\n"]
+)
+def test_a_secret_that_is_not_quite_base64_is_refused(secret: str) -> None:
+    with pytest.raises(SignatureRefused, match=r"^The secret is not in base64\.$"):
+        sign_message(secret, "id", NOW, b"{}")
