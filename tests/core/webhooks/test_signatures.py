@@ -66,7 +66,7 @@ def test_a_new_secret_is_32_random_bytes_in_base64() -> None:
 
 
 @pytest.mark.parametrize(
-    "secret", ["whsec_MfKQ9r8GKYqrTwjU PD8ILPZIo2LaLaSw", "whsec_MfKQ", "whsec_MfKQ9r8\n"]
+    "secret", ["whsec_MfKQ9r8GKYqrTwjU PD8ILPZIo2LaLaSw", "whsec_MfKQ9r8", "whsec_MfKQ\n"]
 )
 def test_a_secret_that_is_not_quite_base64_is_refused(secret: str) -> None:
     with pytest.raises(SignatureRefused, match=r"^The secret is not in base64\.$"):
