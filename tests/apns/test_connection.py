@@ -113,6 +113,7 @@ async def test_closing_ends_pushes_in_flight_and_may_be_repeated(start: Start) -
 
 async def test_closing_before_there_is_a_socket() -> None:
     connection = ApnsConnection("")
+    assert repr(connection) == "<ApnsConnection opening, 0 in flight, 0 queued>"
     assert not connection.usable
     assert connection.is_busy
     connection.close()
@@ -230,10 +231,10 @@ async def test_an_answered_ping_does_not_hold_the_provider_token(start: Start, k
     now = [2_700.0 * 629_630]
     provider = ProviderToken(key, "KEY0000000", "TEAM000000", lambda: now[0])
     header = provider.get_header()
+    now[0] += 46 * 60
     server = await start(hang)
     async with connected(server, provider, Timing(tick=0.02, idle=0.0)):
         await eventually(lambda: len(server.peers[0].pings) > 2)
-    now[0] += 46 * 60
     assert provider.get_header() != header
 
 

@@ -17,7 +17,7 @@ from relay.apns.streams import (
     PingAnswered,
     TokenUpdatesLimited,
 )
-from relay.apns.wire import DEFAULT_STREAMS, Phase
+from relay.apns.wire import DEFAULT_STREAMS, Phase, Wire
 from relay.core.delivery.sending import DELIVERED, Answer, Fate
 from relay.core.push.apns_headers import PushHeaders
 from tests.apns.dialogue import ALL, Dialogue, parse, short
@@ -30,6 +30,18 @@ def test_preface() -> None:
     settings, window = talk.first
     assert settings.settings == {1: 0, 2: 0, 6: 16_384}
     assert (window.stream_id, window.window_increment) == (0, (1 << 20) - 65_535)
+
+
+def test_settings_may_arrive_before_anything_is_written() -> None:
+    wire = Wire("api.example", one_first=False)
+    assert wire.end_reason == ""
+    wire.receive(hf.SettingsFrame(0, settings={}).serialize())
+    settings, window, ack = parse(wire.send(ALL))
+    assert [type(settings), type(window), set(ack.flags)] == [
+        hf.SettingsFrame,
+        hf.WindowUpdateFrame,
+        {"ACK"},
+    ]
 
 
 def test_nothing_leaves_before_settings() -> None:
@@ -494,6 +506,17 @@ def test_nothing_after_a_status_of_200_is_decoded_while_there_is_no_table() -> N
     assert short(batch) == ["200", "200"]
 
 
+def test_a_status_of_200_alone_is_no_answer_before_the_stream_ends() -> None:
+    talk = Dialogue({})
+    batch = talk.submit(2)
+    talk.sent()
+    talk.headers(1, (":status", "200"))
+    talk.raw(frames.frame(frames.HEADERS, frames.END_HEADERS, 3, b"\x88"))
+    assert short(batch) == ["200", "-"]
+    talk.data(3, b"")
+    assert short(batch) == ["200", "200"]
+
+
 def test_one_octet_at_a_time() -> None:
     talk = Dialogue({})
     batch = talk.submit(3)
@@ -700,6 +723,14 @@ def test_goaway_with_a_body_half_sent() -> None:
     talk.window(3, 100)
     assert [(frame.stream_id, frame.data) for frame in talk.sent()] == [(1, b"yz")]
     assert short(batch) == ["-", "not_sent GoAway"]
+
+
+@pytest.mark.parametrize(("size", "reason"), [(4_096, "Shutdown"), (4_097, "")])
+def test_the_debug_data_of_a_goaway_is_read_up_to_a_limit(size: int, reason: str) -> None:
+    talk = Dialogue({})
+    talk.events()
+    talk.go_away(0, b'{"reason":"Shutdown"'.ljust(size - 1) + b"}")
+    assert talk.events() == [GoAwayReceived(reason, 0)]
 
 
 @pytest.mark.parametrize("debug", [b"", b"[]", b"\xff", b"x" * 10_000])
