@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.core.errors import Fault, Invalid
-from relay.core.push.payload import check_payload
+from relay.core.push.payload import check_payload, encode_payload
 from relay.core.push.push_types import PUSH_TYPES, PushType, default_push_type
 
 ALERT = PUSH_TYPES["alert"]
@@ -213,3 +213,16 @@ def test_anything_is_either_refused_with_names_or_sent_unchanged(
     except Invalid as error:
         faults = error.faults
     assert all(fault.pointer.startswith("/payload") for fault in faults)
+
+
+def test_integers_beyond_64_bits_are_sent_as_they_are() -> None:
+    payload = {"aps": {"alert": "é"}, "large": 2**70, "small": -(2**70)}
+    encoded = '{"aps":{"alert":"é"},"large":1180591620717411303424,"small":-1180591620717411303424}'
+    assert encode_payload(payload) == encoded.encode()
+
+
+def test_a_lone_surrogate_is_refused() -> None:
+    with pytest.raises(Invalid) as refused:
+        encode_payload({"x": "\ud800"})
+    detail = "The payload has a lone surrogate, which UTF-8 can't carry."
+    assert refused.value.faults == (Fault("invalid_value", "/payload", detail),)
