@@ -1,4 +1,4 @@
-"""A push is composed in a browser: looked at, tried, sent, watched, cancelled."""
+"""The composer and the page of a push in a browser: preview, test, send, watch, cancel."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import re
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.console.conftest import PATIENCE, Problems, look, sign_in
+from tests.console.conftest import TIMEOUT_MILLISECONDS, BrowserProblems, check_appearance, sign_in
 from tests.end_to_end.store import App, Copy, Store
 
 UDID = "ab" * 20
-WORDS = "secret-text-of-a-push"
-expect.set_options(timeout=PATIENCE)
+TITLE = "secret-text-of-a-push"
+expect.set_options(timeout=TIMEOUT_MILLISECONDS)
 
 
 @pytest.fixture
@@ -22,18 +22,18 @@ async def app(store: Store) -> App:
 
 @pytest.fixture
 async def copy(store: Store, app: App) -> Copy:
-    """A copy on a device that its publisher lists."""
-    await list_device(store, app)
+    """A copy on a test device."""
+    await add_test_device(store, app)
     return await store.copy(app, "anna", UDID)
 
 
-async def list_device(store: Store, app: App, failure_domain: str = "ok") -> None:
+async def add_test_device(store: Store, app: App, failure_domain: str = "ok") -> None:
     body = {"udid": UDID, "label": "Anna's phone", "failure_domain": failure_domain}
     await store.must("POST", "/v1.0/test-devices/", app.publisher.manage_token, body)
 
 
 async def compose(page: Page, app: App, **fields: str) -> None:
-    """Open the composer and fill fields in by their labels."""
+    """Open the composer and fill in fields by their labels."""
     await sign_in(page, app.publisher.manage_token)
     await page.goto(f"/console/apps/{app.app_id}/compose/")
     for label, text in fields.items():
@@ -44,12 +44,12 @@ async def press(page: Page, name: str) -> None:
     await page.get_by_role("button", name=name, exact=True).click()
 
 
-async def state(page: Page, wanted: str) -> None:
-    """Wait until the page of the push says so, without loading it again."""
-    await expect(page.locator("[data-state]")).to_have_text(wanted)
+async def wait_for_state(page: Page, state: str) -> None:
+    """Wait until the page shows the state of the push, without reloading it."""
+    await expect(page.locator("[data-state]")).to_have_text(state)
 
 
-async def test_what_is_typed_is_seen(page: Page, app: App, copy: Copy) -> None:
+async def test_the_preview_follows_the_form(page: Page, app: App, copy: Copy) -> None:
     await compose(page, app, Title="Good morning")
     phone = page.locator(".phone")
     await expect(phone).to_contain_text("Good morning")
@@ -61,10 +61,10 @@ async def test_what_is_typed_is_seen(page: Page, app: App, copy: Copy) -> None:
     await expect(page.locator(".phone-notes")).to_contain_text("cut")
     await page.get_by_label("Customers", exact=True).fill(copy.customer)
     await expect(page.locator(".reach")).to_contain_text("to 1 copy")
-    await look(page, "composer")
+    await check_appearance(page, "composer")
 
 
-async def test_what_is_wrong_is_said_at_its_field(page: Page, app: App) -> None:
+async def test_problems_stand_at_their_fields(page: Page, app: App) -> None:
     await compose(page, app, Subtitle="S", Customers="c_forged")
     await expect(page.locator("#remarks-title")).to_contain_text("needs a title")
     await expect(page.locator("#remarks-recipients")).to_contain_text("c_forged")
@@ -73,22 +73,20 @@ async def test_what_is_wrong_is_said_at_its_field(page: Page, app: App) -> None:
     await expect(page.locator("#remarks-title")).to_be_empty()
 
 
-async def test_what_is_too_large_is_said_at_the_bar(page: Page, app: App) -> None:
+async def test_a_payload_that_is_too_large_is_reported_at_its_size(page: Page, app: App) -> None:
     await compose(page, app, Title="T", Body="x" * 5000)
     await expect(page.locator("#preview")).to_contain_text("alert allows 4096")
 
 
-async def test_a_push_that_is_refused_leaves_the_form_as_it_was(
-    page: Page, app: App, problems: Problems
-) -> None:
+async def test_a_refused_push_keeps_the_form(page: Page, app: App, problems: BrowserProblems) -> None:
     problems.allow("422")
-    await compose(page, app, Body="Words that took long", Customers="nobody@example.com")
+    await compose(page, app, Body="A long text", Customers="unknown@example.com")
     await press(page, "Send")
     await expect(page.locator("#remarks-title")).to_contain_text("needs a title")
-    await expect(page.get_by_label("Body", exact=True)).to_have_value("Words that took long")
+    await expect(page.get_by_label("Body", exact=True)).to_have_value("A long text")
 
 
-async def test_nothing_is_lost_between_the_editors(page: Page, app: App) -> None:
+async def test_moves_between_the_editors_lose_nothing(page: Page, app: App) -> None:
     await compose(page, app, Title="T", Badge="2")
     await page.get_by_text("Data for the app").click()
     await page.get_by_label("Key", exact=True).first.fill("mine")
@@ -101,65 +99,65 @@ async def test_nothing_is_lost_between_the_editors(page: Page, app: App) -> None
     await expect(page.get_by_label("Key", exact=True).first).to_have_value("mine")
 
 
-async def test_it_is_tried_on_a_test_device_and_then_sent(
+async def test_a_push_is_tested_on_a_device_and_sent_to_everyone(
     page: Page, store: Store, app: App, copy: Copy
 ) -> None:
     other = await store.copy(app, "bob", "cd" * 20)
-    await compose(page, app, Title=WORDS)
+    await compose(page, app, Title=TITLE)
     await press(page, "Send to my test devices")
-    await state(page, "done")
+    await wait_for_state(page, "done")
     await expect(page.locator(".legend")).to_contain_text("1 delivered")
     await expect(page.locator(".time-line")).to_contain_text("Apple accepted it")
     assert await store.received(copy, other) == [1, 0]
-    # The form is as it was; now for everybody.
-    await expect(page.get_by_label("Title", exact=True)).to_have_value(WORDS)
+    # The form is unchanged. Send to everyone now.
+    await expect(page.get_by_label("Title", exact=True)).to_have_value(TITLE)
     await page.get_by_label("Everyone who has the app").check()
     await press(page, "Send")
     await press(page, "Send to 2 copies")
     await page.wait_for_url("**/pushes/*/")
-    await state(page, "done")
+    await wait_for_state(page, "done")
     await expect(page.locator(".legend")).to_contain_text("2 delivered")
-    await look(page, "push")
+    await check_appearance(page, "push")
     assert await store.received(copy, other) == [2, 1]
-    [sent, _] = await entries(store, app)
+    [sent, _] = await audit_entries(store, app)
     assert sent["detail"] == {"app_id": app.app_id, "everyone": "true"}
 
 
-async def entries(store: Store, app: App) -> list[dict[str, object]]:
-    """What the publisher's audit log says of pushes from the console, the newest first."""
+async def audit_entries(store: Store, app: App) -> list[dict[str, object]]:
+    """Return the publisher's audit entries of pushes from the console, newest first."""
     answer = await store.must("GET", "/v1.0/audit/", app.publisher.manage_token)
-    return [one for one in answer["items"] if one["action"] == "push.sent_from_console"]
+    return [entry for entry in answer["items"] if entry["action"] == "push.sent_from_console"]
 
 
-async def test_why_it_did_not_arrive(page: Page, store: Store, app: App) -> None:
-    await list_device(store, app, "unregistered")
+async def test_the_page_of_a_push_explains_a_failure(page: Page, store: Store, app: App) -> None:
+    await add_test_device(store, app, "unregistered")
     copy = await store.copy(app, "anna", UDID)
     await compose(page, app, Title="T", Customers=copy.customer)
     await press(page, "Send")
     await page.wait_for_url("**/pushes/*/")
-    await state(page, "done")
+    await wait_for_state(page, "done")
     await expect(page.locator(".reasons")).to_contain_text("Unregistered")
     await expect(page.locator(".reasons")).to_contain_text("not on the device any more")
     await expect(page.locator(".time-line")).to_contain_text("was simulated")
-    await look(page, "push-failed")
+    await check_appearance(page, "push-failed")
 
 
 async def test_a_push_is_cancelled(page: Page, store: Store, app: App) -> None:
-    await list_device(store, app, "unavailable")
+    await add_test_device(store, app, "unavailable")
     copy = await store.copy(app, "anna", UDID)
     await compose(page, app, Title="T", Customers=copy.customer)
     await press(page, "Send")
     await page.wait_for_url("**/pushes/*/")
     await expect(page.locator(".time-line")).to_contain_text("503 ServiceUnavailable")
-    await page.goto(page.url)  # a page that stands still while one confirms
+    await page.goto(page.url)  # a fresh page
     await page.get_by_text("Cancel…").click()
     await press(page, "Cancel the push")
-    await state(page, "cancelled")
+    await wait_for_state(page, "cancelled")
     await expect(page.locator(".legend")).to_contain_text("1 cancelled")
 
 
-async def test_pressed_twice_it_is_sent_once(page: Page, store: Store, app: App, copy: Copy) -> None:
-    await compose(page, app, Title=WORDS, Customers=copy.customer)
+async def test_pressing_send_twice_sends_once(page: Page, store: Store, app: App, copy: Copy) -> None:
+    await compose(page, app, Title=TITLE, Customers=copy.customer)
     urls = await page.evaluate(
         """async () => {
             const form = document.getElementById("composer");
@@ -171,26 +169,26 @@ async def test_pressed_twice_it_is_sent_once(page: Page, store: Store, app: App,
     )
     assert urls[0] == urls[1]
     await page.goto(urls[0])
-    await state(page, "done")
+    await wait_for_state(page, "done")
     assert await store.received(copy) == [1]
-    assert len(await entries(store, app)) == 1
+    assert len(await audit_entries(store, app)) == 1
 
 
 async def test_a_form_of_another_session_is_refused(
-    page: Page, store: Store, app: App, copy: Copy, problems: Problems
+    page: Page, store: Store, app: App, copy: Copy, problems: BrowserProblems
 ) -> None:
     problems.allow("403")
-    await compose(page, app, Title=WORDS, Customers=copy.customer)
+    await compose(page, app, Title=TITLE, Customers=copy.customer)
     await page.evaluate("""() => {
-        for (const field of document.querySelectorAll("[name=csrf]")) field.value = "of somebody else";
+        for (const field of document.querySelectorAll("[name=csrf]")) field.value = "of another session";
     }""")
     await press(page, "Send")
     await expect(page.locator("main")).to_contain_text("another session")
     assert await store.received(copy) == [0]
 
 
-async def test_what_is_another_publishers_is_not_there(
-    page: Page, store: Store, app: App, copy: Copy, problems: Problems
+async def test_pushes_of_another_publisher_are_not_found(
+    page: Page, store: Store, app: App, copy: Copy, problems: BrowserProblems
 ) -> None:
     problems.allow("404")
     push = await store.push(app, {copy.customer: []})

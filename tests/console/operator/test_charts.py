@@ -1,4 +1,4 @@
-"""Charts: columns stand on each other inside the drawing, and axes have round numbers."""
+"""Charts: stacked columns inside the drawing, and axes with round numbers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UNTIL = SINCE + 10 * MINUTE
 TIMES = [SINCE + index * MINUTE for index in range(10)]
 
 
-def test_columns_stand_on_each_other() -> None:
+def test_columns_are_stacked() -> None:
     chart = stack_columns(
         {"Delivered": {SINCE: 30}, "Failed": {SINCE: 10, TIMES[3]: 40}}, SINCE, UNTIL, MINUTE
     )
@@ -37,16 +37,16 @@ def test_columns_stand_on_each_other() -> None:
     assert below.y + below.height == pytest.approx(HEIGHT - BOTTOM)
     assert above.y + above.height == pytest.approx(below.y)
     assert above.y == pytest.approx(chart.columns[3].parts[0].y)
-    assert [(key.name, key.total) for key in chart.legend] == [("Delivered", 30), ("Failed", 50)]
+    assert [(entry.name, entry.total) for entry in chart.legend] == [("Delivered", 30), ("Failed", 50)]
 
 
-def test_a_column_says_what_happened() -> None:
+def test_the_title_of_a_column_states_its_counts() -> None:
     chart = stack_columns({"Delivered": {SINCE: 1234}, "Failed": {}}, SINCE, UNTIL, MINUTE)
     assert chart.columns[0].title == "01 Mar 12:00 to 12:01 UTC\nDelivered: 1,234"
     assert chart.columns[1].title.endswith("nothing")
 
 
-def test_nothing_is_empty() -> None:
+def test_a_chart_without_counts_is_empty() -> None:
     assert stack_columns({}, SINCE, UNTIL, MINUTE).is_empty
     assert stack_columns({"Failed": {}}, SINCE, UNTIL, MINUTE).is_empty
 
@@ -54,7 +54,7 @@ def test_nothing_is_empty() -> None:
 def test_many_series_share_the_last_colour() -> None:
     counts = {f"reason {number}": {SINCE: 1} for number in range(12)}
     chart = stack_columns(counts, SINCE, UNTIL, MINUTE)
-    assert [key.name for key in chart.legend][-1] == "Other"
+    assert [entry.name for entry in chart.legend][-1] == "Other"
     assert len(chart.legend) == COLOURS
     assert chart.legend[-1].total == 12 - COLOURS + 1
 
@@ -67,7 +67,7 @@ COUNTS = st.dictionaries(
 
 
 @given(COUNTS)
-def test_everything_is_inside_and_counted(counts: dict[str, dict[datetime, int]]) -> None:
+def test_every_part_is_inside_the_drawing_and_counted(counts: dict[str, dict[datetime, int]]) -> None:
     chart = stack_columns(counts, SINCE, UNTIL, MINUTE)
     for column in chart.columns:
         assert column.x >= LEFT
@@ -75,11 +75,13 @@ def test_everything_is_inside_and_counted(counts: dict[str, dict[datetime, int]]
         for part in column.parts:
             assert part.y >= TOP - 0.1
             assert part.y + part.height <= HEIGHT - BOTTOM + 0.1
-    assert sum(key.total for key in chart.legend) == sum(sum(one.values()) for one in counts.values())
+    assert sum(entry.total for entry in chart.legend) == sum(
+        sum(count_at.values()) for count_at in counts.values()
+    )
 
 
 @given(st.integers(0, 10**12))
-def test_an_axis_has_few_round_lines_and_room(highest: int) -> None:
+def test_an_axis_has_few_lines_at_round_values(highest: int) -> None:
     top, lines = scale_axis(highest)
     assert top >= max(1, highest)
     assert 2 <= len(lines) <= 6
@@ -96,13 +98,13 @@ def test_an_axis_has_few_round_lines_and_room(highest: int) -> None:
         (timedelta(days=7), timedelta(hours=2), "02 Mar"),
     ],
 )
-def test_times_are_labelled_at_whole_hours_and_days(length: timedelta, step: timedelta, labels: str) -> None:
+def test_time_labels_stand_at_whole_hours_and_days(length: timedelta, step: timedelta, labels: str) -> None:
     chart = stack_columns({}, SINCE, SINCE + length, step)
     assert labels in [tick.text for tick in chart.time_ticks]
     assert len(chart.time_ticks) <= 8
 
 
-def test_short_numbers() -> None:
+def test_abbreviated_numbers() -> None:
     assert [abbreviate(number) for number in (0, 999, 1500, 20_000, 3_000_000)] == [
         "0",
         "999",

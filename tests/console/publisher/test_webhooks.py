@@ -1,4 +1,4 @@
-"""A publisher's webhooks at the console: made, tested, removed."""
+"""Webhooks: created, tested, removed."""
 
 from __future__ import annotations
 
@@ -6,22 +6,26 @@ import msgspec
 import pytest
 from playwright.async_api import Page, expect
 
+from relay.console.publisher.webhooks import EVENT_TEXTS
+from relay.core.webhooks.messages import EventType
 from relay.settings import Settings, WebhooksSettings
-from tests.console.conftest import PATIENCE, Problems, look, sign_in
+from tests.console.conftest import TIMEOUT_MILLISECONDS, BrowserProblems, check_appearance, sign_in
 from tests.end_to_end.store import Store
 from tests.leaks import LEAKS
 from tests.receiver import Receiver
 
-expect.set_options(timeout=PATIENCE)
+expect.set_options(timeout=TIMEOUT_MILLISECONDS)
 
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """Of a store that allows private addresses."""
+    """Allow webhooks at private addresses."""
     return msgspec.structs.replace(settings, webhooks=WebhooksSettings(allow_private=True))
 
 
-async def test_a_webhook_is_made_tested_and_removed(page: Page, store: Store, problems: Problems) -> None:
+async def test_a_webhook_is_created_tested_and_removed(
+    page: Page, store: Store, problems: BrowserProblems
+) -> None:
     app = await store.app(name="Chess")
     await sign_in(page, app.publisher.manage_token)
     await page.goto(f"/console/apps/{app.app_id}/webhooks/")
@@ -42,7 +46,7 @@ async def test_a_webhook_is_made_tested_and_removed(page: Page, store: Store, pr
         await page.get_by_role("link", name="I have saved it").click()
         await expect(page.get_by_text("push.completed").first).to_be_visible()
         assert secret not in await page.content()
-        await look(page, "webhooks")
+        await check_appearance(page, "webhooks")
         receiver.answers["hook"].append(500)
         await page.get_by_role("button", name="Send a test message").click()
         await expect(page.get_by_text("the receiver answered 500")).to_be_visible()
@@ -55,3 +59,7 @@ async def test_a_webhook_is_made_tested_and_removed(page: Page, store: Store, pr
     assert (await store.must("GET", f"/v1.0/apps/{app.app_id}/webhooks/", app.publisher.manage_token))[
         "items"
     ] == []
+
+
+def test_every_event_has_a_text() -> None:
+    assert set(EVENT_TEXTS) == set(EventType)
