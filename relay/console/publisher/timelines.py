@@ -28,6 +28,7 @@ _FATE_TITLES = {
     "unknown": "No answer came",
 }
 _OTHER_FATE_TITLE = "The attempt ended"
+_SIMULATED_TITLE = "Simulated answer"
 _WAITING_ACTIONS = ("retry", "retry_soon", "suspend")
 
 
@@ -89,7 +90,7 @@ def _answer_moment(trace: Mapping[str, Any]) -> TimelineMoment:
         title = "It counts as delivered" if trace["simulated"] else "Apple accepted it"
         text = f"After {round(latency.total_seconds() * 1000)} ms."
         return TimelineMoment(answered_at, title, text, "good", details)
-    title = _FATE_TITLES.get(answer["fate"], _OTHER_FATE_TITLE)
+    title = _SIMULATED_TITLE if trace["simulated"] else _FATE_TITLES.get(answer["fate"], _OTHER_FATE_TITLE)
     if reply := " ".join(part for part in (str(answer["status"] or ""), answer["reason"]) if part):
         title = f"{title}: {reply}"
     consequence = _CONSEQUENCES.get(action, "")
