@@ -136,8 +136,10 @@ class SimulatorDoor(Protocol):
 class RelayClient:
     """The API of the relay at `url` under one token, in plain values. An async context manager.
 
-    `timeout`: seconds for one attempt. `patience`: seconds after which no further attempt begins. `ssl`: for a relay
-    whose certificate was issued by a private CA. `session`: a session of the caller, which stays open.
+    `timeout`: seconds for one attempt. `connect_timeout`: those of its connection to the relay, if fewer. `patience`:
+    seconds after which no further attempt begins. `ssl`: for a relay whose certificate was issued by a private CA.
+    `session`: a session of the caller, which stays open.
+    `follow_redirects`: by default a redirect is an error, so that no other server sees a request.
     """
 
     def __init__(
@@ -150,6 +152,8 @@ class RelayClient:
         ssl: SSLContext | None = None,
         session: aiohttp.ClientSession | None = None,
         chance: Callable[[], float] = random.random,
+        follow_redirects: bool = False,
+        connect_timeout: float | None = None,
     ) -> None:
         self._headers = {"Authorization": f"Bearer {token}"}
         self._url = url.rstrip("/")
@@ -159,6 +163,8 @@ class RelayClient:
         self._session = session
         self._owns_session = session is None
         self._chance = chance
+        self._follow_redirects = follow_redirects
+        self._connect_timeout = connect_timeout
 
     async def __aenter__(self) -> Self:
         return self
@@ -239,9 +245,9 @@ class RelayClient:
             f"{self._url}/v1.0/{path}",
             json=body,
             headers=headers,
-            timeout=aiohttp.ClientTimeout(total=timeout),
+            timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=self._connect_timeout),
             ssl=self._ssl or True,
-            allow_redirects=False,  # no other server may see the token
+            allow_redirects=self._follow_redirects,
         ) as response:
             seconds = response.headers.get("Retry-After", "")
             retry_after = float(seconds) if re.fullmatch("[0-9]{1,9}", seconds) else 0.0
@@ -312,16 +318,16 @@ class PushSender(RelayClient):
 
     async def open(
         self,
-        data: str | Record,
+        what: str | Record,  # callers pass it by this keyword: the name is public
         notification: Mapping[str, Any],
         recipients: Recipients | None = None,
         **options: Unpack[Options],
     ) -> Result:
-        """Send a notification that opens a record, or the list of the data class with that name.
+        """Send a notification that opens `what`: a record, or the list of the data class with that name.
 
         With a record the app also synchronises its data, unless the notification says otherwise.
         """
-        destination = data._asdict() if isinstance(data, Record) else {"data_class": data}
+        destination = what._asdict() if isinstance(what, Record) else {"data_class": what}
         return await self._send({"notification": {**notification, "open": destination}}, recipients, options)
 
     async def validate(

@@ -183,6 +183,20 @@ async def test_opening_a_list_or_a_record(script: Script, sender: PushSender) ->
     ]
 
 
+async def test_the_first_parameter_of_open_is_a_public_keyword(script: Script, sender: PushSender) -> None:
+    await sender.open(what="Invoices", notification={"title": "New"}, recipients="c_x")
+
+    def work() -> None:
+        with BlockingPushSender("push_x", "shop", script.url) as blocking:
+            blocking.open(what=Record("Invoices", 7), notification={"title": "Changed"}, recipients="c_x")
+
+    await asyncio.to_thread(work)
+    assert [seen.body["notification"]["open"] for seen in script.seen] == [
+        {"data_class": "Invoices"},
+        {"data_class": "Invoices", "primary_key": 7},
+    ]
+
+
 async def test_everybody(script: Script, sender: PushSender) -> None:
     script.answers = [says(ACCEPTED | {"targets": None, "skipped": None})]
     assert (await sender.send_all({"title": "Good morning"})).success

@@ -13,6 +13,7 @@ import msgspec
 from relay.client import ClientError, Problem, RelayClient
 
 _TIMEOUT_SECONDS = 300.0
+_CONNECT_TIMEOUT_SECONDS = 30.0
 _RETRYABLE_STATUSES = (0, 503)
 """Without an answer, and while the relay cannot take the request."""
 
@@ -36,8 +37,17 @@ class OperatorClient:
         self._url = url.rstrip("/")
         self._pause = pause
         self._session = aiohttp.ClientSession(json_serialize=_encode)
-        # With no patience the client makes one attempt: a command reports a failure at once.
-        self._client = RelayClient(token, url, patience=0, timeout=_TIMEOUT_SECONDS, session=self._session)
+        # With no patience the client makes one attempt: a command reports a failure at once. A proxy before the relay
+        # may redirect to another path of its own; aiohttp sends the token to no other origin.
+        self._client = RelayClient(
+            token,
+            url,
+            patience=0,
+            timeout=_TIMEOUT_SECONDS,
+            connect_timeout=_CONNECT_TIMEOUT_SECONDS,
+            session=self._session,
+            follow_redirects=True,
+        )
 
     async def __aenter__(self) -> Self:
         return self
