@@ -18,7 +18,8 @@ SELECT true FROM scoped_identifier WHERE app_id = $1 AND value = $2
 -- :count_active
 SELECT count(*) FROM installation WHERE app_id = $1 AND retired_at IS NULL
 
--- :list_active
+-- :fragment active_page
+-- The active installations of app $1 after installation $2, with their identifiers and their number of device tokens.
 SELECT i.app_id, i.installation_id, i.installation_uuid, i.alongside, i.app_version, c.value AS customer,
     d.value AS device,
     (
@@ -29,47 +30,24 @@ FROM installation i
 JOIN scoped_identifier c ON c.app_id = i.app_id AND c.kind = 'c' AND c.subject = i.customer_id
 JOIN scoped_identifier d ON d.app_id = i.app_id AND d.kind = 'd' AND d.subject = i.device_id
 WHERE i.app_id = $1 AND i.retired_at IS NULL AND i.installation_id > $2
+
+-- :list_active
+-- :include active_page
 ORDER BY i.installation_id LIMIT $3
 
 -- :list_active_of_customer
-SELECT i.app_id, i.installation_id, i.installation_uuid, i.alongside, i.app_version, c.value AS customer,
-    d.value AS device,
-    (
-        SELECT count(*) FROM device_token t
-        WHERE t.app_id = i.app_id AND t.installation_id = i.installation_id AND t.retired_at IS NULL
-    ) AS tokens
-FROM installation i
-JOIN scoped_identifier c ON c.app_id = i.app_id AND c.kind = 'c' AND c.subject = i.customer_id
-JOIN scoped_identifier d ON d.app_id = i.app_id AND d.kind = 'd' AND d.subject = i.device_id
-WHERE i.app_id = $1 AND i.retired_at IS NULL AND i.installation_id > $2
+-- :include active_page
   AND i.customer_id = (SELECT s.subject FROM scoped_identifier s WHERE s.app_id = $1 AND s.value = $4 AND s.kind = 'c')
 ORDER BY i.installation_id LIMIT $3
 
 -- :list_active_of_device
-SELECT i.app_id, i.installation_id, i.installation_uuid, i.alongside, i.app_version, c.value AS customer,
-    d.value AS device,
-    (
-        SELECT count(*) FROM device_token t
-        WHERE t.app_id = i.app_id AND t.installation_id = i.installation_id AND t.retired_at IS NULL
-    ) AS tokens
-FROM installation i
-JOIN scoped_identifier c ON c.app_id = i.app_id AND c.kind = 'c' AND c.subject = i.customer_id
-JOIN scoped_identifier d ON d.app_id = i.app_id AND d.kind = 'd' AND d.subject = i.device_id
-WHERE i.app_id = $1 AND i.retired_at IS NULL AND i.installation_id > $2
+-- :include active_page
   AND i.device_id = (SELECT s.subject FROM scoped_identifier s WHERE s.app_id = $1 AND s.value = $4 AND s.kind = 'd')
 ORDER BY i.installation_id LIMIT $3
 
 -- :list_active_with_uuid
-SELECT i.app_id, i.installation_id, i.installation_uuid, i.alongside, i.app_version, c.value AS customer,
-    d.value AS device,
-    (
-        SELECT count(*) FROM device_token t
-        WHERE t.app_id = i.app_id AND t.installation_id = i.installation_id AND t.retired_at IS NULL
-    ) AS tokens
-FROM installation i
-JOIN scoped_identifier c ON c.app_id = i.app_id AND c.kind = 'c' AND c.subject = i.customer_id
-JOIN scoped_identifier d ON d.app_id = i.app_id AND d.kind = 'd' AND d.subject = i.device_id
-WHERE i.app_id = $1 AND i.retired_at IS NULL AND i.installation_id > $2 AND i.installation_uuid = $4
+-- :include active_page
+  AND i.installation_uuid = $4
 ORDER BY i.installation_id LIMIT $3
 
 -- :retire
