@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from bench import machine, results, table
 from bench.machine import ROOT, SCRATCH
-from bench.relay_rows import Plan, relay_rows
+from bench.relay_rows import BenchPlan, relay_rows
 from bench.sender_rows import sender_rows
 from bench.sink import Sink
 from bench.table import Row
@@ -69,7 +69,9 @@ def _rows(arguments: argparse.Namespace) -> Iterator[Row]:
         if wanted:
             yield from relay_rows(
                 sink,
-                Plan(arguments.sizes, arguments.runs, arguments.seconds or 5.0, arguments.workers, wanted),
+                BenchPlan(
+                    arguments.sizes, arguments.runs, arguments.seconds or 5.0, arguments.workers, wanted
+                ),
             )
 
 
@@ -77,9 +79,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the sender rows only, within 50 s")
     parser.add_argument("--json", action="store_true", help="a line of JSON for each row")
-    parser.add_argument("--rows", type=_words, default=("sender", *sorted(Plan().rows)), metavar="A,B")
+    parser.add_argument("--rows", type=_words, default=("sender", *sorted(BenchPlan().rows)), metavar="A,B")
     parser.add_argument(
-        "--sizes", type=_numbers, default=Plan().sizes, metavar="N,M", help="devices of a fan-out"
+        "--sizes", type=_numbers, default=BenchPlan().sizes, metavar="N,M", help="devices of a fan-out"
     )
     parser.add_argument("--runs", type=int, default=5, help="runs of each row; the median counts")
     parser.add_argument("--seconds", type=float, help="length of a run")
@@ -88,7 +90,7 @@ def _arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rows = ("sender",)
-    unknown = set(arguments.rows) - {"sender"} - Plan().rows
+    unknown = set(arguments.rows) - {"sender"} - BenchPlan().rows
     if unknown:
         parser.error(f"there are no rows {', '.join(sorted(unknown))}")
     return arguments

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bench import table
-from bench.population import App
-from bench.postgres import Postgres
-from bench.relay_process import Api, RelayProcess
+from bench.population import BenchApp
+from bench.postgres import BenchPostgres
+from bench.relay_process import BenchApi, RelayProcess
 from bench.sink import Sink
-from bench.store import Store
+from bench.store import BenchStore
 from bench.table import Row
 from bench.work import PAYLOAD
 
@@ -30,10 +30,10 @@ class _Measured:
 
 
 def fan_out_rows(
-    store: Store, relay: RelayProcess, postgres: Postgres, sink: Sink, runs: int
+    store: BenchStore, relay: RelayProcess, postgres: BenchPostgres, sink: Sink, runs: int
 ) -> Iterator[Row]:
     """A row for each app of the store, their runs in turn."""
-    api = Api(relay.port)
+    api = BenchApi(relay.port)
     taken: dict[int, list[_Measured]] = {app.size: [] for app in store.apps}
     _fan_out(api, store.apps[0], relay, postgres, sink)  # the first connects to APNs: not counted
     failed: dict[int, RuntimeError] = {}
@@ -63,7 +63,9 @@ def fan_out_rows(
     yield Row("relay, peak RSS", note=f"after {runs} broadcasts to {largest:,}", more={"peak_rss_mib": peak})
 
 
-def _fan_out(api: Api, app: App, relay: RelayProcess, postgres: Postgres, sink: Sink) -> _Measured:
+def _fan_out(
+    api: BenchApi, app: BenchApp, relay: RelayProcess, postgres: BenchPostgres, sink: Sink
+) -> _Measured:
     """One broadcast. Every device's push must be in the ledger as delivered and have arrived at the sink."""
     before, cpu, database_cpu = sink.arrivals(), relay.cpu_seconds(), postgres.cpu_seconds()
     started = time.perf_counter()
@@ -87,7 +89,7 @@ def _await_arrivals(sink: Sink, count: int, started: float) -> None:
         time.sleep(_LOOK)
 
 
-def _await_done(api: Api, app: App, push_id: str, started: float) -> int:
+def _await_done(api: BenchApi, app: BenchApp, push_id: str, started: float) -> int:
     while True:
         push = api.call("GET", f"/v1.0/pushes/{push_id}/", app.push_token)
         if push["state"] == "done":
@@ -99,12 +101,12 @@ def _await_done(api: Api, app: App, push_id: str, started: float) -> int:
         time.sleep(_LOOK)
 
 
-def broadcast(api: Api, app: App) -> str:
+def broadcast(api: BenchApi, app: BenchApp) -> str:
     """Send to all devices of an app; the push's id."""
     body = {"app_id": app.app_id, "payload": json.loads(PAYLOAD), "destinations": "all"}
     return str(api.call("POST", "/v1.0/send/", app.push_token, json.dumps(body).encode())["push_id"])
 
 
-def is_done(api: Api, app: App, push_id: str) -> bool:
+def is_done(api: BenchApi, app: BenchApp, push_id: str) -> bool:
     """Whether that push has come to an end."""
     return bool(api.call("GET", f"/v1.0/pushes/{push_id}/", app.push_token)["state"] == "done")

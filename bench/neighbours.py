@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bench.fan_out import broadcast, is_done
-from bench.relay_process import Api, RelayProcess
+from bench.relay_process import BenchApi, RelayProcess
 from bench.singles import Latency, latency_row, wrk_command
-from bench.store import Store
+from bench.store import BenchStore
 from bench.table import Row
 
 RATE = 50.0
@@ -25,7 +25,7 @@ _LOOK = 0.2
 
 
 def neighbour_rows(
-    store: Store, relay: RelayProcess, latency: Latency, *, seconds: float, runs: int
+    store: BenchStore, relay: RelayProcess, latency: Latency, *, seconds: float, runs: int
 ) -> Iterator[Row]:
     """Both rows, their runs in turn."""
     alone, beside = [], []
@@ -38,7 +38,7 @@ def neighbour_rows(
 
 
 @contextmanager
-def _neighbours(store: Store, relay: RelayProcess, seconds: float) -> Iterator[None]:
+def _neighbours(store: BenchStore, relay: RelayProcess, seconds: float) -> Iterator[None]:
     ended = threading.Event()
     broadcasting = threading.Thread(target=_broadcast, args=(store, relay.port, ended))
     flood = subprocess.Popen(
@@ -46,7 +46,7 @@ def _neighbours(store: Store, relay: RelayProcess, seconds: float) -> Iterator[N
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    api = Api(relay.port)
+    api = BenchApi(relay.port)
     for name in ("throttled", "without a credential"):
         broadcast(api, store.neighbours[name])
     api.close()
@@ -60,9 +60,9 @@ def _neighbours(store: Store, relay: RelayProcess, seconds: float) -> Iterator[N
         broadcasting.join()
 
 
-def _broadcast(store: Store, port: int, ended: threading.Event) -> None:
+def _broadcast(store: BenchStore, port: int, ended: threading.Event) -> None:
     """One after another until `ended`, and then to the end of the last one."""
-    api, app = Api(port), store.apps[-1]
+    api, app = BenchApi(port), store.apps[-1]
     while not ended.is_set():
         push_id = broadcast(api, app)
         while not is_done(api, app, push_id):

@@ -53,7 +53,7 @@ class Signed:
 
 
 @dataclass(frozen=True)
-class App:
+class BenchApp:
     """An app with devices. `customers` are the first few of its customer identifiers."""
 
     app_id: str

@@ -20,7 +20,7 @@ _LOADING = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "max
 _SHOWN = ("server_version", "shared_buffers", "max_wal_size", *_DURABLE)
 
 
-class Postgres:
+class BenchPostgres:
     """A fresh PostgreSQL. Use as a context manager."""
 
     def __init__(self, directory: Path) -> None:
@@ -84,7 +84,7 @@ class Postgres:
         finally:
             await connection.close()
 
-    def __enter__(self) -> Postgres:
+    def __enter__(self) -> BenchPostgres:
         return self
 
     def __exit__(self, *_: object) -> None:

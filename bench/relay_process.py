@@ -104,7 +104,7 @@ class RefusedError(Exception):
         self.status = status
 
 
-class Api:
+class BenchApi:
     """The relay's API over one connection that is kept."""
 
     def __init__(self, port: int) -> None:

@@ -12,17 +12,17 @@ from bench import machine, table
 from bench.fan_out import fan_out_rows
 from bench.machine import SCRATCH, MissingError
 from bench.neighbours import BESIDE, neighbour_rows
-from bench.population import App
-from bench.postgres import Postgres
+from bench.population import BenchApp
+from bench.postgres import BenchPostgres
 from bench.relay_process import RelayProcess, write_settings
 from bench.singles import Latency, accept_rows, latency_rows, single_rows
 from bench.sink import Sink
-from bench.store import Store, build
+from bench.store import BenchStore, build
 from bench.table import Row
 
 
 @dataclass(frozen=True)
-class Plan:
+class BenchPlan:
     """What to measure, how long and how often."""
 
     sizes: Sequence[int] = (10_000, 100_000, 1_000_000)
@@ -32,9 +32,9 @@ class Plan:
     rows: frozenset[str] = frozenset({"fan-out", "single", "accept", "latency", "neighbours"})
 
 
-def relay_rows(sink: Sink, plan: Plan) -> Iterator[Row]:
+def relay_rows(sink: Sink, plan: BenchPlan) -> Iterator[Row]:
     """All rows of the whole relay."""
-    with Postgres(SCRATCH / "postgres") as postgres:
+    with BenchPostgres(SCRATCH / "postgres") as postgres:
         settings = SCRATCH / "relay.yaml"
         shared: dict[str, Any] = {"database": postgres.url, "ca": sink.ca}
         write_settings(settings, port=machine.free_port(), sink_port=sink.port, **shared)
@@ -68,7 +68,9 @@ def relay_rows(sink: Sink, plan: Plan) -> Iterator[Row]:
                 yield table.missing("accept alone", error)
 
 
-def _latency(plan: Plan, settings: Path, shared: dict[str, Any], app: App, rate: float) -> Iterator[Row]:
+def _latency(
+    plan: BenchPlan, settings: Path, shared: dict[str, Any], app: BenchApp, rate: float
+) -> Iterator[Row]:
     port = machine.free_port()
     try:
         with Latency(app, port, shared["ca"].parent) as latency:
@@ -81,7 +83,7 @@ def _latency(plan: Plan, settings: Path, shared: dict[str, Any], app: App, rate:
 
 
 def _neighbours(
-    plan: Plan, settings: Path, shared: dict[str, Any], store: Store, sink: Sink
+    plan: BenchPlan, settings: Path, shared: dict[str, Any], store: BenchStore, sink: Sink
 ) -> Iterator[Row]:
     port = machine.free_port()
     try:
@@ -100,5 +102,5 @@ def _neighbours(
         yield table.missing(BESIDE, error)
 
 
-def _workers(plan: Plan) -> list[str]:
+def _workers(plan: BenchPlan) -> list[str]:
     return ["--workers", str(plan.workers)] if plan.workers > 1 else []

@@ -8,7 +8,7 @@ from functools import partial
 
 from bench import senders, table
 from bench.machine import MissingError
-from bench.senders import H2load, Run, Sender
+from bench.senders import BenchSender, H2load, SenderRun
 from bench.sink import Sink
 from bench.table import Row
 
@@ -18,7 +18,7 @@ _WARM_UP = 0.2
 
 def sender_rows(sink: Sink, *, seconds: float, runs: int, quick: bool = False) -> Iterator[Row]:
     """One row for each sender: medians of `runs` runs of about `seconds` each, in turn, on one sink."""
-    makers: list[tuple[str, Callable[[], Sender]]] = [
+    makers: list[tuple[str, Callable[[], BenchSender]]] = [
         ("ours, batches of 1,000", partial(senders.ours, sink, batch=1000)),
         ("ours, each push its own batch", partial(senders.ours, sink, batch=1)),
         ("stock aioapns", partial(senders.stock_aioapns, sink)),
@@ -28,7 +28,7 @@ def sender_rows(sink: Sink, *, seconds: float, runs: int, quick: bool = False) -
         *([] if quick else [("Go sideshow/apns2, 2 connections", partial(senders.go, sink, connections=2))]),
         ("h2load, the limit", partial(_best_h2load, sink, seconds)),
     ]
-    ready: list[Sender] = []
+    ready: list[BenchSender] = []
     absent: list[Row] = []
     failed: dict[str, str] = {}
     try:
@@ -40,7 +40,7 @@ def sender_rows(sink: Sink, *, seconds: float, runs: int, quick: bool = False) -
                 continue
             ready.append(sender)
             sender.run(_WARM_UP)
-        taken: dict[str, list[Run]] = {sender.name: [] for sender in ready}
+        taken: dict[str, list[SenderRun]] = {sender.name: [] for sender in ready}
         for number in range(runs):
             for sender in [one for one in ready if one.name not in failed]:
                 print(
@@ -64,7 +64,7 @@ def sender_rows(sink: Sink, *, seconds: float, runs: int, quick: bool = False) -
     yield from absent
 
 
-def _checked(sink: Sink, sender: Sender, seconds: float) -> Run:
+def _checked(sink: Sink, sender: BenchSender, seconds: float) -> SenderRun:
     """A run of which every push was answered 200 and has arrived."""
     before = sink.arrivals()
     run = sender.run(seconds)
@@ -76,7 +76,7 @@ def _checked(sink: Sink, sender: Sender, seconds: float) -> Run:
     return run
 
 
-def _best_h2load(sink: Sink, seconds: float) -> Sender:
+def _best_h2load(sink: Sink, seconds: float) -> BenchSender:
     """h2load with the number of connections that serves it best here. Raises MissingError."""
     best, best_rate = H2load(sink, 1), 0.0
     for connections in (1, 2, 4):

@@ -24,7 +24,7 @@ from bench.sink import Sink
 
 
 @dataclass(frozen=True)
-class Run:
+class SenderRun:
     """One run: how many were sent, how many answered 200, in which time, with how much CPU of the sender."""
 
     sent: int
@@ -33,13 +33,13 @@ class Run:
     cpu: float
 
 
-class Sender(Protocol):
+class BenchSender(Protocol):
     """A sender that is ready to run."""
 
     name: str
     version: str
 
-    def run(self, seconds: float) -> Run:
+    def run(self, seconds: float) -> SenderRun:
         """Send for so long."""
 
     def stop(self) -> None:
@@ -66,12 +66,12 @@ class Process:
         )
         self._read()
 
-    def run(self, seconds: float) -> Run:
+    def run(self, seconds: float) -> SenderRun:
         """Send for so long."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"run {seconds}\n")
         self._process.stdin.flush()
-        return Run(**self._read())
+        return SenderRun(**self._read())
 
     def stop(self) -> None:
         """Close its standard input and wait a little for its end."""
@@ -112,21 +112,21 @@ def setup(sink: Sink, *, batch: int = 1000, connections: int = 1, **more: Any) -
     return json.dumps(given | more | ({"batch": batch} if "workers" not in more else {}))
 
 
-def ours(sink: Sink, *, batch: int, connections: int = 1) -> Sender:
+def ours(sink: Sink, *, batch: int, connections: int = 1) -> BenchSender:
     """Our sender with batches of that size."""
     name = f"ours, batches of {batch:,}" if batch > 1 else "ours, each push its own batch"
     command = [sys.executable, "-m", "bench.peers.ours", setup(sink, batch=batch, connections=connections)]
     return Process(name, "this checkout", command)
 
 
-def stock_aioapns(sink: Sink, *, connections: int = 1) -> Sender:
+def stock_aioapns(sink: Sink, *, connections: int = 1) -> BenchSender:
     """Stock aioapns."""
     found = f"{package_version('aioapns')} (h2 {package_version('h2')}, uvloop {package_version('uvloop')})"
     argument = setup(sink, connections=connections)
     return Process("stock aioapns", found, [sys.executable, "-m", "bench.peers.stock_aioapns", argument])
 
 
-def node(sink: Sink, *, connections: int = 1) -> Sender:
+def node(sink: Sink, *, connections: int = 1) -> BenchSender:
     """Node's client; its packages are installed once into the scratch directory. Raises MissingError."""
     command, home = program("node"), SCRATCH / "node"
     pinned = (PEERS / "node" / "package-lock.json").read_text()
@@ -146,7 +146,7 @@ def node(sink: Sink, *, connections: int = 1) -> Sender:
     )
 
 
-def go(sink: Sink, *, connections: int = 1, workers: int = 1_000) -> Sender:
+def go(sink: Sink, *, connections: int = 1, workers: int = 1_000) -> BenchSender:
     """Go's client, built first where it changed. Raises MissingError."""
     binary = build_go("sender")
     mod = (PEERS / "go" / "go.mod").read_text()
@@ -196,7 +196,7 @@ class H2load:
         self._rate = 20_000.0
         self._url = f"https://{work.HOST}:{sink.port}/3/device/{work.device_tokens(1)[0]}"
 
-    def run(self, seconds: float) -> Run:
+    def run(self, seconds: float) -> SenderRun:
         """Send as many requests as took so long the last time."""
         count = max(1_000, int(self._rate * seconds))
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -211,7 +211,7 @@ class H2load:
         wall = float(finished[1]) * {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}[finished[2]]
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         self._rate = count / wall
-        return Run(count, int(ok[1]), wall, cpu)
+        return SenderRun(count, int(ok[1]), wall, cpu)
 
     def stop(self) -> None:
         """Nothing to end."""

@@ -14,8 +14,8 @@ from typing import Any
 
 from bench import machine, table
 from bench.machine import PEERS, SCRATCH, program
-from bench.population import App
-from bench.postgres import Postgres
+from bench.population import BenchApp
+from bench.postgres import BenchPostgres
 from bench.relay_process import RelayProcess
 from bench.senders import build_go
 from bench.sink import Sink
@@ -42,7 +42,7 @@ class _Load:
     p99_ms: float
 
 
-def wrk_command(port: int, app: App, seconds: float) -> list[str]:
+def wrk_command(port: int, app: BenchApp, seconds: float) -> list[str]:
     """64 connections that post as fast as they are answered. Raises MissingError without wrk."""
     bodies = SCRATCH / f"bodies-{app.size}"
     payload = json.loads(PAYLOAD)
@@ -64,7 +64,7 @@ def wrk_command(port: int, app: App, seconds: float) -> list[str]:
     return command
 
 
-def _load(relay: RelayProcess, app: App, seconds: float) -> _Load:
+def _load(relay: RelayProcess, app: BenchApp, seconds: float) -> _Load:
     command = wrk_command(relay.port, app, seconds)
     for _ in range(5):  # a machine that stands still for seconds answers nothing
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -80,7 +80,7 @@ def _load(relay: RelayProcess, app: App, seconds: float) -> _Load:
 
 
 def single_rows(
-    app: App, relay: RelayProcess, postgres: Postgres, sink: Sink, *, seconds: float, runs: int
+    app: BenchApp, relay: RelayProcess, postgres: BenchPostgres, sink: Sink, *, seconds: float, runs: int
 ) -> Iterator[Row]:
     """Accepted, sent, answered and settled: the clock runs until the last push of a run is in the ledger."""
     rates, cpus, database_cpu, answers = [], [], 0.0, []
@@ -120,7 +120,7 @@ def single_rows(
 
 
 def accept_rows(
-    app: App, relay: RelayProcess, postgres: Postgres, *, seconds: float, runs: int
+    app: BenchApp, relay: RelayProcess, postgres: BenchPostgres, *, seconds: float, runs: int
 ) -> Iterator[Row]:
     """202s a second of a relay that does not dispatch."""
     rates, cpus, answers = [], [], []
@@ -148,7 +148,7 @@ def accept_rows(
 class Latency:
     """The Go program that posts at a steady rate and is the sink as well. Use as a context manager."""
 
-    def __init__(self, app: App, relay_port: int, certificates: Path) -> None:
+    def __init__(self, app: BenchApp, relay_port: int, certificates: Path) -> None:
         self.port = machine.free_port()
         argument = {
             "port": self.port,

@@ -25,9 +25,9 @@ import psutil
 from bench import machine
 from bench.fan_out import broadcast
 from bench.machine import SCRATCH
-from bench.population import App
-from bench.postgres import Postgres
-from bench.relay_process import Api, RelayProcess, write_settings
+from bench.population import BenchApp
+from bench.postgres import BenchPostgres
+from bench.relay_process import BenchApi, RelayProcess, write_settings
 from bench.sink import Sink
 from bench.store import build
 from bench.work import PAYLOAD
@@ -72,7 +72,7 @@ def main() -> None:
     """Measure, and print a table in Markdown, row by row."""
     arguments = _arguments()
     SCRATCH.mkdir(parents=True, exist_ok=True)
-    with Sink.start(SCRATCH / "sink") as sink, Postgres(SCRATCH / "postgres-sizes") as postgres:
+    with Sink.start(SCRATCH / "sink") as sink, BenchPostgres(SCRATCH / "postgres-sizes") as postgres:
         settings = write_settings(
             SCRATCH / "relay.yaml",
             database=postgres.url,
@@ -103,7 +103,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _kept(postgres: Postgres, app: App) -> Iterator[Size]:
+def _kept(postgres: BenchPostgres, app: BenchApp) -> Iterator[Size]:
     for what, tables, rows in (
         ("customer", ("customer",), 1),
         ("device", _OF_A_DEVICE, 1),
@@ -116,7 +116,7 @@ def _kept(postgres: Postgres, app: App) -> Iterator[Size]:
         yield Size(what, app.size * rows, *_size(postgres, tables))
 
 
-def _sent(postgres: Postgres, relay: RelayProcess, app: App, pushes: int) -> Iterator[Size]:
+def _sent(postgres: BenchPostgres, relay: RelayProcess, app: BenchApp, pushes: int) -> Iterator[Size]:
     plain = _Run(postgres, app, ("push", "delivery"))
     _send(relay, app, pushes, keys=False)
     yield plain.size("push to one device", pushes)
@@ -126,7 +126,7 @@ def _sent(postgres: Postgres, relay: RelayProcess, app: App, pushes: int) -> Ite
     yield Size("idempotency key, for a day", pushes, with_key.table, with_key.indexes)
     yield Size("push to one device with a key", pushes, wal=with_key.wal, page_images=with_key.page_images)
     everybody = _Run(postgres, app, ("push", "delivery"))
-    api = Api(relay.port)
+    api = BenchApi(relay.port)
     broadcast(api, app)
     api.close()
     yield everybody.size("target of a push to everybody", app.size)
@@ -135,7 +135,7 @@ def _sent(postgres: Postgres, relay: RelayProcess, app: App, pushes: int) -> Ite
 class _Run:
     """From one moment on: how much tables grow, and how much WAL is written, until the queue is empty."""
 
-    def __init__(self, postgres: Postgres, app: App, tables: Sequence[str]) -> None:
+    def __init__(self, postgres: BenchPostgres, app: BenchApp, tables: Sequence[str]) -> None:
         self._postgres = postgres
         self._app = app
         self._tables = tables
@@ -165,11 +165,11 @@ class _Run:
         return self._postgres.value(query, self._app.app_id)
 
 
-def _send(relay: RelayProcess, app: App, count: int, *, keys: bool) -> None:
+def _send(relay: RelayProcess, app: BenchApp, count: int, *, keys: bool) -> None:
     """From some callers at once, as many callers have it: what comes together is committed together."""
 
     def some(customers: Sequence[str]) -> None:
-        api = Api(relay.port)
+        api = BenchApi(relay.port)
         for customer in customers:
             body = {"app_id": app.app_id, "payload": json.loads(PAYLOAD), "destinations": {customer: []}}
             api.call(
@@ -186,13 +186,13 @@ def _send(relay: RelayProcess, app: App, count: int, *, keys: bool) -> None:
         list(pool.map(some, [customers[n::_CALLERS] for n in range(_CALLERS)]))
 
 
-def _size(postgres: Postgres, tables: Sequence[str]) -> tuple[int, int]:
+def _size(postgres: BenchPostgres, tables: Sequence[str]) -> tuple[int, int]:
     asyncio.run(_execute(postgres.url, *(f"VACUUM {table}" for table in tables)))
     row = asyncio.run(_fetch(postgres.url, _SIZE, list(tables)))
     return int(row[0]), int(row[1])
 
 
-def _wal(postgres: Postgres) -> tuple[int, int]:
+def _wal(postgres: BenchPostgres) -> tuple[int, int]:
     """Bytes of WAL so far, and page images in it."""
     asyncio.run(_execute(postgres.url, "SELECT pg_stat_force_next_flush()"))
     row = asyncio.run(
@@ -204,7 +204,7 @@ def _wal(postgres: Postgres) -> tuple[int, int]:
     return int(row[0]), int(row[1])
 
 
-def _backend_mib(postgres: Postgres) -> float:
+def _backend_mib(postgres: BenchPostgres) -> float:
     """The median of what one of the relay's connections has to itself."""
     pids = asyncio.run(
         _fetch(

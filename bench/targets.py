@@ -14,7 +14,7 @@ Rows = dict[str, Row]
 Value = Callable[[Rows], float | None]
 
 
-class Verdict(NamedTuple):
+class BenchVerdict(NamedTuple):
     """A figure to reach, what was measured, and whether that is enough; None where nothing was measured."""
 
     target: str
@@ -98,7 +98,7 @@ _TARGETS: Sequence[_Target] = (
 )
 
 
-def judge(rows: Iterable[Row]) -> list[Verdict]:
+def judge(rows: Iterable[Row]) -> list[BenchVerdict]:
     """All targets, beside what was measured."""
     by_name = {row.row: row for row in rows}
     verdicts = []
@@ -109,7 +109,9 @@ def judge(rows: Iterable[Row]) -> list[Verdict]:
         )
         shown = "not measured" if value is None else f"{_figure(value)}{target.unit}"
         bound = "at most" if target.at_most else "at least"
-        verdicts.append(Verdict(f"{target.name}: {bound} {target.needed:,g}{target.unit}", shown, reached))
+        verdicts.append(
+            BenchVerdict(f"{target.name}: {bound} {target.needed:,g}{target.unit}", shown, reached)
+        )
     return verdicts
 
 
@@ -117,7 +119,7 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
 
 
-def show_targets(verdicts: Iterable[Verdict]) -> None:
+def show_targets(verdicts: Iterable[BenchVerdict]) -> None:
     """Print which figures are reached."""
     table = Table(title="The figures to reach", title_justify="left")
     table.add_column("target")

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from chaos.run import Plan, Report, plan_of, run
+from chaos.run import ChaosPlan, Report, plan_of, run
 
 
 def main() -> int:
@@ -48,7 +48,7 @@ def main() -> int:
     return 1 if report.broken else 0
 
 
-async def _until_terminated(plan: Plan, directory: Path, say: Callable[[str], None]) -> Report:
+async def _until_terminated(plan: ChaosPlan, directory: Path, say: Callable[[str], None]) -> Report:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

@@ -20,7 +20,7 @@ import aiohttp
 import yaml
 
 from apns_standin import ControlClient
-from chaos.postgres import Postgres
+from chaos.postgres import ChaosPostgres
 from relay.node.clock import SystemClock
 from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.database import Database
@@ -93,7 +93,7 @@ class Node:
 class Cluster:
     """Everything that runs. `operator_token` may do everything."""
 
-    postgres: Postgres
+    postgres: ChaosPostgres
     nodes: Sequence[Node]
     apns: ControlClient
     http: aiohttp.ClientSession
@@ -119,7 +119,7 @@ async def cluster(directory: Path, nodes: int, chance: random.Random) -> AsyncIt
     """PostgreSQL, the stand-in and so many nodes, each a process (or several), all ready. Files in `directory`."""
     directory.mkdir(parents=True, exist_ok=True)
     ports = _free_ports(3 + nodes, chance)
-    postgres = await asyncio.to_thread(Postgres, directory / "postgres")
+    postgres = await asyncio.to_thread(ChaosPostgres, directory / "postgres")
     try:
         token = await _operator_token(postgres.url())
         async with (

@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from apns_standin import ControlClient
-from chaos.verdict import DeviceToken, Evidence, Outcome
+from chaos.verdict import DeviceToken, Evidence, LedgerRow
 
 _OUTCOMES = """
 SELECT push_id, outcome, reason, attempt, installations FROM delivery ORDER BY push_id
@@ -53,7 +53,7 @@ async def gather(
                 push_id: counted.get(push_id, population) if targets is None else targets
                 for push_id, targets in accepted.items()
             },
-            outcomes=[Outcome(*row) for row in await connection.fetch(_OUTCOMES)],
+            outcomes=[LedgerRow(*row) for row in await connection.fetch(_OUTCOMES)],
             receipts={one.apns_id: one.count async for one in apns.receipts()},
             device_tokens=[DeviceToken(*row) for row in await connection.fetch(_DEVICE_TOKENS)],
             dead=await apns.unregistered(),

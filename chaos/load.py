@@ -13,7 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
-from chaos.store import Api, App, Store
+from chaos.store import ChaosApi, ChaosApp, ChaosStore
 
 _PUBLISHERS = 4
 _TTL = 6 * 3600
@@ -43,9 +43,9 @@ class Load:
     def __init__(
         self,
         postgres_url: str,
-        api: Api,
-        store: Store,
-        apps: tuple[App, App],
+        api: ChaosApi,
+        store: ChaosStore,
+        apps: tuple[ChaosApp, ChaosApp],
         chance: random.Random,
         fan_out: int,
     ) -> None:
@@ -104,11 +104,11 @@ class Load:
                         await self._cancel(self._large, push_id)
             await asyncio.sleep(1.0)
 
-    async def _cancel(self, app: App, push_id: UUID) -> None:
+    async def _cancel(self, app: ChaosApp, push_id: UUID) -> None:
         self.cancelled.add(push_id)
         await self._api.call("DELETE", f"/v1.0/pushes/{push_id}/", app.push_token)
 
-    async def _send(self, app: App, destinations: dict[str, list[str]] | Literal["all"]) -> UUID | None:
+    async def _send(self, app: ChaosApp, destinations: dict[str, list[str]] | Literal["all"]) -> UUID | None:
         """One push; its id if it was accepted. What got no 202 is never sent again: what follows is another push."""
         self._serial += 1
         body: dict[str, Any] = {

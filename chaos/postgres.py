@@ -12,7 +12,7 @@ from relay.store.embedded import EmbeddedPostgres
 _PAUSE = 0.3
 
 
-class Postgres(EmbeddedPostgres):
+class ChaosPostgres(EmbeddedPostgres):
     """The embedded server, as it ships and as durable.
 
     Making and starting one blocks: use a thread.

@@ -14,8 +14,8 @@ from chaos.cluster import IN_FLIGHT, Cluster, cluster
 from chaos.evidence import gather
 from chaos.faults import FAULTS, NODE_KILLED, Recovery, Schedule
 from chaos.load import Load, waiting
-from chaos.store import Api, Store
-from chaos.verdict import Verdict, compare
+from chaos.store import ChaosApi, ChaosStore
+from chaos.verdict import ChaosVerdict, compare
 
 _SMALL_APP = 60
 _PLAYS = len(FAULTS) + 2
@@ -23,7 +23,7 @@ _POLL = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class ChaosPlan:
     """What is asked for.
 
     `seconds`: how long faults are played; every one is played once, and `kills` nodes are killed, however long
@@ -40,11 +40,13 @@ class Plan:
     drain: float = 180.0
 
 
-def plan_of(minutes: float, seed: int, fan_out: int) -> Plan:
+def plan_of(minutes: float, seed: int, fan_out: int) -> ChaosPlan:
     """The plan of `make chaos`: 20 kills in three minutes, and two thirds of the time under some fault."""
     seconds = minutes * 60
     hold = max(1.0, min(15.0, seconds / _PLAYS * 0.66))
-    return Plan(seed=seed, seconds=seconds, kills=max(1, round(minutes * 20 / 3)), fan_out=fan_out, hold=hold)
+    return ChaosPlan(
+        seed=seed, seconds=seconds, kills=max(1, round(minutes * 20 / 3)), fan_out=fan_out, hold=hold
+    )
 
 
 @dataclass
@@ -52,7 +54,7 @@ class Report:
     """What came of a run. `recoveries` by fault; `answers` to sends by HTTP status, 0 where there was none."""
 
     seed: int
-    verdict: Verdict = field(default_factory=Verdict)
+    verdict: ChaosVerdict = field(default_factory=ChaosVerdict)
     recoveries: dict[str, Recovery] = field(default_factory=dict)
     answers: dict[int, int] = field(default_factory=dict)
     changes: dict[str, int] = field(default_factory=dict)
@@ -82,14 +84,14 @@ class Report:
         return {"ok": not self.broken, "broken": self.broken, **self.verdict.as_json(), **numbers}
 
 
-async def run(plan: Plan, directory: Path, say: Callable[[str], None]) -> Report:
+async def run(plan: ChaosPlan, directory: Path, say: Callable[[str], None]) -> Report:
     """Play `plan` with all files in `directory`, which is new. `say` gets lines of progress."""
     began = time.monotonic()
     # One source of chance each, so that what is played, and in which order, does not depend on who comes first.
     places, people, events = (random.Random(f"{plan.seed} {name}") for name in ("places", "people", "events"))
     async with cluster(directory, plan.nodes, places) as running:
-        api = Api(running, people)
-        store = Store(running, api, people)
+        api = ChaosApi(running, people)
+        store = ChaosStore(running, api, people)
         apps = await store.open(plan.fan_out, _SMALL_APP)
         say(
             f"{plan.nodes} nodes, {plan.fan_out} + {_SMALL_APP} copies, after {time.monotonic() - began:.0f} s"
@@ -118,7 +120,7 @@ async def run(plan: Plan, directory: Path, say: Callable[[str], None]) -> Report
 
 
 async def _misbehave(
-    plan: Plan, running: Cluster, load: Load, schedule: Schedule, say: Callable[[str], None]
+    plan: ChaosPlan, running: Cluster, load: Load, schedule: Schedule, say: Callable[[str], None]
 ) -> None:
     """Load, faults and kills until the time is up, each fault was played, and enough nodes were killed."""
     working = asyncio.create_task(load.run())
@@ -152,7 +154,7 @@ async def _unless_failed(work: Coroutine[Any, Any, Any], *others: asyncio.Task[N
         task.cancel()
 
 
-async def _drain(plan: Plan, running: Cluster, load: Load, say: Callable[[str], None]) -> None:
+async def _drain(plan: ChaosPlan, running: Cluster, load: Load, say: Callable[[str], None]) -> None:
     """All nodes up, the operator at work: wait until the queue is empty, or does not move any more."""
     operator = asyncio.create_task(load.look_after_credentials())
     try:

@@ -35,7 +35,7 @@ class Copy:
 
 
 @dataclass
-class App:
+class ChaosApp:
     """An app. `customers` are the c_ of its first copies; `copies` those that come and go while we look."""
 
     app_id: str
@@ -47,7 +47,7 @@ class App:
     copies: list[Copy] = field(default_factory=list)
 
 
-class Api:
+class ChaosApi:
     """The relay's API at any of its nodes."""
 
     def __init__(self, cluster: Cluster, chance: random.Random) -> None:
@@ -84,17 +84,17 @@ class Api:
         return answer
 
 
-class Store:
+class ChaosStore:
     """What the store, its operator and its devices do."""
 
-    def __init__(self, cluster: Cluster, api: Api, chance: random.Random) -> None:
+    def __init__(self, cluster: Cluster, api: ChaosApi, chance: random.Random) -> None:
         self._cluster = cluster
         self._api = api
         self._chance = chance
         self._operator = cluster.operator_token
         self._serial = 0
 
-    async def open(self, large: int, small: int) -> tuple[App, App]:
+    async def open(self, large: int, small: int) -> tuple[ChaosApp, ChaosApp]:
         """An app in production with `large` copies, and one in the sandbox with `small`, each of its own team."""
         made = await self._api.must("POST", "/v1.0/operator/publishers/", self._operator, {"name": "Chaos"})
         first = await self._add_app(made, "CHAOSTEAM1", "production", "store.chaos.large")
@@ -103,7 +103,7 @@ class Store:
         await self._fill(second, small)
         return first, second
 
-    async def install(self, app: App) -> Copy:
+    async def install(self, app: ChaosApp) -> Copy:
         """A new customer's device gets a copy of the app, which registers."""
         uuid, body = self._enrolment(app)
         made = await self._api.must("PUT", f"/v1.0/operator/installations/{uuid}/", self._operator, body)
@@ -112,7 +112,7 @@ class Store:
         await self.register(app, copy)
         return copy
 
-    async def register(self, app: App, copy: Copy) -> None:
+    async def register(self, app: ChaosApp, copy: Copy) -> None:
         """The copy gets a new device token and registers it."""
         token = await self._cluster.apns.issue_device_token(app.bundle_id, app.team_id, app.environment)
         await self._api.must(
@@ -135,7 +135,7 @@ class Store:
 
     async def _add_app(
         self, publisher: dict[str, str], team_id: str, environment: Environment, bundle_id: str
-    ) -> App:
+    ) -> ChaosApp:
         key = await self._cluster.apns.issue_key(team_id)
         credential = {"team_id": team_id, "environment": environment, "key_id": key.key_id, "p8": key.p8}
         await self._api.must("POST", "/v1.0/operator/credentials/", self._operator, credential)
@@ -144,9 +144,9 @@ class Store:
         path = f"/v1.0/apps/{app_id}/tokens/"
         token = {"label": "chaos", "broadcast": True}
         made = await self._api.must("POST", path, publisher["manage_token"], token)
-        return App(app_id, made["token"], team_id, environment, bundle_id)
+        return ChaosApp(app_id, made["token"], team_id, environment, bundle_id)
 
-    async def _fill(self, app: App, count: int) -> None:
+    async def _fill(self, app: ChaosApp, count: int) -> None:
         """Enrol copies in bulk. Their device tokens go straight into the store: each would be a request."""
         connection = await asyncpg.connect(self._cluster.postgres.url())
         try:
@@ -164,7 +164,7 @@ class Store:
         finally:
             await connection.close()
 
-    def _enrolment(self, app: App) -> tuple[UUID, dict[str, Any]]:
+    def _enrolment(self, app: ChaosApp) -> tuple[UUID, dict[str, Any]]:
         self._serial += 1
         uuid = UUID(int=self._chance.getrandbits(128), version=4)
         return uuid, {

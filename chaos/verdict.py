@@ -16,7 +16,7 @@ OWN_RETIREMENTS = frozenset({"moved", "withdrawn", "customer_changed", "removed"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class LedgerRow:
     """A row of the ledger: installations of a push that ended alike. `attempt` 0 is the first."""
 
     push_id: UUID
@@ -45,7 +45,7 @@ class Evidence:
     """
 
     accepted: Mapping[UUID, int]
-    outcomes: Iterable[Outcome]
+    outcomes: Iterable[LedgerRow]
     receipts: Mapping[str, int]
     device_tokens: Iterable[DeviceToken] = ()
     dead: Mapping[str, int] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Evidence:
 
 
 @dataclass
-class Verdict:
+class ChaosVerdict:
     """What came of it; installations throughout, unless it says otherwise.
 
     Attributes:
@@ -113,9 +113,9 @@ class Verdict:
         return asdict(self)
 
 
-def compare(evidence: Evidence) -> Verdict:
+def compare(evidence: Evidence) -> ChaosVerdict:
     """Hold what was promised against what happened."""
-    verdict = Verdict(
+    verdict = ChaosVerdict(
         pushes=len(evidence.accepted),
         accepted=sum(evidence.accepted.values()),
         duplicates=sum(evidence.receipts.values()) - len(evidence.receipts),
@@ -141,7 +141,7 @@ def compare(evidence: Evidence) -> Verdict:
 
 
 def _look_at_push(
-    verdict: Verdict, evidence: Evidence, push_id: UUID, rows: list[Outcome], reasons: Counter[str]
+    verdict: ChaosVerdict, evidence: Evidence, push_id: UUID, rows: list[LedgerRow], reasons: Counter[str]
 ) -> None:
     targets = evidence.accepted[push_id]
     apns_ids, received = ApnsIds(push_id), evidence.receipts

@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 
 from mutants.operators import Mutant, mutate
-from mutants.runner import Result, measure, preload, run
+from mutants.runner import MutantResult, measure, preload, run
 
 SUITES = {"relay/core": "tests/core", "relay/apns": "tests/apns"}
 EXCLUDED = {"relay/apns/pool.py", "relay/apns/sender.py"}
@@ -86,7 +86,7 @@ def _modules(paths: list[str]) -> list[str]:
     return sorted(files - EXCLUDED)
 
 
-def _results(mutants: list[Mutant], jobs: int) -> Iterator[Result]:
+def _results(mutants: list[Mutant], jobs: int) -> Iterator[MutantResult]:
     preload()
     for folder, tests in SUITES.items():
         ours = sorted(mutant for mutant in mutants if mutant.path.startswith(f"{folder}/"))

@@ -53,7 +53,7 @@ _PRELOADED = (
 )
 
 
-class Result(NamedTuple):
+class MutantResult(NamedTuple):
     """A mutant and its end: "killed", "timeout" or "survived"."""
 
     mutant: Mutant
@@ -176,7 +176,7 @@ def _measure(folder: str, tests: str, notes: Path) -> int:
     return int(status)
 
 
-def run(mutants: Sequence[Mutant], baseline: Baseline, jobs: int) -> Iterator[Result]:
+def run(mutants: Sequence[Mutant], baseline: Baseline, jobs: int) -> Iterator[MutantResult]:
     """Try mutants, `jobs` at a time; yield each with its end."""
     running: dict[int, Mutant] = {}
     deadlines: dict[int, float] = {}
@@ -186,7 +186,7 @@ def run(mutants: Sequence[Mutant], baseline: Baseline, jobs: int) -> Iterator[Re
             for mutant in mutants:
                 tests = baseline.tests_of(mutant)
                 if not tests:
-                    yield Result(mutant, "survived")
+                    yield MutantResult(mutant, "survived")
                     continue
                 if len(running) >= jobs:
                     yield _next_result(running, deadlines)
@@ -201,11 +201,11 @@ def run(mutants: Sequence[Mutant], baseline: Baseline, jobs: int) -> Iterator[Re
                 _kill(pid)
 
 
-def _next_result(running: dict[int, Mutant], deadlines: dict[int, float]) -> Result:
+def _next_result(running: dict[int, Mutant], deadlines: dict[int, float]) -> MutantResult:
     pid, status = _wait(deadlines)
     del deadlines[pid]
     ends = {0: "survived", None: "timeout"}
-    return Result(running.pop(pid), ends.get(status, "killed"))
+    return MutantResult(running.pop(pid), ends.get(status, "killed"))
 
 
 def _try(mutant: Mutant, tests: Sequence[str]) -> int:

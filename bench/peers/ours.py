@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import cycle, islice
 from pathlib import Path
 
-from bench.peers.serving import Run, Setup, Until, serve
+from bench.peers.serving import Setup, TimedRun, Until, serve
 from bench.work import apns_ids, device_tokens
 from relay.apns.pool import Endpoint
 from relay.apns.sender import ApnsSender
@@ -21,7 +21,7 @@ _CALLS = 3
 """Calls under way at once."""
 
 
-async def make(setup: Setup) -> Run:
+async def make(setup: Setup) -> TimedRun:
     """A run sends batches of `setup.batch` pushes."""
     sender = ApnsSender(
         dict.fromkeys(Environment, Endpoint(setup.host, setup.port, setup.ca)),

@@ -42,7 +42,7 @@ class Until:
         return time.perf_counter() < self._at
 
 
-Run = Callable[[Until], Awaitable[tuple[int, int]]]
+TimedRun = Callable[[Until], Awaitable[tuple[int, int]]]
 """Sends until then and waits for the answers; returns how many pushes were sent, and how many answered 200."""
 
 
@@ -52,12 +52,12 @@ def cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def serve(make: Callable[[Setup], Awaitable[Run]]) -> None:
+def serve(make: Callable[[Setup], Awaitable[TimedRun]]) -> None:
     """Answer the harness until it closes our standard input."""
     uvloop.run(_serve(make))
 
 
-async def _serve(make: Callable[[Setup], Awaitable[Run]]) -> None:
+async def _serve(make: Callable[[Setup], Awaitable[TimedRun]]) -> None:
     run = await make(Setup(**json.loads(sys.argv[1])))
     _say({"ready": True})
     loop = asyncio.get_running_loop()

@@ -10,14 +10,14 @@ from pathlib import Path
 from aioapns import APNs, NotificationRequest, PushType
 from aioapns.connection import APNsTLSClientProtocol
 
-from bench.peers.serving import Run, Setup, Until, serve
+from bench.peers.serving import Setup, TimedRun, Until, serve
 from bench.work import apns_ids, device_tokens
 
 _WINDOW = 200
 """Above this it only gets slower, and its count of free streams goes wrong (`apns.md`)."""
 
 
-async def make(setup: Setup) -> Run:
+async def make(setup: Setup) -> TimedRun:
     """A run sends its pushes through `APNs.send_notification`."""
 
     class Protocol(APNsTLSClientProtocol):  # type: ignore[misc]

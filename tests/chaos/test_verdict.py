@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from chaos.verdict import DeviceToken, Evidence, Outcome, compare
+from chaos.verdict import DeviceToken, Evidence, LedgerRow, compare
 from relay.core.ids import ApnsIds
 
 PUSH, OTHER = UUID(int=1), UUID(int=2)
@@ -22,9 +22,9 @@ def good() -> Evidence:
     return Evidence(
         accepted={PUSH: 3, OTHER: 1},
         outcomes=[
-            Outcome(PUSH, "delivered", "", 0, [1, 2]),
-            Outcome(PUSH, "delivered", "", 1, [3]),
-            Outcome(OTHER, "unregistered", "Unregistered", 0, [4]),
+            LedgerRow(PUSH, "delivered", "", 0, [1, 2]),
+            LedgerRow(PUSH, "delivered", "", 1, [3]),
+            LedgerRow(OTHER, "unregistered", "Unregistered", 0, [4]),
         ],
         receipts=receipts(PUSH, 1, 2, 3),
         device_tokens=[
@@ -45,7 +45,7 @@ def test_nothing_is_amiss():
 
 def test_a_target_without_an_outcome_is_lost():
     evidence = good()
-    evidence.outcomes = [Outcome(PUSH, "delivered", "", 0, [1, 2]), *list(evidence.outcomes)[2:]]
+    evidence.outcomes = [LedgerRow(PUSH, "delivered", "", 0, [1, 2]), *list(evidence.outcomes)[2:]]
     assert compare(evidence).lost == 1
     assert compare(evidence).broken == ["lost is 1, not 0"]
 
@@ -53,8 +53,8 @@ def test_a_target_without_an_outcome_is_lost():
 def test_what_somebody_cancelled_has_ended():
     evidence = good()
     evidence.outcomes = [
-        Outcome(PUSH, "delivered", "", 0, [1, 2]),
-        Outcome(PUSH, "cancelled", "Cancelled", 1, [3]),
+        LedgerRow(PUSH, "delivered", "", 0, [1, 2]),
+        LedgerRow(PUSH, "cancelled", "Cancelled", 1, [3]),
         *list(evidence.outcomes)[2:],
     ]
     evidence.receipts = receipts(PUSH, 1, 2)
@@ -111,7 +111,7 @@ def test_duplicates_count_beyond_what_is_explained(may_repeat: int, broken: bool
 
 def test_an_installation_that_ended_twice_is_noticed():
     evidence = good()
-    evidence.outcomes = [Outcome(PUSH, "delivered", "", 0, [1, 2, 3]), *evidence.outcomes]
+    evidence.outcomes = [LedgerRow(PUSH, "delivered", "", 0, [1, 2, 3]), *evidence.outcomes]
     assert compare(evidence).surplus == 3
 
 

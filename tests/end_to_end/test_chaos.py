@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from chaos.faults import FAULTS, POSTGRES_KILLED, POSTGRES_RESTARTED
-from chaos.run import Plan, run
+from chaos.run import ChaosPlan, run
 
 
 @pytest.mark.slow
 def test_nothing_is_lost() -> None:
-    plan = Plan(seed=4, seconds=1.0, kills=1, fan_out=1000, hold=0.5)
+    plan = ChaosPlan(seed=4, seconds=1.0, kills=1, fan_out=1000, hold=0.5)
     # Not pytest's directory: PostgreSQL may run as another user, who has to get there.
     directory = Path(tempfile.mkdtemp(prefix="push-relay-chaos-"))
     try:
