@@ -6,14 +6,14 @@ import enum
 
 
 class Environment(enum.StrEnum):
-    """Which of Apple's two hosts knows a device token."""
+    """The APNs environment of a device token or credential."""
 
     PRODUCTION = "production"
     SANDBOX = "sandbox"
 
 
 class CredentialKind(enum.StrEnum):
-    """How a credential authenticates to APNs."""
+    """The form of a credential."""
 
     TOKEN = "token"
     """A `.p8` key that signs provider tokens (JWT)."""
@@ -22,7 +22,7 @@ class CredentialKind(enum.StrEnum):
 
 
 class CredentialState(enum.StrEnum):
-    """Whether pushes are sent with a credential."""
+    """The state of a credential: pushes are sent with active ones only."""
 
     ACTIVE = "active"
     SUSPENDED = "suspended"
@@ -30,7 +30,7 @@ class CredentialState(enum.StrEnum):
 
 
 class TokenKind(enum.StrEnum):
-    """What an API token may do; the prefix of its text."""
+    """The rights of an API token, and the prefix of its text."""
 
     PUSH = "push"
     """Sends pushes for one app, and reads them."""

@@ -1,4 +1,4 @@
-"""What authenticates to APNs, checked when it is given: a .p8 key, or a certificate with its key.
+"""Checks of the secrets that authenticate to APNs: a .p8 key, or a certificate with its key.
 
 A .p8 is an elliptic-curve key on P-256 (Apple, "Establishing a token-based connection to APNs": ES256). A
 push certificate names in its subject the bundle identifier (UID) and the team (OU).
@@ -24,11 +24,11 @@ from cryptography.x509.oid import NameOID
 
 
 class SecretRefused(ValueError):
-    """The secret cannot be used. The message says why, and holds nothing of it."""
+    """A secret that cannot be used. The message says why and holds no part of the secret."""
 
 
 class Certificate(NamedTuple):
-    """A push certificate: PEM of certificate and key, and what its subject says ("" where it does not)."""
+    """A push certificate: PEM of certificate and key, and team and bundle of its subject ("" where it has none)."""
 
     pem: str
     team_id: str
@@ -36,7 +36,7 @@ class Certificate(NamedTuple):
 
 
 def check_p8(text: str) -> str:
-    """The key of a .p8 file as clean PEM. Raises SecretRefused."""
+    """Return the key of a .p8 file as clean PEM. Raises SecretRefused."""
     key = _private_key(text)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise SecretRefused("The key is not an elliptic-curve key on P-256, as Apple's .p8 files are.")
@@ -44,7 +44,7 @@ def check_p8(text: str) -> str:
 
 
 def check_certificate(text: str, now: datetime) -> Certificate:
-    """A certificate with its unencrypted private key, in one PEM. Raises SecretRefused."""
+    """Check a certificate with its unencrypted private key, given in one PEM. Raises SecretRefused."""
     try:
         chain = x509.load_pem_x509_certificates(text.encode())
     except (ValueError, UnsupportedAlgorithm):
@@ -62,7 +62,7 @@ def check_certificate(text: str, now: datetime) -> Certificate:
 
 
 def certificate_expiry(pem: str) -> datetime:
-    """Until when a stored push certificate holds, in UTC. Raises SecretRefused."""
+    """Return the end of a stored certificate's validity, in UTC. Raises SecretRefused."""
     try:
         return x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc
     except (ValueError, UnsupportedAlgorithm):

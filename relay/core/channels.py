@@ -1,8 +1,8 @@
-"""Broadcast channels: one push updates a Live Activity for everybody.
+"""Broadcast channels: one push updates a Live Activity on all devices that subscribed.
 
-Apple's channels belong to one bundle identifier in one environment, and each copy of an app may have its own. So one
-of ours is as many of Apple's as its copies need: one is made when the first copy with that bundle identifier asks.
-Source: Apple's "Setting up broadcast push notifications", and what it refers to.
+A channel at Apple belongs to one bundle identifier in one environment, and installations of an app may differ in both.
+So a channel of the relay stands for several channels at Apple: one is created when the first installation with its
+bundle identifier asks. Source: Apple, "Setting up broadcast push notifications" and the pages it refers to.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from relay.core.push.push_types import LIVE_ACTIVITY, PushType
 from relay.core.push.request import Lifetimes, SendBody
 
 BROADCAST_LIMIT_BYTES = 5120
-"""Bytes of a payload (Apple, "Sending broadcast push notification requests to APNs")."""
+"""The limit of a payload (Apple, "Sending broadcast push notification requests to APNs")."""
 _TYPE = PushType(LIVE_ACTIVITY.name, limit_bytes=BROADCAST_LIMIT_BYTES, priorities=LIVE_ACTIVITY.priorities)
 MESSAGE_STORED_FOR = timedelta(hours=8)
-"""How long a channel that stores keeps its most recent message, at most (the same)."""
+"""The longest time that a channel with message storage keeps its most recent message (from that page too)."""
 
 
 class ChannelSendBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -53,7 +53,7 @@ class ChannelPush:
 
 
 class CheckedChannelPush(NamedTuple):
-    """What of a push the body decides, and what its author may want to know."""
+    """The parts of a channel push that its body decides, and warnings for its author."""
 
     headers: PushHeaders
     expires_at: datetime
@@ -64,7 +64,7 @@ class CheckedChannelPush(NamedTuple):
 def check_channel_push(
     body: ChannelSendBody, *, message_storage: bool, now: datetime, lifetimes: Lifetimes
 ) -> CheckedChannelPush:
-    """Check a push to a channel that stores messages or not. Raises Invalid with a fault for each thing wrong."""
+    """Check a push to a channel with or without message storage. Raises Invalid with a fault for each mistake."""
     faults: list[Fault] = []
     try:
         checked = payloads.check_payload(body.payload, _TYPE)
@@ -83,7 +83,7 @@ def check_channel_push(
         body = msgspec.structs.replace(
             body, ttl=int(MESSAGE_STORED_FOR.total_seconds()) if message_storage else 0
         )
-    wanted = SendBody(
+    send_body = SendBody(
         app_id="",
         payload=None,
         destinations=None,
@@ -93,7 +93,7 @@ def check_channel_push(
         ttl=body.ttl,
     )
     try:
-        _, headers, expires_at = check_headers(wanted, now, lifetimes)
+        _, headers, expires_at = check_headers(send_body, now, lifetimes)
     except Invalid as error:
         faults.extend(error.faults)
     if faults:
@@ -107,7 +107,7 @@ def _event(payload: Any) -> Any:
 
 
 class ChannelTopic(NamedTuple):
-    """What a channel at Apple belongs to, and the team that can reach it."""
+    """The owner of a channel at Apple: bundle identifier and environment, and the team that can reach it."""
 
     team_id: str
     environment: Environment
@@ -115,22 +115,22 @@ class ChannelTopic(NamedTuple):
 
 
 class CreatedChannel(NamedTuple):
-    """Apple's answer to the wish for a channel; `apns_channel_id` is "" unless its status is 201."""
+    """The answer of Apple to the creation of a channel; `apns_channel_id` is "" unless the status is 201."""
 
     answer: Answer
     apns_channel_id: str = ""
 
 
 class ChannelProvider(Protocol):
-    """The door to Apple's channels. Nothing here raises for what Apple or the network does."""
+    """The port to channels at Apple. No method raises for an answer of Apple or a failure of the network."""
 
     async def create(
         self, credential: Credential, bundle_id: str, *, message_storage: bool
     ) -> CreatedChannel:
-        """Make a channel."""
+        """Create a channel."""
 
     async def delete(self, credential: Credential, bundle_id: str, apns_channel_id: str) -> Answer:
-        """Delete a channel: 204, or 400 ChannelNotRegistered if there is none."""
+        """Delete a channel. The answer is 204, or 400 ChannelNotRegistered if there is none."""
 
     async def broadcast(
         self,
@@ -141,14 +141,18 @@ class ChannelProvider(Protocol):
         headers: PushHeaders,
         payload: bytes,
     ) -> Answer:
-        """Push to a channel: 200."""
+        """Push to a channel. The answer is 200 on success."""
 
 
 class ChannelOpener(Protocol):
-    """Finds Apple's channel for a copy, seen from the API."""
+    """The port through which the API finds the channel at Apple for an installation."""
 
     async def open(self, app_id: str, channel_id: UUID, topic: ChannelTopic) -> str | None:
-        """The identifier of Apple's channel for that topic, which is made if it is missing.
+        """Return the id of the channel at Apple for `topic`; create the channel if it is missing.
 
-        None if the app has no such channel. Raises Unavailable, and Conflict if Apple refuses to make one.
+        Returns None if the app has no such channel.
+
+        Raises:
+            Unavailable: Apple cannot be asked now.
+            Conflict: Apple refuses to create the channel.
         """

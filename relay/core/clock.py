@@ -1,4 +1,4 @@
-"""Time and randomness as arguments: what the relay is given instead of reaching for them."""
+"""Protocols of time and randomness, which come in as arguments everywhere."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What time it is."""
+    """A source of the current time."""
 
     def now(self) -> datetime:
-        """The time, with its zone (UTC)."""
+        """Return the current time in UTC, with its zone."""
 
 
 class Random(Protocol):
-    """Where random bytes come from; `secrets.token_bytes` is one."""
+    """A source of random bytes, such as `secrets.token_bytes`."""
 
     def __call__(self, size: int, /) -> bytes:
-        """So many random bytes, fit for secrets."""
+        """Return `size` random bytes, fit for secrets."""

@@ -1,7 +1,7 @@
-"""E-mail addresses as aliases of customers: their one spelling, and the keyed digest that is all the relay keeps.
+"""E-mail addresses as aliases of customers: their normal form, and the keyed digest that the relay keeps of them.
 
-Spaces around an address, its case and the Unicode form of its letters don't matter. Strictly the part before the @ may
-differ in case; no mail system that people use does that, and their address books don't keep it apart.
+Spaces around an address, its case and the Unicode form of its letters do not matter. Strictly the part before the @
+may be case-sensitive; no mail system in common use treats it so.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _PURPOSE = b"push-relay.alias."
 
 
 def looks_like_address(text: str) -> bool:
-    """Whether a recipient is meant to be an address: no identifier has an @."""
+    """Tell whether a destination is meant to be an address: no identifier has an @."""
     return "@" in text
 
 
 def normalise_address(text: str) -> str:
-    """The one spelling of an address. Raises ValueError for what is none; the text is not in the error."""
+    """Return the normal form of an address. Raises ValueError, without the text, for anything else."""
     if len(text) > MAX_ADDRESS_LENGTH or _FORM.match(text) is None:
         raise ValueError("not an e-mail address")
     composed = unicodedata.normalize("NFC", text.strip(" "))
@@ -33,17 +33,17 @@ def normalise_address(text: str) -> str:
 
 
 class AddressDigests:
-    """HMAC-SHA256 of addresses, under a key for each app: the same address has another digest in another app.
+    """HMAC-SHA256 of addresses under a key per app: an address has a different digest in each app.
 
-    The key they come from never changes: customers are found by these digests.
+    `key` must never change: customers are found by these digests.
     """
 
     def __init__(self, key: str) -> None:
-        self._secret = key.encode()  # the purpose keeps its digests apart from all else that is made with it
+        self._secret = key.encode()  # the purpose keeps these digests apart from others under this key
         self._key = functools.lru_cache(maxsize=4096)(self._derive_key)
 
     def digest_address(self, app_id: str, text: str) -> bytes:
-        """The digest (32 bytes) of an address in any spelling. Raises ValueError for anything else."""
+        """Return the digest (32 bytes) of an address in any spelling. Raises ValueError for anything else."""
         return hmac.digest(self._key(app_id), normalise_address(text).encode(), hashlib.sha256)
 
     def _derive_key(self, app_id: str) -> bytes:

@@ -1,8 +1,8 @@
-"""Every error a caller can see: its HTTP status, its code, and the label it has in metrics.
+"""The errors that callers see, each with its HTTP status, its code and its title.
 
-Answers are `application/problem+json` (RFC 9457) with `success: false` and `errors: [{code, pointer, detail}]`, so
-that one look says which field is wrong. A pointer is a JSON pointer (RFC 6901) into the body, or "" for the request.
-Nothing here may hold a secret: details name fields and limits, never values of tokens, keys or payloads.
+Answers are `application/problem+json` (RFC 9457) with `success: false` and `errors: [{code, pointer, detail}]`. A
+pointer is a JSON pointer (RFC 6901) into the body, or "" for the whole request. No error may hold a secret: details
+name fields and limits, never values of tokens, keys or payloads.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple
 
 
 class Fault(NamedTuple):
-    """One thing that is wrong with a request: a stable code, where (JSON pointer), and a sentence."""
+    """A mistake in a request: a stable code, a JSON pointer to its place, and a sentence."""
 
     code: str
     pointer: str
@@ -20,7 +20,7 @@ class Fault(NamedTuple):
 
 
 class RelayError(Exception):
-    """Base of all errors that a caller sees. `code` is stable and is the metric label too."""
+    """The base of all errors that callers see. `code` is stable; metrics use it as their label."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
@@ -36,19 +36,19 @@ class RelayError(Exception):
 
 
 class MalformedBody(RelayError):
-    """The body is not what the Content-Type says: no JSON, broken UTF-8, NaN, a duplicate key."""
+    """A body that is not what its Content-Type says: no JSON, broken UTF-8, NaN, a duplicate key."""
 
     status, code, title = 400, "malformed_body", "The request body cannot be read"
 
 
 class MalformedRequest(RelayError):
-    """A path segment, query parameter or header has the wrong form."""
+    """A path segment, query parameter or header of the wrong form."""
 
     status, code, title = 400, "malformed_request", "The request cannot be read"
 
 
 class Unauthenticated(RelayError):
-    """No token, or one that is unknown, revoked or expired."""
+    """A request without a token, or with one that is unknown, revoked or expired."""
 
     status, code, title = 401, "unauthenticated", "A valid token is needed"
 
@@ -60,79 +60,79 @@ class Unauthenticated(RelayError):
 
 
 class Forbidden(RelayError):
-    """The token is valid but may not do this."""
+    """A request that its valid token does not allow."""
 
     status, code, title = 403, "forbidden", "This token may not do that"
 
 
 class NotFound(RelayError):
-    """There is no such thing, or it belongs to somebody else: the answer is the same."""
+    """A thing that does not exist or belongs to another caller; the answer does not tell which."""
 
     status, code, title = 404, "not_found", "Not found"
 
 
 class MethodNotAllowed(RelayError):
-    """The path exists, the method does not."""
+    """A method that the path does not have."""
 
     status, code, title = 405, "method_not_allowed", "Method not allowed"
 
 
 class RequestTimeout(RelayError):
-    """The request did not arrive in time."""
+    """A request that did not arrive in time."""
 
     status, code, title = 408, "request_timeout", "The request took too long"
 
 
 class Conflict(RelayError):
-    """What is asked contradicts what is stored."""
+    """A request that contradicts what is stored."""
 
     status, code, title = 409, "conflict", "Conflict with what is stored"
 
 
 class BodyTooLarge(RelayError):
-    """The body is larger than the limit."""
+    """A body that is larger than the limit."""
 
     status, code, title = 413, "body_too_large", "The request body is too large"
 
 
 class UnsupportedMediaType(RelayError):
-    """The body is not JSON by its Content-Type."""
+    """A body that is not JSON by its Content-Type."""
 
     status, code, title = 415, "unsupported_media_type", "The request body must be JSON"
 
 
 class ExpectationFailed(RelayError):
-    """The `Expect` header asks for something that is not known."""
+    """An `Expect` header with an unknown expectation."""
 
     status, code, title = 417, "expectation_failed", "The expectation is not known"
 
 
 class HeadTooLarge(RelayError):
-    """The request line and the headers are larger than the limits."""
+    """A request line or headers that are larger than the limits."""
 
     status, code, title = 431, "head_too_large", "The request's head is too large"
 
 
 class Invalid(RelayError):
-    """The body is JSON, and says something that cannot be done."""
+    """A body that is JSON but asks for something impossible."""
 
     status, code, title = 422, "invalid", "The request is not valid"
 
 
 class TooManyRequests(RelayError):
-    """The caller asks too often; nothing was stored. `headers` say when to come back."""
+    """A request beyond the caller's rate; nothing was stored. `headers` say when to retry."""
 
     status, code, title = 429, "too_many_requests", "Too many requests"
 
 
 class VersionNotSupported(RelayError):
-    """The request is in a version of HTTP that the relay does not speak."""
+    """A request in a version of HTTP that the relay does not speak."""
 
     status, code, title = 505, "http_version_not_supported", "The relay speaks HTTP/1.1"
 
 
 class Unavailable(RelayError):
-    """The relay cannot do it now; nothing was stored."""
+    """A request that the relay cannot serve now; nothing was stored. `retry_after` is in seconds."""
 
     status, code, title = 503, "unavailable", "Try again later"
 
@@ -141,5 +141,5 @@ class Unavailable(RelayError):
 
 
 def describe_error(error: Exception) -> str:
-    """What a log may say of any exception: our own words, or only the type of somebody else's."""
+    """Return the text that logs may show: the detail of our own errors, of all others only the type."""
     return error.detail if isinstance(error, RelayError) else type(error).__name__

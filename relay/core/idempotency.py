@@ -1,7 +1,7 @@
-"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): the same request again is the same push.
+"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): a repeated request makes no second push.
 
-A key belongs to the push token it is used with. Nobody can tell from what is kept what a body or its answer said, which
-may name e-mail addresses: it is keyed digests, and the answer under a key that only the same request makes again.
+A key belongs to the push token it is used with. Bodies and answers may name e-mail addresses, so they are not stored in
+clear: the store keeps keyed digests, and the answer encrypted under a key that only a repeated request derives again.
 """
 
 from __future__ import annotations
@@ -20,40 +20,40 @@ from relay.core.errors import MalformedRequest
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 KEY_KEPT_FOR = timedelta(hours=24)
-"""How long a key is known, at least."""
-_LONGEST = 255
+"""The time for which a key is kept, at least."""
+_MAX_KEY_LENGTH = 255
 _PURPOSE = b"push-relay.idempotency"
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 """A string of structured fields (RFC 9651 section 3.3.3): printable ASCII, with `\\` before `\\` and `"`."""
 _BARE = re.compile(r"[!#-+\--:<-\[\]-~]*")
-"""What many clients send: the same without quotes; and without space, `,` and `;`, which would end it."""
+"""The form without quotes that many clients send; space, `,` and `;` would end it."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class IdempotencyKey:
-    """`digest` (32 bytes) is of the key and its push token, `fingerprint` (32 bytes) of these and the body."""
+    """The digests of a key: `digest` of key and push token, `fingerprint` of these and the body, each of 32 bytes."""
 
     digest: bytes
     fingerprint: bytes
     secret: bytes
 
     def seal(self, answer: bytes, push_id: UUID) -> bytes:
-        """An answer as it is stored. No other push has that id, so it is a nonce."""
+        """Encrypt an answer for the store. The push id is the nonce: no other push has it."""
         return AESGCM(self.secret).encrypt(push_id.bytes, answer, None)
 
     def open(self, sealed: bytes, push_id: UUID) -> bytes:
-        """The answer again, if it was sealed by a key with this fingerprint."""
+        """Decrypt an answer that a key with this fingerprint sealed. Raises InvalidTag for any other."""
         return AESGCM(self.secret).decrypt(push_id.bytes, sealed, None)
 
 
 class IdempotencyDigests:
-    """Reads the header. `key` is the one that never changes: what is kept is found by these digests."""
+    """Reader of the header. `key` must never change: stored keys are found by these digests."""
 
     def __init__(self, key: str) -> None:
         self._key = hmac.digest(key.encode(), _PURPOSE, hashlib.sha256)
 
     def read_key(self, values: Sequence[str], token_id: UUID, body: bytes) -> IdempotencyKey:
-        """The key of a request from the values of its header, its push token and its body. Raises MalformedRequest."""
+        """Return the key of a request from its header values, its push token and its body. Raises MalformedRequest."""
         digest = hmac.digest(self._key, token_id.bytes + _read(values), hashlib.sha256)
         of_body = hmac.digest(self._key, digest + body, hashlib.sha512)
         return IdempotencyKey(digest, of_body[:32], of_body[32:])
@@ -71,6 +71,6 @@ def _read(values: Sequence[str]) -> bytes:
         raise MalformedRequest(
             f'{IDEMPOTENCY_HEADER} is a string in quotes, such as "8e03978e-40d5-43dd-bc93-6894a57f9324".'
         )
-    if not 0 < len(key) <= _LONGEST:
-        raise MalformedRequest(f"{IDEMPOTENCY_HEADER} has 1 to {_LONGEST} characters.")
+    if not 0 < len(key) <= _MAX_KEY_LENGTH:
+        raise MalformedRequest(f"{IDEMPOTENCY_HEADER} has 1 to {_MAX_KEY_LENGTH} characters.")
     return key.encode()

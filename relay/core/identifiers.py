@@ -1,7 +1,7 @@
-"""The identifiers publishers know: c_… for a customer and d_… for a device, different in every app.
+"""Scoped identifiers: c_… for a customer and d_… for a device, different in every app.
 
 An identifier is "c_" or "d_" and 44 characters of base64url: 16 random bytes and a 17-byte signature over them. 33
-bytes fill 44 characters to the last bit, so there is exactly one spelling of each and any changed character is
+bytes fill 44 characters to the last bit, so each identifier has exactly one spelling and any changed character is
 noticed. The salt of the signature holds the kind and the app_id; that of a device identifier holds its customer's
 random part as well. So a forged identifier, one of another app, and a device of another customer are all refused
 without a query. Keys rotate: the newest signs, all verify.
@@ -24,7 +24,7 @@ _FORM = re.compile(r"([cd])_([A-Za-z0-9_-]{44})", re.ASCII)
 
 
 class ParsedIdentifier(NamedTuple):
-    """What an identifier says of itself before its signature is looked at."""
+    """The parts of an identifier whose signature is not verified yet."""
 
     kind: str
     random: bytes
@@ -32,27 +32,27 @@ class ParsedIdentifier(NamedTuple):
 
 
 class Identifiers:
-    """Mints and verifies the identifiers of all apps under `secret_keys` (oldest to newest)."""
+    """Minter and verifier of the identifiers of all apps under `secret_keys` (oldest to newest)."""
 
     def __init__(self, secret_keys: tuple[str, ...]) -> None:
         self._secret_keys = list(secret_keys)
         self._keys = functools.lru_cache(maxsize=4096)(self._derive_keys)
 
     def mint_customer(self, app_id: str, random: bytes) -> str:
-        """A new customer identifier from 16 random bytes."""
+        """Return the customer identifier of 16 random bytes."""
         return self._mint("c", app_id, b"", random)
 
     def mint_device(self, app_id: str, customer: str, random: bytes) -> str:
-        """A new device identifier from 16 random bytes, valid under the customer identifier `customer` only."""
+        """Return the device identifier of 16 random bytes, valid only under the customer identifier `customer`."""
         return self._mint("d", app_id, _random_of(customer), random)
 
     def is_customer(self, app_id: str, identifier: str) -> bool:
-        """Whether this is a customer identifier of that app that we signed."""
+        """Tell whether the relay signed this as a customer identifier of the app."""
         parsed = parse_identifier(identifier)
         return parsed is not None and parsed.kind == "c" and self._verify(parsed, app_id, b"")
 
     def is_device(self, app_id: str, customer: str, identifier: str) -> bool:
-        """Whether this is a device identifier of that app that we signed, of the customer `customer` (verified)."""
+        """Tell whether the relay signed this as a device identifier of the app, under `customer` (verified already)."""
         parsed = parse_identifier(identifier)
         return (
             parsed is not None and parsed.kind == "d" and self._verify(parsed, app_id, _random_of(customer))
@@ -72,7 +72,7 @@ class Identifiers:
         )
 
     def _derive_keys(self, kind: str, app_id: str) -> list[bytes]:
-        """The keys of that kind and app, newest first. Derived once: a Signer would do it at each signature."""
+        """Return the keys of a kind and app, newest first. Cached: a Signer would derive them for each signature."""
         signer = Signer(
             self._secret_keys,
             salt=f"push-relay.identifier.{kind}.{app_id}",
@@ -83,12 +83,12 @@ class Identifiers:
 
 
 def _sign(key: bytes, message: bytes) -> bytes:
-    """HMAC-SHA256 cut to 136 bits: RFC 2104 section 5 allows half and more of the digest."""
+    """Return HMAC-SHA256 cut to 136 bits: RFC 2104 section 5 allows half of the digest or more."""
     return hmac.digest(key, message, "sha256")[:_SIGNATURE_BYTES]
 
 
 def parse_identifier(identifier: str) -> ParsedIdentifier | None:
-    """The parts of an identifier, or None if it does not have the form of one."""
+    """Return the parts of an identifier, or None if the text does not have its form."""
     match = _FORM.fullmatch(identifier)
     if match is None:
         return None

@@ -1,4 +1,4 @@
-"""Ids: their types, push ids that hold their time, and apns-ids that stay the same at every attempt."""
+"""The types of ids, push ids that hold their time, and apns-ids that are constant over all attempts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _VARIANT = 0b10 << 62
 
 
 def make_uuid7(now_ms: int, random: int) -> UUID:
-    """A UUIDv7 (RFC 9562 section 5.7) of `now_ms` (epoch milliseconds) and 74 bits of `random`."""
+    """Return a UUIDv7 (RFC 9562 section 5.7) of `now_ms` (epoch milliseconds) and the low 74 bits of `random`."""
     return UUID(
         int=(now_ms & (1 << 48) - 1) << 80
         | _VERSION_7
@@ -41,15 +41,15 @@ def make_uuid7(now_ms: int, random: int) -> UUID:
 
 
 def smallest_push_id(moment: datetime) -> UUID:
-    """The smallest UUID a push of that moment or later can have: the bound of a partition."""
+    """Return the smallest id that a push accepted at `moment` or later can have: the bound of a partition."""
     return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
 class ApnsIds:
-    """The apns-ids of one push: `of(installation_id)` is the same for every attempt, and differs between pushes.
+    """The apns-ids of one push. `derive(installation_id)` is constant over attempts and differs between pushes.
 
-    A UUIDv8 (RFC 9562 section 5.8): 60 bits of a digest of the push id, then the installation's number. Formatting
-    the number is all that is left to do for each delivery.
+    An apns-id is a UUIDv8 (RFC 9562 section 5.8): 60 bits of a digest of the push id, then the installation id. The
+    digest is computed once per push; per delivery only the number is formatted.
     """
 
     def __init__(self, push: UUID) -> None:
@@ -57,15 +57,15 @@ class ApnsIds:
         self._prefix = f"{digest[:8]}-{digest[8:12]}-8{digest[12:15]}-"
 
     def derive(self, installation_id: int) -> str:
-        """The apns-id of the delivery to that installation: a canonical lower-case UUID."""
+        """Return the apns-id of the delivery to an installation: a canonical lower-case UUID."""
         return f"{self._prefix}{0x8000 | installation_id >> 48 & 0x3FFF:04x}-{installation_id & 0xFFFFFFFFFFFF:012x}"
 
     def derive_all(self, installation_ids: Sequence[int]) -> list[str]:
-        """The same for many. Their numbers have 48 bits at most for a long time to come: that has its short cut."""
+        """Return the apns-ids of many installations. Ids of at most 48 bits, the usual ones, take a short cut."""
         if installation_ids and max(installation_ids) >> 48:
-            return [self.derive(one) for one in installation_ids]
-        form = f"{self._prefix}8000-%012x"
-        return [form % one for one in installation_ids]
+            return [self.derive(number) for number in installation_ids]
+        template = f"{self._prefix}8000-%012x"
+        return [template % number for number in installation_ids]
 
 
 def new_uuid7(now: datetime, random: Random) -> UUID:

@@ -1,12 +1,12 @@
-"""The credential of one installed copy: install_… says which installation it acts for, signed.
+"""Install tokens: the signed credentials with which an installed copy acts for its installation.
 
-After "install_" come the claims in base64url, a dot, and their signature (HMAC-SHA256) in base64url. The
-claims are eight bytes of serial, sixteen of installation UUID, and the app_id. The text depends on nothing
-else, so the same copy gets the same token again. The serial is the installation's of that day: it changes
-when the copy is retired or replaced, and every token signed before is refused for ever.
+After "install_" come the claims in base64url, a dot, and their signature (HMAC-SHA256) in base64url. The claims are
+8 bytes of serial, 16 bytes of installation UUID, and the app id. The text depends on nothing else, so an installation
+gets an equal token each time. The serial changes when the installation is retired or replaced, and every token that was
+signed before is refused for ever.
 
-The signature covers the claims as text and is itself compared as text: base64url has spare bits at its end
-that a comparison of decoded bytes would not notice.
+The signature covers the claims as text and is compared as text: base64url has spare bits at its end that a comparison
+of decoded bytes would not notice.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ PREFIX = "install_"
 _SERIAL_BYTES = 8
 _CLAIMS_BYTES = _SERIAL_BYTES + 16
 _FORM = re.compile(r"install_([A-Za-z0-9_-]{34,})\.([A-Za-z0-9_-]{43})", re.ASCII)
-_LONGEST = 256
+_MAX_TOKEN_LENGTH = 256
 
 
 class InstallClaims(NamedTuple):
-    """Which installation a token acts for."""
+    """The installation that a token acts for."""
 
     app_id: str
     installation_uuid: UUID
@@ -36,7 +36,7 @@ class InstallClaims(NamedTuple):
 
 
 class InstallTokens:
-    """Signs and verifies install_ tokens under `secret_keys`, oldest to newest: the newest signs."""
+    """Signer and verifier of install tokens under `secret_keys`, oldest to newest: the newest signs, all verify."""
 
     def __init__(self, secret_keys: tuple[str, ...]) -> None:
         self._signers = [
@@ -50,14 +50,14 @@ class InstallTokens:
         ]
 
     def sign_claims(self, claims: InstallClaims) -> str:
-        """The token of that installation."""
+        """Return the token of an installation."""
         packed = claims.serial.to_bytes(_SERIAL_BYTES, "big") + claims.installation_uuid.bytes
         text = base64_encode(packed + claims.app_id.encode("ascii"))
         return f"{PREFIX}{text.decode()}.{self._signers[0].get_signature(text).decode()}"
 
     def verify_token(self, token: str) -> InstallClaims | None:
-        """What the token says, or None if we did not sign it. Whether it still holds, the store knows."""
-        match = _FORM.fullmatch(token) if len(token) <= _LONGEST else None
+        """Return the claims of a token, or None if no key signed it. Only the store knows if the serial is current."""
+        match = _FORM.fullmatch(token) if len(token) <= _MAX_TOKEN_LENGTH else None
         if match is None:
             return None
         text, signature = match[1].encode(), match[2].encode()

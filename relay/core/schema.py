@@ -1,7 +1,6 @@
-"""The forms of the fields that requests share, and what to tell a caller whose field has another form.
+"""Field patterns that requests share, and the conversion of JSON values into structs.
 
-Every pattern ends in \\Z ("$" would let a line feed pass) and none matches NUL, which PostgreSQL cannot
-store.
+Every pattern ends in \\Z ("$" would let a line feed pass), and none matches NUL, which PostgreSQL cannot store.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ WORDS: Final = {
     email_aliases.ADDRESS_PATTERN: "an e-mail address",
     udid.UDID_PATTERN: "a UDID: 40 or 24 hexadecimal digits, or a simulator's UUID",
 }
-"""What each pattern asks for."""
+"""The description of each pattern for callers."""
 
 Name = Annotated[str, Meta(pattern=_LINE, max_length=200)]
 Label = Annotated[str, Meta(pattern=_LABEL, max_length=200)]
@@ -75,40 +74,40 @@ Pem = Annotated[str, Meta(pattern=_PEM, max_length=65_536)]
 
 
 _PATH_IN_MESSAGE = re.compile(r" - at `(key in )?\$(.*)`$")
-_FORMS = {f"Expected `str` matching regex {pattern!r}": words for pattern, words in WORDS.items()}
-"""What msgspec says of a field that does not match its pattern, and what a caller can do something with."""
+_DESCRIPTIONS = {f"Expected `str` matching regex {pattern!r}": words for pattern, words in WORDS.items()}
+"""The message of msgspec for a field that does not match its pattern -> the description for callers."""
 
 
 def uuid_in_path(text: str) -> UUID:
-    """A UUID from the path. Raises NotFound for what is none: there is nothing at such a path."""
+    """Parse a UUID of a path. Raises NotFound for anything else."""
     if re.match(_UUID, text, re.ASCII) is None:
         raise NotFound()
     return UUID(text)
 
 
 def number_in_path(text: str) -> int:
-    """A positive number from the path that fits 63 bits. Raises NotFound for anything else."""
+    """Parse a positive number of a path that fits 63 bits. Raises NotFound for anything else."""
     if re.match(r"^[1-9][0-9]{0,17}\Z", text, re.ASCII) is None:
         raise NotFound()
     return int(text)
 
 
 def app_id_in_path(text: str) -> str:
-    """An app identifier from the path. Raises NotFound for what can be none."""
+    """Return an app id of a path. Raises NotFound for a text of another form."""
     if re.match(_APP_ID, text, re.ASCII) is None:
         raise NotFound()
     return text
 
 
 def token_kind_in_query(text: str) -> str:
-    """A kind of device token from the query. Raises MalformedRequest."""
+    """Return a kind of device token of a query. Raises MalformedRequest for anything else."""
     if re.match(_KIND, text, re.ASCII) is None:
         raise MalformedRequest(f"kind must be {WORDS[_KIND]}.")
     return text
 
 
 def convert(value: Any, to: type[T]) -> T:
-    """A JSON value as a typed struct. Raises Invalid naming the field.
+    """Convert a JSON value into a typed struct. Raises Invalid naming the field.
 
     JSON has one kind of number, and 5.0 is an integer (JSON Schema, 6.1.1): in the fields of the struct it is 5.
     """
@@ -130,7 +129,7 @@ def _fault(message: str) -> Fault:
     if match:
         message = message[: match.start()]
         pointer = re.sub(r"\.|\[", "/", match[2]).replace("]", "")
-    if words := _FORMS.get(message):
+    if words := _DESCRIPTIONS.get(message):
         return Fault("invalid_value", pointer, f"Expected {words}.")
     for pattern, code in (
         (r"unknown field `(.*)`", "unknown_field"),

@@ -1,4 +1,4 @@
-"""JSON as RFC 8259 means it, read strictly: UTF-8 only, no NaN, no duplicate keys, bounded depth.
+"""A strict reader of JSON (RFC 8259): UTF-8 only, no NaN, no duplicate keys, bounded depth.
 
 msgspec reads the text; it lets a duplicate key pass (the last one wins), so the keys of the text are counted and
 compared with the keys of the result. Counting costs a fraction of a second decoder.
@@ -15,14 +15,14 @@ import msgspec
 from relay.core.errors import Fault, MalformedBody
 
 MAX_DEPTH = 64
-"""Nesting past this is refused: no payload of Apple's needs more than a handful of levels."""
+"""The deepest nesting that is accepted. Payloads for APNs need a handful of levels."""
 
 _STRING_MAYBE_KEY = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"(\s*:)?')
 _decode = msgspec.json.Decoder().decode
 
 
 def decode(body: bytes) -> Any:
-    """The value of a JSON text. Raises MalformedBody naming what is wrong and, for a duplicate key, where."""
+    """Return the value of a JSON text. Raises MalformedBody that says what is wrong; of a duplicate key, where."""
     try:
         value = _decode(body)
     except msgspec.DecodeError as error:
@@ -32,7 +32,7 @@ def decode(body: bytes) -> Any:
     except RecursionError:
         raise _too_deep() from None
     keys = _count_keys(value, MAX_DEPTH)
-    # Each key has its colon: without further ones, which strings may hold, there is no need to look closer.
+    # Each key has a colon. If there are no further ones, as in strings, the keys need not be counted exactly.
     if body.count(b":") != keys and sum(map(bool, _STRING_MAYBE_KEY.findall(body))) != keys:
         pointer = _find_duplicate(body)
         raise MalformedBody(
@@ -62,24 +62,24 @@ def _count_keys(value: Any, levels: int) -> int:
 
 
 def _find_duplicate(body: bytes) -> str:
-    """The JSON pointer of the first duplicate, as far as it can be told: its key."""
-    found: list[str] = []
+    """Return a JSON pointer to the first duplicate key. The path to its object is not known."""
+    duplicates: list[str] = []
 
-    def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: dict[str, Any] = {}
         for key, value in pairs:
-            if key in seen and not found:
-                found.append(key)
+            if key in seen and not duplicates:
+                duplicates.append(key)
             seen[key] = value
         return seen
 
     try:
-        json.loads(body, object_pairs_hook=note)
-    except RecursionError:  # the depth is in a value that a later duplicate hid from the count
+        json.loads(body, object_pairs_hook=collect)
+    except RecursionError:  # a later duplicate hid the deep value from the count
         raise _too_deep() from None
-    return "/" + escape_pointer_token(found[0]) if found else ""
+    return "/" + escape_pointer_token(duplicates[0]) if duplicates else ""
 
 
 def escape_pointer_token(key: str) -> str:
-    """A key as one token of a JSON pointer (RFC 6901 section 3)."""
+    """Return a key as a token of a JSON pointer (RFC 6901 section 3)."""
     return key.replace("~", "~0").replace("/", "~1")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 
 class BadTokenAlarm:
-    """Notices when BadDeviceToken answers jump for one credential: then the configuration is wrong, not the tokens.
+    """An alarm for one credential: when BadDeviceToken answers jump, the configuration is wrong and not the tokens.
 
-    Keeps the last `window` answers' worth of two decaying counts. While at least `floor` of the recent answers and
-    more than `share` of all are BadDeviceToken, `ringing` is true and no token is to be retired for that reason.
+    Two counts decay so that they hold the weight of the last `window` answers. While at least `floor` of these, and
+    more than the part `share`, are BadDeviceToken, `ringing` is true and no token may be retired for that reason.
     """
 
     def __init__(self, window: int = 1000, floor: int = 20, share: float = 0.2) -> None:
@@ -18,7 +18,7 @@ class BadTokenAlarm:
         self._bad = 0.0
 
     def count_answers(self, answers: int, bad: int) -> None:
-        """Count the answers of a batch, `bad` of them BadDeviceToken."""
+        """Count the answers of a send job, `bad` of them BadDeviceToken."""
         self._answers += answers
         self._bad += bad
         if self._answers > self._window:
@@ -27,5 +27,5 @@ class BadTokenAlarm:
 
     @property
     def ringing(self) -> bool:
-        """Whether the rate has jumped."""
+        """Tell whether the rate has jumped."""
         return self._bad >= self._floor and self._bad > self._share * self._answers

@@ -1,4 +1,4 @@
-"""Enums of what a push and its deliveries can come to, as stored, as answered by the API and as told to webhooks."""
+"""Enums of outcomes, push states and failure domains, as stored and as the API and webhooks name them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import enum
 
 
 class Outcome(enum.StrEnum):
-    """How a delivery ends. The API reports the count of each, also where it is 0."""
+    """The end of a delivery. The API reports the count of each, also where it is 0."""
 
     DELIVERED = "delivered"
     """APNs accepted the push for the device."""
@@ -21,7 +21,7 @@ class Outcome(enum.StrEnum):
 
 
 class PushState(enum.StrEnum):
-    """How far a push is, as the API reports it."""
+    """The progress of a push, as the API reports it."""
 
     QUEUED = "queued"
     """No delivery has ended yet."""
@@ -34,7 +34,7 @@ class PushState(enum.StrEnum):
 
 
 class FailureDomain(enum.StrEnum):
-    """How pushes to a listed test device behave. Any but `OK` is simulated, and APNs is not asked."""
+    """The behaviour of pushes to a listed test device. Any but `OK` is simulated, and APNs is not asked."""
 
     OK = "ok"
     UNREGISTERED = "unregistered"

@@ -224,7 +224,7 @@ ANSWER_RULES: Mapping[tuple[int, str], ReasonRule] = {
     (503, "ServiceUnavailable"): ReasonRule(*_RETRY, "Apple could not take the push.", _SEND_AGAIN),
     (503, "Shutdown"): ReasonRule(*_RETRY, "Apple's server was shutting down.", _SEND_AGAIN),
 }
-"""What APNs answers, by status and reason."""
+"""The answers of APNs, by status and reason."""
 
 RELAY_RULES: Mapping[str, ReasonRule] = {
     # Outcomes without an answer.

@@ -1,7 +1,7 @@
-"""What goes to APNs and what comes back: the values between dispatch and the wire.
+"""The values between dispatch and the wire: send batches, credentials and answers.
 
 A send batch is one payload and one set of headers for many device tokens. Answers come back by index, so a push
-costs no object of its own: every success is the one constant `DELIVERED`.
+needs no object of its own: every success is the constant `DELIVERED`.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ from relay.core.push.apns_headers import PushHeaders
 
 
 class Fate(enum.Enum):
-    """How far a push got; each push ends with exactly one of these."""
+    """The end of a push. Each push ends with exactly one of these."""
 
     ANSWERED = "answered"
-    """APNs answered: `Answer.status` and `Answer.reason` hold what it said."""
+    """APNs answered; `Answer.status` and `Answer.reason` hold the answer."""
     NOT_SENT = "not_sent"
-    """APNs certainly did not process it: it may be sent again without risk of a duplicate."""
+    """APNs certainly did not process the push: sending it again risks no duplicate."""
     UNKNOWN = "unknown"
-    """It left, and no answer came: sending it again may deliver it twice."""
+    """The push was sent and no answer came: sending it again may deliver it twice."""
 
 
 class Answer(NamedTuple):
-    """The end of one push.
+    """The result of one push.
 
     `status` is the HTTP status (0 unless ANSWERED). `reason` is Apple's reason for an error, "" for a success; for
-    NOT_SENT and UNKNOWN it is ours ("ConnectFailed", "GoAway", "ResponseTimeout", …). `timestamp_ms` is what a 410
-    carries (epoch milliseconds). `unique_id` is the sandbox's apns-unique-id, read for traced batches only.
+    NOT_SENT and UNKNOWN it is a reason of the relay ("ConnectFailed", "GoAway", "ResponseTimeout", …). `timestamp_ms`
+    is the timestamp of a 410 (epoch milliseconds). `unique_id` is the apns-unique-id of the sandbox, read for traced
+    batches only.
     """
 
     fate: Fate
@@ -50,7 +51,7 @@ class SendBatch:
     """Pushes that share payload and headers; `device_tokens`, `apns_ids`, `topics` and `answers` go by index.
 
     Device tokens are lower-case hex, apns-ids canonical lower-case UUIDs. `answers[i]` is None until push i has
-    ended. `traced` asks for answers with their `unique_id`.
+    ended. `traced` asks for answers with a `unique_id`.
     """
 
     payload: bytes
@@ -70,7 +71,7 @@ class SendBatch:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Credential:
-    """What authenticates to APNs for a team in one environment. `secret` is PEM text, in clear: never log it.
+    """The secret that authenticates a team to APNs in one environment. `secret` is PEM text in clear: never log it.
 
     kind "token": `secret` is the .p8 text and `key_id` its key. kind "certificate": certificate and key in one PEM.
     `version` changes whenever the secret does. `bundle_id` is "" for a key that serves all topics of its team.
@@ -87,10 +88,10 @@ class Credential:
 
 
 class Sender(Protocol):
-    """The door to Apple, as dispatch sees it."""
+    """The port through which dispatch sends to APNs."""
 
     async def send(self, credential: Credential, batches: Sequence[SendBatch]) -> None:
         """Send all batches; on return every `answers` entry is set. Never raises for what APNs or the network does."""
 
     async def forget(self, credential_id: CredentialId) -> None:
-        """Close all connections of that credential, for example because it was suspended or replaced."""
+        """Close all connections of a credential, for example because it was suspended or replaced."""

@@ -15,14 +15,14 @@ from relay.core.push.request import SendBody
 
 
 def draft_content(body: SendBody) -> tuple[dict[str, Any], PushType]:
-    """Payload and push type of a body that is still being written: what of it is right, for a picture of it."""
+    """Return payload and push type of the right parts of a body that is still being written, for a preview."""
     if body.notification is not UNSET:
         return notifications.draft_notification(body.notification), notifications.PUSH_TYPE
     return body.payload if isinstance(body.payload, dict) else {}, choose_push_type(body, [])
 
 
 def check_content(body: SendBody) -> payloads.CheckedPayload:
-    """The payload of the body, or of its notification, checked for its push type and encoded. Raises Invalid."""
+    """Return the payload of the body, or of its notification, checked for its push type and encoded. Raises Invalid."""
     if body.notification is UNSET:
         if body.payload is UNSET:
             detail = "Give either `payload` or `notification`."

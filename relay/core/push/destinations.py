@@ -1,4 +1,4 @@
-"""Who a push is for: the field `destinations` of `POST /v1.0/send/`.
+"""The field `destinations` of `POST /v1.0/send/`.
 
 - "all": every customer of the app;
 - a map: `{"c_…": []}` all devices of a customer, `{"c_…": ["d_…"]}` some of them, `{"ada@example.com": []}` all devices
@@ -19,18 +19,18 @@ from relay.core.strict_json import escape_pointer_token
 
 MAX_DESTINATIONS = 50_000
 MAX_FAULTS = 1000
-"""So many wrong destinations are named one by one; the rest is counted."""
+"""The largest number of wrong destinations that are named one by one; the rest is counted."""
 EVERYONE = "all"
-"""As `destinations`: every customer of the app."""
+"""The value of `destinations` for every customer of the app."""
 _POINTER = "/destinations"
 
 Destinations: TypeAlias = dict[str, list[str]] | list[str]
 DestinationName: TypeAlias = str | bytes
-"""What a destination is known by: an identifier, or the digest of an address."""
+"""The name of a destination: an identifier, or the digest of an address."""
 
 
 def check_destinations(destinations: Any) -> Destinations:
-    """The shape of `destinations` other than EVERYONE: a map or a list, of bounded size. Raises Invalid."""
+    """Return `destinations` (not EVERYONE) if it is a map or a list of bounded size. Raises Invalid."""
     if destinations == []:
         detail = "There are no destinations. PHP writes an empty map as []: name at least one customer."
         raise Invalid(faults=[Fault("empty", _POINTER, detail)])
@@ -63,13 +63,13 @@ def _count(entry: tuple[str, Any]) -> int:
 
 
 class DestinationCheck:
-    """Verifies every destination of a request against its app; no query is needed for that.
+    """The verification of all destinations of a request against its app, which needs no query.
 
-    Iterate over `slices()` and it yields after every few hundred destinations, so that a large request can let
-    others run in between. Then `customers` (whole ones), `devices` and `addresses` hold what is wanted, without
-    repeats; `finish()` raises Invalid naming each identifier that is malformed, forged, of another app or of another
-    customer, and each address that is none. `places` says where a destination is named, as a JSON pointer, if it is
-    no identifier in the map.
+    `slices()` yields after every few hundred destinations, so that other requests can run in between. Afterwards
+    `customers` (those named as a whole), `devices` and `addresses` (digests) hold the destinations without repeats,
+    and `finish()` raises Invalid for wrong ones: identifiers that are malformed, forged, of another app or of another
+    customer, and texts that are no address. `places` has the JSON pointer of each destination that is not a key of
+    the map.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class DestinationCheck:
         self.places: dict[DestinationName, str] = {}
 
     def slices(self, size: int = 500) -> Iterator[None]:
-        """Do the work, yielding after every `size` destinations."""
+        """Verify the destinations; yield after every `size` of them."""
         done = 0
         for checked in self._each():
             done += checked
@@ -96,7 +96,7 @@ class DestinationCheck:
                 yield
 
     def finish(self) -> None:
-        """Raises Invalid if any destination was refused."""
+        """Raise Invalid if any destination is wrong."""
         if self._wrong > len(self._faults):
             detail = f"{self._wrong} destinations are wrong; {len(self._faults)} of them are named."
             self._faults.append(Fault("too_many", _POINTER, detail))
@@ -104,7 +104,7 @@ class DestinationCheck:
             raise Invalid("Some destinations are not of this app; nothing was sent.", self._faults)
 
     def _each(self) -> Iterator[int]:
-        """Check each; yields how many identifiers and addresses that were."""
+        """Verify entry by entry; yield the number of identifiers and addresses in each."""
         if isinstance(self._destinations, dict):
             for name, devices in self._destinations.items():
                 if email_aliases.looks_like_address(name):

@@ -21,17 +21,18 @@ from relay.core.push.push_types import (
 )
 from relay.core.push.request import Lifetimes, SendBody
 
-_MAX_COLLAPSE_ID = 64
-_MAX_EPOCH = 2**32 - 1
+_MAX_COLLAPSE_ID_BYTES = 64
+_MAX_EPOCH_SECONDS = 2**32 - 1
+_YEAR_SECONDS = 365 * 24 * 3600
 _ACTIVITY = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _UNKNOWN_TYPE = PushType("this push type", limit_bytes=VOIP_LIMIT_BYTES, needs_aps=False)
-"""Stands for a push type that does not exist: what holds for every type can still be checked."""
+"""The stand-in for a push type that does not exist: rules that hold for every type can still be checked."""
 
 
 def check_headers(
     body: SendBody, now: datetime, lifetimes: Lifetimes
 ) -> tuple[PushType, PushHeaders, datetime]:
-    """Push type, request headers and the moment at which the relay stops trying. Raises Invalid."""
+    """Return push type, request headers and the moment at which the relay stops retrying. Raises Invalid."""
     faults: list[Fault] = []
     push_type = choose_push_type(body, faults)
     priority = body.priority if body.priority is not None else push_type.priorities[0]
@@ -53,7 +54,7 @@ def check_headers(
 
 
 def choose_push_type(body: SendBody, faults: list[Fault]) -> PushType:
-    """Return the push type that the body names or implies. What is wrong with it is appended to `faults`."""
+    """Return the push type that the body names or implies. Mistakes are appended to `faults`."""
     if body.notification is not UNSET:
         if body.push_type not in (None, notifications.PUSH_TYPE.name):
             detail = f"A notification is of the type {notifications.PUSH_TYPE.name}; others need a `payload`."
@@ -72,13 +73,13 @@ def _expiration(body: SendBody, push_type: PushType, now: datetime, faults: list
     if body.ttl is not None and body.expiration is not None:
         faults.append(Fault("not_allowed", "/ttl", "Give either `ttl` or `expiration`."))
     elif body.ttl is not None:
-        if not 0 <= body.ttl <= 31_536_000:
+        if not 0 <= body.ttl <= _YEAR_SECONDS:
             faults.append(Fault("invalid_value", "/ttl", "`ttl` is seconds, from 0 to one year."))
         else:
             _check_life("/ttl", body.ttl, push_type, faults)
         return math.ceil(now.timestamp()) + body.ttl if body.ttl else 0
     elif body.expiration is not None:
-        if not 0 <= body.expiration <= _MAX_EPOCH:
+        if not 0 <= body.expiration <= _MAX_EPOCH_SECONDS:
             faults.append(Fault("invalid_value", "/expiration", "`expiration` is epoch seconds, or 0."))
         elif 0 < body.expiration <= now.timestamp():
             faults.append(
@@ -99,7 +100,7 @@ def _check_life(pointer: str, seconds: float, push_type: PushType, faults: list[
 
 
 def check_token_kind(body: SendBody) -> str:
-    """The kind of device token that the push goes to. Raises Invalid for an `activity` that names none."""
+    """Return the kind of device token that the push goes to. Raises Invalid for a wrong `activity`."""
     push_type = choose_push_type(body, [])
     activity = body.activity
     if push_type is not LIVE_ACTIVITY:
@@ -123,8 +124,8 @@ def _check_collapse_id(collapse_id: str, faults: list[Fault]) -> None:
         size = len(collapse_id.encode())
     except UnicodeEncodeError:
         size = 0
-    if not 0 < size <= _MAX_COLLAPSE_ID:
-        detail = f"`collapse_id` has 1 to {_MAX_COLLAPSE_ID} bytes of UTF-8."
+    if not 0 < size <= _MAX_COLLAPSE_ID_BYTES:
+        detail = f"`collapse_id` has 1 to {_MAX_COLLAPSE_ID_BYTES} bytes of UTF-8."
         faults.append(Fault("invalid_value", "/collapse_id", detail))
     elif not collapse_id.isprintable() or collapse_id != collapse_id.strip():
         detail = "`collapse_id` becomes a header: no control characters, no space at either end."

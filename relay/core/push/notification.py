@@ -1,4 +1,4 @@
-"""A friendly notification -> Apple's payload, as the 4D Mobile App Server builds it.
+"""Notifications: a friendly form of payloads, converted as the 4D Mobile App Server does.
 
     title, subtitle, body                         aps.alert
     title_loc_key, title_loc_args, subtitle_loc_…, loc_key, loc_args    aps.alert, with hyphens
@@ -9,8 +9,8 @@
     open: {data_class, primary_key}               dataClass, entity.primaryKey
     data_synchro                                  dataSynchro; true where a record is opened, unless said otherwise
 
-As there, null and "" are the same as nothing. Unlike there, a missing title is an error and not "Empty title", and
-so is what would overwrite something else in silence.
+As there, null and "" count as absent. Unlike there, a missing title is an error and not "Empty title", and so is a key
+that would silently overwrite another.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from relay.core.push.push_types import PUSH_TYPES
 from relay.core.strict_json import escape_pointer_token
 
 PUSH_TYPE = PUSH_TYPES["alert"]
-"""What a notification is sent as."""
+"""The push type of notifications."""
 _POINTER = "/notification"
 _ALERT = (
     *("title", "subtitle", "body", "title_loc_key", "title_loc_args"),
@@ -38,14 +38,14 @@ _PLACES = {
     **{field: ("aps", field.replace("_", "-")) for field in _APS},
     "image_url": ("data", "media-url"),
 }
-"""Field -> where its value stands in the payload."""
+"""Field -> the path of its value in the payload."""
 _FIELDS = {*_PLACES, "mutable_content", "user_info", "open", "data_synchro"}
 _OPEN_FIELDS = {"data_class", "primary_key"}
-_MOST_UNKNOWN = 20
+_MAX_UNKNOWN_FAULTS = 20
 
 
 def check_notification(notification: Any) -> payloads.CheckedPayload:
-    """The payload of a notification, checked and encoded. Raises Invalid naming each field that is wrong."""
+    """Return the payload of a notification, checked and encoded. Raises Invalid naming each wrong field."""
     faults: list[Fault] = []
     payload = _build(notification, faults)
     warnings: tuple[Fault, ...] = ()
@@ -55,20 +55,20 @@ def check_notification(notification: Any) -> payloads.CheckedPayload:
         faults.extend(map(_in_notification, error.faults))
     if faults:
         raise Invalid(faults=faults)
-    # Apple does not know `aps.url`, but the apps that this is for do.
-    known = "/payload/aps/url"
+    # Apple does not know `aps.url`; the apps that use notifications do.
+    known_to_apps = "/payload/aps/url"
     return payloads.CheckedPayload(
-        encoded, tuple(_in_notification(one) for one in warnings if one.pointer != known)
+        encoded, tuple(_in_notification(warning) for warning in warnings if warning.pointer != known_to_apps)
     )
 
 
 def draft_notification(notification: Any) -> dict[str, Any]:
-    """The payload of a notification that is still being written: what of it is right."""
+    """Return the payload of the right fields of a notification that is still being written."""
     return _build(notification, [])
 
 
 def notification_from_payload(payload: dict[str, Any]) -> dict[str, Any] | None:
-    """The notification that becomes exactly this payload, right or wrong, or None if there is none."""
+    """Return the notification that becomes exactly this payload, right or wrong, or None if there is none."""
     notification = {
         field: value for field, place in _PLACES.items() if (value := _at(payload, place)) is not None
     }
@@ -85,9 +85,9 @@ def notification_from_payload(payload: dict[str, Any]) -> dict[str, Any] | None:
     taken |= {"data"} if "image_url" in notification else set()
     if others := {key: value for key, value in payload.items() if key not in taken}:
         notification["user_info"] = others
-    # Building is the rule: what it does not give back as it was has no notification. Text, because to Python 1 is True.
-    same = json.dumps(draft_notification(notification), sort_keys=True) == json.dumps(payload, sort_keys=True)
-    return notification if same else None
+    # A notification fits only if it becomes the payload again. They are compared as text: in Python 1 equals True.
+    fits = json.dumps(draft_notification(notification), sort_keys=True) == json.dumps(payload, sort_keys=True)
+    return notification if fits else None
 
 
 def _at(payload: Any, place: tuple[str, ...]) -> Any:
@@ -97,7 +97,7 @@ def _at(payload: Any, place: tuple[str, ...]) -> Any:
 
 
 def _in_notification(fault: Fault) -> Fault:
-    """What was found in the payload, at the field it came from."""
+    """Move a fault of the payload to the field that it comes from."""
     for field, place in _PLACES.items():
         pointer = "/".join(("/payload", *place))
         if fault.pointer == pointer or fault.pointer.startswith(f"{pointer}/"):
@@ -106,7 +106,7 @@ def _in_notification(fault: Fault) -> Fault:
 
 
 def _build(notification: Any, faults: list[Fault]) -> dict[str, Any]:
-    """The payload, as far as it can be built from what is right. Types of Apple's keys are not looked at."""
+    """Build the payload from the right fields. Types of keys that Apple knows are not checked here."""
     payload: dict[str, Any] = {"aps": {"alert": {}}}
     if not isinstance(notification, dict):
         faults.append(Fault("wrong_type", _POINTER, "The notification must be an object."))
@@ -115,9 +115,9 @@ def _build(notification: Any, faults: list[Fault]) -> dict[str, Any]:
     faults += _unknown(notification, _FIELDS, _POINTER)
     for field, place in _PLACES.items():
         if field in given:
-            *way, last = place
+            *parents, last = place
             parent = payload
-            for key in way:
+            for key in parents:
                 parent = parent.setdefault(key, {})
             parent[last] = given[field]
     _check_words(given, faults)
@@ -131,8 +131,8 @@ def _build(notification: Any, faults: list[Fault]) -> dict[str, Any]:
 
 
 def _unknown(value: dict[str, Any], known: set[str], pointer: str) -> Iterator[Fault]:
-    """The first few: a body may hold a hundred thousand."""
-    for field in islice((field for field in value if field not in known), _MOST_UNKNOWN):
+    """Yield faults of the first unknown fields: a body may hold a hundred thousand."""
+    for field in islice((field for field in value if field not in known), _MAX_UNKNOWN_FAULTS):
         yield Fault("unknown_field", f"{pointer}/{escape_pointer_token(field)}", "There is no such field.")
 
 
@@ -141,12 +141,12 @@ def _wrong_type(field: str, wanted: str) -> Fault:
 
 
 def _whole(value: Any) -> Any:
-    """JSON has one kind of number, and 5.0 is whole (JSON Schema, 6.1.1): as the apps know it, it is 5."""
+    """Return 5 for 5.0, as the apps expect it: in JSON 5.0 is whole (JSON Schema, 6.1.1)."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _check_words(given: dict[str, Any], faults: list[Fault]) -> None:
-    """What Apple's schema does not say."""
+    """Check the rules that the schema of payloads does not have."""
     if "title" not in given and "title_loc_key" not in given:
         faults.append(Fault("missing_field", f"{_POINTER}/title", "A notification needs a title."))
     for words in ("title_loc", "subtitle_loc", "loc"):
@@ -183,7 +183,7 @@ def _add_user_info(payload: dict[str, Any], given: dict[str, Any], faults: list[
 
 
 def _add_open(payload: dict[str, Any], given: dict[str, Any], faults: list[Fault]) -> None:
-    """Which list or record the app opens, and whether it synchronises its data."""
+    """Add the list or record that the app opens, and whether it synchronises its data."""
     synchronise = given.get("data_synchro")
     if not isinstance(synchronise, bool | None):
         faults.append(_wrong_type("data_synchro", "true or false"))
@@ -194,12 +194,12 @@ def _add_open(payload: dict[str, Any], given: dict[str, Any], faults: list[Fault
         payload["dataSynchro"] = synchronise
     if "open" not in given:
         return
-    wanted, pointer = given["open"], f"{_POINTER}/open"
-    if not isinstance(wanted, dict):
+    opened, pointer = given["open"], f"{_POINTER}/open"
+    if not isinstance(opened, dict):
         faults.append(_wrong_type("open", "an object"))
         return
-    faults += _unknown(wanted, _OPEN_FIELDS, pointer)
-    data_class, primary_key = wanted.get("data_class"), _whole(wanted.get("primary_key"))
+    faults += _unknown(opened, _OPEN_FIELDS, pointer)
+    data_class, primary_key = opened.get("data_class"), _whole(opened.get("primary_key"))
     if data_class is None or data_class == "":
         faults.append(Fault("missing_field", f"{pointer}/data_class", "Which list, or a record of which?"))
     elif not isinstance(data_class, str):

@@ -1,8 +1,8 @@
-"""Apple's payload schema: check, measure, encode once.
+"""The schema of payloads: they are checked, measured and encoded once.
 
 The tables follow Apple, "Generating a remote notification" and "Creating the remote notification payload". APNs
-ignores keys of `aps` that it does not know, so those are warnings; a known key with a value of another type would
-be dropped silently on the device, so that is an error here, where its author can see it.
+ignores unknown keys of `aps`, so these are warnings. Devices silently drop a known key with a value of another type,
+so that is an error here, where the author can see it.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ _encode = msgspec.json.encode
 
 
 class CheckedPayload(NamedTuple):
-    """A payload fit to send: its bytes, and what its author may want to know."""
+    """A payload fit to send: its bytes, and warnings for its author."""
 
     encoded: bytes
     warnings: tuple[Fault, ...]
 
 
 def check_payload(payload: Any, push_type: PushType) -> CheckedPayload:
-    """Check and encode a payload. Raises Invalid with a fault for each thing that is wrong."""
+    """Check and encode a payload. Raises Invalid with a fault for each mistake."""
     if not isinstance(payload, dict):
         empty = " PHP writes an empty map as []: cast it to an object." if payload == [] else ""
         raise Invalid(faults=[Fault("wrong_type", "/payload", f"The payload must be an object.{empty}")])
     if not payload:
         raise Invalid(faults=[Fault("empty", "/payload", "The payload is empty.")])
     encoded = encode_payload(payload)
-    # What is too large is looked at no further: a body may hold a thousand times what is allowed.
+    # A payload over the limit is not checked further: a body may hold a thousand times the limit.
     if len(encoded) > push_type.limit_bytes:
         detail = f"The payload has {len(encoded)} bytes; {push_type.name} allows {push_type.limit_bytes}."
         raise Invalid(faults=[Fault("payload_too_large", "/payload", detail)])
@@ -54,7 +54,7 @@ def check_payload(payload: Any, push_type: PushType) -> CheckedPayload:
 
 
 def encode_payload(payload: dict[str, Any]) -> bytes:
-    """The bytes that are sent: compact JSON in UTF-8. Raises Invalid for what JSON can't carry."""
+    """Return the bytes to send: compact JSON in UTF-8. Raises Invalid for text that UTF-8 cannot carry."""
     try:
         return _encode(payload)
     except OverflowError:  # an integer beyond 64 bits
@@ -67,7 +67,7 @@ def encode_payload(payload: dict[str, Any]) -> bytes:
 
 
 def _check_needs(aps: Any, push_type: str, faults: list[Fault]) -> None:
-    """What this push type, and of a Live Activity this event, must have, and what it must not."""
+    """Check the keys that a push type, or an event of a Live Activity, must have and must not have."""
     if not isinstance(aps, dict):
         return
     event = aps.get("event")
@@ -86,7 +86,7 @@ def _check_needs(aps: Any, push_type: str, faults: list[Fault]) -> None:
         faults.append(Fault("not_allowed", f"/payload/aps/{key}", detail))
 
 
-# --- the tables: key -> test of its value, and what the value must be ---
+# --- The tables: key -> test of its value, and the description of right values. ---
 
 
 class _Rule(NamedTuple):
@@ -99,7 +99,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_whole(value: Any) -> bool:
-    """JSON has one kind of number: 5.0 is whole (JSON Schema, 6.1.1)."""
+    """Tell whether a number is whole; 5.0 is (JSON Schema, 6.1.1)."""
     return _is_number(value) and (isinstance(value, int) or value.is_integer())
 
 
@@ -174,7 +174,7 @@ _ACTIVITY_ALERT: dict[str, _Rule | dict[str, Any]] = {
     "sound": _STRING,
 }
 _APS_OF = {"liveactivity": {**_APS, "alert": _ACTIVITY_ALERT, "relevance-score": _NUMBER}}
-"""Live Activities are sorted by scores of any size, and localize each text of their alert, which has the sound as well
+"""The schema of Live Activities: scores of any size, and an alert with localized texts and the sound
 (Apple, "Starting and updating Live Activities with ActivityKit push notifications")."""
 _NEEDED: dict[tuple[str, str], tuple[str, ...]] = {
     ("background", ""): ("content-available",),
@@ -186,9 +186,9 @@ _NEEDED: dict[tuple[str, str], tuple[str, ...]] = {
 }
 """(push type, event of a Live Activity or "" for any) -> the keys of `aps` that it needs."""
 _ALLOWED = {"background": frozenset({"content-available"})}
-"""Push types that have no other of Apple's keys."""
+"""The only keys of `aps` that a push type may have; a push type that is missing here may have all."""
 _STRING_TOO = frozenset(f"/payload/aps/{path}" for path in ("alert", "alert/title", "alert/body", "sound"))
-"""Where a plain string may stand for the object."""
+"""Places where a plain string may stand in place of the object."""
 
 
 def _check_keys(

@@ -1,7 +1,7 @@
 """The push types of APNs as one table (Apple, "Sending notification requests to APNs").
 
-A push type chooses the topic's suffix, the kind of device token it goes to, the size its payload may have (bytes,
-uncompressed), the priorities it may have, of which the first is the default, and how long it may be kept.
+A push type decides the suffix of the topic, the kind of device token, the limit of the payload (bytes, uncompressed),
+the allowed priorities, of which the first is the default, and how long a push may be kept.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ VOIP_LIMIT_BYTES = 5120
 
 @dataclass(frozen=True, slots=True)
 class PushType:
-    """One row of the table. `needs_aps` is False where Apple's payload has another top-level key."""
+    """A row of the table. `needs_aps` is False where the payload has another top-level key."""
 
     name: str
     suffix: str = ""
@@ -23,7 +23,7 @@ class PushType:
     priorities: tuple[int, ...] = (10, 5, 1)
     default_expiration: int | None = None
     longest_life_seconds: int | None = None
-    """Seconds from now up to which it may be kept; 0: one attempt; None: as long as anybody likes."""
+    """The longest time that a push may be kept; 0: one attempt; None: no limit."""
     needs_aps: bool = True
 
 
@@ -32,7 +32,7 @@ PUSH_TYPES: dict[str, PushType] = {
     for row in (
         PushType("alert"),
         PushType("background", priorities=(5, 1)),
-        # "0 or only a few seconds" (Apple): a call that is signalled late has ended. How many is our own rule.
+        # "0 or only a few seconds" (Apple): a call that is signalled late has ended. The number is a rule of the relay.
         PushType(
             "voip",
             ".voip",
@@ -64,14 +64,14 @@ LIVE_ACTIVITY = PUSH_TYPES["liveactivity"]
 
 
 def live_activity_kind(event: object, activity: str | None) -> str:
-    """The kind of device token of a Live Activity: one that starts it, its own, or that of the app's only one."""
+    """Return the kind of device token for an event: to start an activity, of `activity`, or of the only activity."""
     if event == "start":
         return "liveactivity-start"
     return LIVE_ACTIVITY.token_kind if activity is None else f"{LIVE_ACTIVITY.token_kind}:{activity}"
 
 
 def default_push_type(payload: dict[str, object]) -> PushType:
-    """Background for a payload whose `aps` holds `content-available` only, else alert."""
+    """Return background for a payload whose `aps` holds only `content-available`, else alert."""
     aps = payload.get("aps")
     if isinstance(aps, dict) and aps.keys() == {"content-available"}:
         return PUSH_TYPES["background"]

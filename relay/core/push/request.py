@@ -1,4 +1,4 @@
-"""A send request at the door: from the body of `POST /v1.0/send/` to a frozen value nobody checks again."""
+"""The values of a send request: the body of `POST /v1.0/send/`, the checked request and its acceptance."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _encode = msgspec.json.encode
 
 
 class SendBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The body as the PHP sender posts it, and our optional fields; `notification` stands in place of `payload`."""
+    """The body as the PHP sender posts it, with optional fields; `notification` stands in place of `payload`."""
 
     app_id: str
     destinations: Any
@@ -37,7 +37,7 @@ class SendBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Lifetimes(NamedTuple):
-    """How long the relay itself keeps trying (seconds): without an expiration, and for expiration 0."""
+    """The times for which the relay retries: without an expiration, and with expiration 0."""
 
     keep_seconds: float
     immediate_seconds: float
@@ -45,7 +45,7 @@ class Lifetimes(NamedTuple):
 
 @dataclass(slots=True, repr=False)
 class PushRequest:
-    """A checked request. `customers`, `devices` and `addresses` are a DestinationCheck's."""
+    """A checked request. `customers`, `devices` and `addresses` are those of a DestinationCheck."""
 
     app_id: AppId
     push_id: PushId
@@ -59,37 +59,37 @@ class PushRequest:
     customers: Sequence[str]
     devices: Sequence[str]
     addresses: Sequence[bytes] = ()
-    """Digests of addresses that customers may have as an alias."""
+    """The digests of addresses that customers may have as an alias."""
     places: Mapping[DestinationName, str] | None = None
-    """Where a destination is named, as a JSON pointer, unless it is a key of the map `destinations`."""
+    """The JSON pointer of each destination that is not a key of the map `destinations`."""
     everyone: bool = False
-    """Every customer of the app, now; then there are no other destinations."""
+    """The push goes to every customer of the app; then there are no other destinations."""
     warnings: list[Fault] = field(default_factory=list)
     key: IdempotencyKey | None = None
     sent_by: UUID | None = None
-    """The publisher by whose console it was sent: that is in the audit log, unlike what a program sends."""
+    """The publisher that sent it from the console; such pushes are in the audit log."""
 
 
 class Accepted(NamedTuple):
-    """A push that is durable, and the body of the answer that says so (JSON)."""
+    """A durable push and the body of its 202 (JSON)."""
 
     push_id: UUID
     answer: bytes
 
 
 SubmitResult: TypeAlias = Accepted | RelayError | None
-"""What became of a push at the way in. RelayError: it was not stored (Unavailable), or has no recipients (Invalid).
+"""The result of a submission. RelayError: not stored (Unavailable), or without recipients (Invalid).
 
-None: its key was used before, so that nothing was stored; what was answered then is durable.
+None: the Idempotency-Key was used before, nothing was stored, and the earlier answer is durable.
 """
 
 
 def accept_push(
     push_id: UUID, targets: int | None, skipped: int | None, warnings: Sequence[Fault]
 ) -> Accepted:
-    """What is answered for a push: `targets` installations will be tried, `skipped` are on no test-device list.
+    """Return the acceptance of a push: `targets` installations are tried, `skipped` are no listed test devices.
 
-    Both are None where they are not known yet: a push to everyone is counted while it is cut into batches.
+    Both are None for a push to everyone: it is counted while it is cut into batches.
     """
     body = {
         "success": True,
@@ -103,13 +103,13 @@ def accept_push(
 
 
 class Acceptor(Protocol):
-    """The way in: group commit, seen from the API."""
+    """The port through which pushes are stored (group commit)."""
 
     def submit(self, request: PushRequest, done: Callable[[SubmitResult], None]) -> None:
-        """Have a push stored. `done` is called once, later, when it is durable or cannot be.
+        """Store a push. `done` is called once, later, when the push is durable or cannot be stored.
 
-        Raises Unavailable at once where there is no room; then `done` is not called.
+        Raises Unavailable at once if there is no room; then `done` is not called.
         """
 
     async def accept(self, request: PushRequest) -> Accepted | None:
-        """The same for who can wait: returns when the push is durable, and raises why it is not."""
+        """Store a push and return when it is durable; None for a used key. Raises the error if it cannot be stored."""

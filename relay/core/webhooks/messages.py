@@ -1,8 +1,7 @@
-"""Webhooks as they go out: what is told of, what a message looks like, how it is signed, where it may go.
+"""Messages of webhooks: their events, their bodies, and the port that sends them.
 
-A message follows Standard Webhooks 1.0.0 (standardwebhooks.com): the headers `webhook-id`, `webhook-timestamp` and
-`webhook-signature`, and a JSON body {"type", "timestamp", "data"}. It is signed with HMAC-SHA256 over
-"<id>.<timestamp>.<body>", so a receiver knows whose it is and, by the time, that it is no old one played again.
+A message follows Standard Webhooks 1.0.0 (standardwebhooks.com): a JSON body {"type", "timestamp", "data"}, with the
+headers of `signatures`.
 """
 
 from __future__ import annotations
@@ -19,33 +18,33 @@ import msgspec
 from relay.core.delivery.outcomes import Outcome
 
 MAX_COPIES = 1000
-"""Copies that one message names at most: it has about 140 kB then, of the 256 kB that a receiver must take."""
+"""The largest number of copies in one message: about 140 kB, of the 256 kB that a receiver must accept."""
 
 
 class EventType(enum.StrEnum):
-    """What a publisher can be told of."""
+    """The events that a webhook can subscribe to."""
 
     PUSH_COMPLETED = "push.completed"
-    """Nothing of the push is open any more."""
+    """Every delivery of the push has ended."""
     DELIVERY_FAILED = "delivery.failed"
-    """Deliveries of a push ended without success, for another reason than the following."""
+    """Deliveries of a push failed or expired."""
     DEVICE_UNREGISTERED = "device.unregistered"
     """Deliveries of a push found that the app is gone from the device."""
 
 
 TEST_EVENT = "webhook.test"
-"""The type of what is sent to see that it arrives."""
+"""The type of test messages."""
 
 EVENT_OF_OUTCOME: Mapping[str, EventType] = {
     Outcome.FAILED: EventType.DELIVERY_FAILED,
     Outcome.EXPIRED: EventType.DELIVERY_FAILED,
     Outcome.UNREGISTERED: EventType.DEVICE_UNREGISTERED,
 }
-"""What is told of a delivery that ended so. Of the other outcomes nothing is, but for their number at the end."""
+"""Outcome of deliveries -> the event that reports them. Other outcomes are only counted in `push.completed`."""
 
 
 def encode_message(event: str, at: datetime, data: Mapping[str, Any]) -> bytes:
-    """The body of a message about what happened at that time."""
+    """Return the body of a message about an event at `at`."""
     return msgspec.json.encode({"type": event, "timestamp": at, "data": data})
 
 
@@ -57,7 +56,7 @@ def completed_push_data(
     skipped: int,
     ended: Iterable[tuple[str, str, int]],
 ) -> dict[str, Any]:
-    """The data of `push.completed`, as `GET /v1.0/pushes/{push_id}/` has it. `ended`: (outcome, reason, count)."""
+    """Return the data of `push.completed`, as in `GET /v1.0/pushes/{push_id}/`. `ended`: (outcome, reason, count)."""
     counts, reasons = Counter[str](dict.fromkeys(Outcome, 0)), Counter[str]()
     for outcome, reason, count in ended:
         counts[outcome] += count
@@ -74,7 +73,7 @@ def completed_push_data(
 
 
 class CopyName(NamedTuple):
-    """A copy of an app as its publisher knows it: c_, d_, and which of several on the device."""
+    """An installation as its publisher knows it: c_, d_, and `alongside` for one of several on the device."""
 
     customer: str
     device: str
@@ -84,7 +83,7 @@ class CopyName(NamedTuple):
 def ended_deliveries_data(
     app_id: str, push_id: UUID, outcome: str, status: int, reason: str, copies: Iterable[CopyName]
 ) -> dict[str, Any]:
-    """The data of `delivery.failed` and `device.unregistered`: up to MAX_COPIES that ended alike."""
+    """Return the data of `delivery.failed` and `device.unregistered`: up to MAX_COPIES that ended alike."""
     return {
         "app_id": app_id,
         "push_id": push_id,
@@ -96,19 +95,19 @@ def ended_deliveries_data(
 
 
 class Attempt(NamedTuple):
-    """What became of a message that was sent: the status of the answer, or None and why there is none."""
+    """The result of sending a message: the status of the answer, or None and the error."""
 
     status: int | None
     error: str = ""
 
     @property
     def delivered(self) -> bool:
-        """Whether the receiver has it (2xx)."""
+        """Tell whether the receiver accepted the message (2xx)."""
         return self.status is not None and 200 <= self.status < 300
 
 
 class Receivers(Protocol):
-    """The publishers' servers, as far as the rest of the relay knows them."""
+    """The port to the publishers' servers."""
 
     async def send(self, url: str, secret: str, message_id: str, body: bytes, now: datetime) -> Attempt:
         """Sign a message and send it once. Never raises; `error` is a sentence."""

@@ -18,20 +18,20 @@ SECRET_PREFIX = "whsec_"
 ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER = "webhook-id", "webhook-timestamp", "webhook-signature"
 _SECRET_BYTES = 32
 _TOLERANCE_SECONDS = 300
-"""Seconds that the time of a message may be off: what Standard Webhooks' libraries allow."""
+"""The largest difference between the timestamp of a message and now, as in the libraries of Standard Webhooks."""
 
 
 class SignatureRefused(ValueError):
-    """The message is not from who has the secret, or not of now. The text says why."""
+    """A message that the secret did not sign, or that is too old. The text says why."""
 
 
 def new_webhook_secret(random: Random) -> str:
-    """A secret: "whsec_" and 32 random bytes in base64, which are the key."""
+    """Return a new secret: "whsec_" and a key of 32 random bytes in base64."""
     return SECRET_PREFIX + base64.b64encode(random(_SECRET_BYTES)).decode()
 
 
 def sign_message(secret: str, message_id: str, now: datetime, body: bytes) -> dict[str, str]:
-    """The headers of a message that is sent now."""
+    """Return the headers of a message that is sent at `now`. Raises SignatureRefused for a wrong secret."""
     timestamp = str(int(now.timestamp()))
     return {
         ID_HEADER: message_id,
@@ -41,7 +41,7 @@ def sign_message(secret: str, message_id: str, now: datetime, body: bytes) -> di
 
 
 def verify_message(secret: str, headers: Mapping[str, str], body: bytes, now: datetime) -> None:
-    """What a receiver checks before it believes a message. Raises SignatureRefused."""
+    """Check the signature and age of a message, as a receiver does. Raises SignatureRefused."""
     try:
         message_id, timestamp, signatures = (
             headers[ID_HEADER],
@@ -54,10 +54,11 @@ def verify_message(secret: str, headers: Mapping[str, str], body: bytes, now: da
         raise SignatureRefused(f"{TIMESTAMP_HEADER} is not in seconds.")
     if abs(now.timestamp() - int(timestamp)) > _TOLERANCE_SECONDS:
         raise SignatureRefused(f"{TIMESTAMP_HEADER} is too far from now.")
-    wanted = _signature(secret, message_id, timestamp, body).encode()
-    given = [one.removeprefix("v1,") for one in signatures.split() if one.startswith("v1,")]
-    right = [hmac.compare_digest(wanted, one.encode()) for one in given]  # all, whichever it is
-    if True not in right:
+    expected = _signature(secret, message_id, timestamp, body).encode()
+    given = [text.removeprefix("v1,") for text in signatures.split() if text.startswith("v1,")]
+    # All are compared, so that the time does not tell which one is right.
+    matches = [hmac.compare_digest(expected, text.encode()) for text in given]
+    if True not in matches:
         raise SignatureRefused("No signature of the message is right.")
 
 

@@ -8,11 +8,11 @@ from relay.core.ip_addresses import is_public
 
 
 class UrlRefused(ValueError):
-    """Nothing is sent to that URL. The text says why."""
+    """A URL that no message may be sent to. The text says why."""
 
 
 def check_url(url: str, *, allow_private: bool) -> None:
-    """Refuse what can be seen to be wrong from the URL alone; where a name leads is checked when it is connected to.
+    """Check a URL as far as its text allows; the address of a host name is checked when it is connected to.
 
     Raises UrlRefused.
     """
