@@ -1,4 +1,4 @@
-"""What all page groups share."""
+"""The parts that all page groups share."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ from relay.store.database import Database
 
 @dataclass(frozen=True, slots=True)
 class ConsoleDependencies:
-    """What the console needs of a node.
+    """The parts of a node that the console needs.
 
     `services` and `sending` are shared with the API, and so are their rate limits. `scheme_of` returns the scheme by
     which the browser reached the relay.

@@ -30,7 +30,7 @@ class ComposerState:
     headers: Mapping[str, str] = field(default_factory=dict)
     remarks: list[Remark] = field(default_factory=list)
     asks_confirmation: bool = False
-    """Whether the page asks for confirmation before it sends to everyone."""
+    """True if the page asks for confirmation before it sends to everyone."""
     tested_push: PushView | None = None
     """The push that was just sent to the test devices."""
 

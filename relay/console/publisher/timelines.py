@@ -20,7 +20,7 @@ _CONSEQUENCES = {
     "retry": "The relay retries later.",
     "retry_soon": "The relay retries on another connection.",
 }
-"""What the relay does after an answer, by the action of `relay/core/delivery/reasons.py`."""
+"""Texts on what the relay does after an answer, by the action of `relay/core/delivery/reasons.py`."""
 _SIMULATED_RETIREMENT = "The device token stays active, because the answer was simulated."
 _FATE_TITLES = {
     "answered": "Apple answered",
