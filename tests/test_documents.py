@@ -17,7 +17,11 @@ from relay.cli.main import app
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/*.md")],
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *(file for folder in ("apns_standin", "bench", "chaos") for file in ROOT.glob(f"{folder}/*.md")),
+    ],
 )
 NAMED = re.compile(
     r"`((?:[a-z0-9_.-]+/)+[a-z0-9_.*-]+\.(?:md|py|yaml|yml|conf|json|sql|service|txt))`", re.IGNORECASE

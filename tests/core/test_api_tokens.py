@@ -58,9 +58,9 @@ def test_digests_are_of_the_whole_text() -> None:
 
 
 def test_a_scanner_finds_each_kind_of_token() -> None:
-    """The expression of docs/design.md finds each token of the relay in a text, and nothing else."""
-    design = (Path(__file__).parents[2] / "docs" / "design.md").read_text(encoding="utf-8")
-    [expression] = re.findall(r"^    (\\b\(\?:push.*)$", design, re.MULTILINE)
+    """The expression of docs/operating.md finds each token of the relay in a text, and nothing else."""
+    page = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
+    [expression] = re.findall(r"^    (\\b\(\?:push.*)$", page, re.MULTILINE)
     tokens = [make_token(kind, secrets.token_bytes(RANDOM_BYTES)) for kind in TokenKind for _ in range(50)]
     claims = InstallClaims("chess", uuid4(), 7)
     tokens.append(InstallTokens(("a key of at least thirty-two characters",)).sign_claims(claims))
