@@ -1,4 +1,4 @@
-"""Properties are not timed: on a busy machine a single example may take long for no fault of its own."""
+"""Properties have no deadline: on a busy machine a single example may take long."""
 
 from __future__ import annotations
 

@@ -13,11 +13,11 @@ def changed(draw: st.DrawFn, text: str) -> str:
     place = draw(st.integers(0, len(text) - 1))
     how = draw(st.sampled_from(["replace", "delete", "insert", "append", "swap"]))
     character = draw(st.one_of(st.sampled_from(_ALPHABET), st.characters()))
-    made = {
+    changed_text = {
         "replace": text[:place] + character + text[place + 1 :],
         "delete": text[:place] + text[place + 1 :],
         "insert": text[:place] + character + text[place:],
         "append": text + character,
         "swap": text[:place] + text[place].swapcase() + text[place + 1 :],
     }[how]
-    return made if made != text else text + "A"
+    return changed_text if changed_text != text else text + "A"

@@ -1,4 +1,4 @@
-"""What a push to a broadcast channel must be, and how long it is kept."""
+"""The check of pushes to broadcast channels."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def faults(payload: Any = None, *, message_storage: bool = True, **fields: Any) 
     return []
 
 
-def test_what_is_stored_is_kept_for_eight_hours_and_what_is_not_is_tried_once() -> None:
+def test_a_stored_message_is_kept_for_eight_hours_and_another_is_tried_once() -> None:
     stored, passing = check(), check(message_storage=False)
     assert stored.headers.expiration == EPOCH + 8 * 3600
     assert stored.expires_at == NOW + timedelta(hours=8)
@@ -67,10 +67,10 @@ def test_what_is_stored_is_kept_for_eight_hours_and_what_is_not_is_tried_once() 
         ([], {}, ["/payload"]),
     ],
 )
-def test_what_is_wrong_is_named(payload: Any, fields: dict[str, Any], wrong: list[str]) -> None:
-    found = faults(payload, **fields)
-    assert set(wrong) <= set(found)
-    assert bool(wrong) == bool(found)
+def test_a_mistake_is_named(payload: Any, fields: dict[str, Any], wrong: list[str]) -> None:
+    pointers = faults(payload, **fields)
+    assert set(wrong) <= set(pointers)
+    assert bool(wrong) == bool(pointers)
 
 
 def test_the_limit_is_exact() -> None:
@@ -134,9 +134,9 @@ def test_anything_is_either_refused_with_names_or_sent_as_apple_wants_it(
     payload: Any, expiration: int | None, ttl: int | None, message_storage: bool
 ) -> None:
     fields = {"expiration": expiration, "ttl": ttl, "message_storage": message_storage}
-    found = faults(payload, **fields)
-    assert all(pointer.startswith(("/payload", "/expiration", "/ttl")) for pointer in found)
-    if not found:
+    pointers = faults(payload, **fields)
+    assert all(pointer.startswith(("/payload", "/expiration", "/ttl")) for pointer in pointers)
+    if not pointers:
         checked = check(payload, **fields)
         assert checked.headers.expiration is not None
         assert message_storage or checked.headers.expiration == 0

@@ -1,4 +1,4 @@
-"""E-mail addresses: every spelling is the same one, and without the key nobody knows which."""
+"""E-mail addresses: their normal form and their digests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DIGESTS = AddressDigests(KEY)
         ("用户@例子.广告", "用户@例子.广告"),
     ],
 )
-def test_every_spelling_is_the_same_address(text: str, same: str) -> None:
+def test_all_spellings_of_an_address_have_one_digest(text: str, same: str) -> None:
     assert normalise_address(text) == normalise_address(same)
     assert DIGESTS.digest_address("chess", text) == DIGESTS.digest_address("chess", same)
     assert len(DIGESTS.digest_address("chess", text)) == 32
@@ -54,7 +54,7 @@ def test_an_identifier_is_never_taken_for_an_address() -> None:
     assert not looks_like_address("c_AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAh")
 
 
-def test_no_two_apps_and_no_two_keys_have_the_same_digest() -> None:
+def test_apps_and_keys_have_digests_of_their_own() -> None:
     address = "ada@example.com"
     digests = {
         DIGESTS.digest_address("chess", address),
@@ -66,7 +66,7 @@ def test_no_two_apps_and_no_two_keys_have_the_same_digest() -> None:
 
 
 @given(st.text(max_size=20), st.text(max_size=20))
-def test_the_one_spelling_is_its_own(before: str, after: str) -> None:
+def test_the_normal_form_is_stable(before: str, after: str) -> None:
     try:
         once = normalise_address(f"{before}@{after}")
     except ValueError:

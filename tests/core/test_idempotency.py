@@ -1,4 +1,4 @@
-"""Idempotency-Key: which forms of it are the same key, and which are none."""
+"""The header Idempotency-Key: its forms, its digests and sealed answers."""
 
 from __future__ import annotations
 
@@ -38,20 +38,24 @@ def test_a_body_is_known_again() -> None:
     assert key("k", body=b"{ }").fingerprint != key("k").fingerprint
 
 
-def test_what_is_kept_can_only_be_read_by_the_same_request_to_the_same_relay() -> None:
-    body, answer, made = b'{"destinations": {"ada@example.com": []}}', b"about ada@example.com", UUID(int=3)
+def test_only_a_repeated_request_to_this_relay_opens_a_sealed_answer() -> None:
+    body, answer, push_id = (
+        b'{"destinations": {"ada@example.com": []}}',
+        b"about ada@example.com",
+        UUID(int=3),
+    )
     ours, theirs = key("k", body=body), IdempotencyDigests("another").read_key(["k"], TOKEN, body)
     assert {ours.digest, ours.fingerprint}.isdisjoint({theirs.digest, theirs.fingerprint})
-    sealed = ours.seal(answer, made)
+    sealed = ours.seal(answer, push_id)
     assert b"ada" not in sealed
-    assert key("k", body=body).open(sealed, made) == answer
+    assert key("k", body=body).open(sealed, push_id) == answer
     for other in (theirs, key("K", body=body), key("k", body=body + b" "), key("k", OTHER_TOKEN, body)):
         with pytest.raises(InvalidTag):
-            other.open(sealed, made)
+            other.open(sealed, push_id)
 
 
 @given(printable, printable)
-def test_every_printable_text_can_be_quoted_and_no_two_are_the_same(text: str, other: str) -> None:
+def test_every_printable_text_can_be_quoted_and_keys_differ(text: str, other: str) -> None:
     def quoted(plain: str) -> IdempotencyKey:
         return key('"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"')
 
@@ -78,7 +82,7 @@ def test_every_printable_text_can_be_quoted_and_no_two_are_the_same(text: str, o
         '"\x00"',
     ],
 )
-def test_what_is_no_key_is_refused(value: str) -> None:
+def test_other_forms_of_the_header_are_refused(value: str) -> None:
     with pytest.raises(MalformedRequest):
         DIGESTS.read_key([value], TOKEN, b"{}")
 

@@ -95,7 +95,7 @@ def test_anything_else_is_refused(text: str) -> None:
     assert parse_identifier(text) is None or len(text) == 46
 
 
-def test_nothing_of_the_app_or_the_customer_is_in_it() -> None:
+def test_an_identifier_holds_no_part_of_the_app_or_the_customer() -> None:
     random = bytes(range(16))
     here, there = (IDENTIFIERS.mint_customer(app_id, random) for app_id in ("chess", "poker"))
     assert here[-20:] != there[-20:]

@@ -1,3 +1,5 @@
+"""Install tokens: their claims, their signature and the rotation of keys."""
+
 from __future__ import annotations
 
 import string
@@ -17,7 +19,7 @@ EXAMPLE = InstallClaims("chess", UUID("1b7d4f0a-2c3e-4d5f-8a9b-0c1d2e3f4a5b"), 7
 
 
 @given(CLAIMS)
-def test_a_token_says_what_was_signed_and_is_always_the_same(claims: InstallClaims) -> None:
+def test_a_token_holds_its_claims_and_is_constant(claims: InstallClaims) -> None:
     token = TOKENS.sign_claims(claims)
     assert TOKENS.verify_token(token) == claims
     assert InstallTokens((OLD, NEW)).sign_claims(claims) == token

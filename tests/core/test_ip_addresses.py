@@ -45,24 +45,22 @@ headers = st.lists(st.text())
         ("", ["192.0.2.7"], ""),
     ],
 )
-def test_whose_request_it_is(peer: str, forwarded_for: list[str], client: str) -> None:
+def test_the_client_of_a_request(peer: str, forwarded_for: list[str], client: str) -> None:
     assert find_client_address(peer, forwarded_for, TRUSTED) == client
 
 
 @given(strangers, headers)
-def test_a_stranger_is_who_the_connection_says(peer: str, forwarded_for: list[str]) -> None:
+def test_headers_of_an_untrusted_peer_are_ignored(peer: str, forwarded_for: list[str]) -> None:
     assert find_client_address(peer, forwarded_for, TRUSTED) == peer
 
 
 @given(addresses, headers)
-def test_nobody_is_trusted_who_is_not_listed(peer: str, forwarded_for: list[str]) -> None:
+def test_without_trusted_networks_headers_are_ignored(peer: str, forwarded_for: list[str]) -> None:
     assert find_client_address(peer, forwarded_for, ()) == find_client_address(peer, (), TRUSTED)
 
 
 @given(proxies, headers, strangers, st.lists(proxies, max_size=4))
-def test_nothing_that_a_client_sends_hides_it(
-    peer: str, sent: list[str], client: str, via: list[str]
-) -> None:
+def test_a_client_cannot_hide_its_address(peer: str, sent: list[str], client: str, via: list[str]) -> None:
     appended = ", ".join([client, *via])
     assert find_client_address(peer, [*sent, appended], TRUSTED) == client
     joined = ",".join([*sent, appended])  # as most proxies do it
@@ -140,7 +138,7 @@ def test_no_way_of_writing_a_private_address_is_public(network: str, number: int
 
 
 @given(st.text())
-def test_what_is_no_address_is_not_public(text: str) -> None:
+def test_other_texts_are_not_public(text: str) -> None:
     is_public(text)
 
 

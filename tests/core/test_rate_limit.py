@@ -1,4 +1,4 @@
-"""The rate limit: an average and a burst, for each caller by itself."""
+"""Rate limits: an average and a burst per caller."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_burst_then_the_average() -> None:
     assert limit.count_request(ANNA, 1000.0).remaining == 4
 
 
-def test_one_caller_takes_nothing_from_another() -> None:
+def test_callers_are_limited_independently() -> None:
     limit = RateLimit(1.0, 1)
     assert limit.count_request(ANNA, 0.0).allowed
     assert not limit.count_request(ANNA, 0.0).allowed
@@ -50,7 +50,7 @@ def test_never_more_than_burst_and_average(per_second: float, burst: int, waits:
         answer = limit.count_request(ANNA, now)
         allowed += answer.allowed
         assert allowed <= burst + per_second * now + 1e-3
-        if not answer.allowed:  # who waits as long as told is let in
+        if not answer.allowed:  # allowed after the wait that the answer names
             now += answer.retry_after
             allowed += 1
             assert limit.count_request(ANNA, now).allowed

@@ -1,4 +1,4 @@
-"""JSON read strictly: what is not RFC 8259, or is ambiguous, is refused."""
+"""The strict reader of JSON: texts that are not RFC 8259, or are ambiguous, are refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .push.test_payload import json_values
 
 
 @given(json_values, st.booleans(), st.sampled_from([None, 1, "\t"]))
-def test_what_json_writes_is_read_back(value: Any, ascii_only: bool, indent: Any) -> None:
+def test_json_that_the_library_writes_is_read_back(value: Any, ascii_only: bool, indent: Any) -> None:
     assert decode(json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode()) == value
 
 
@@ -42,7 +42,7 @@ def test_what_json_writes_is_read_back(value: Any, ascii_only: bool, indent: Any
         b'{"a":01}',
     ],
 )
-def test_what_is_not_json_is_refused(body: bytes) -> None:
+def test_other_texts_are_refused(body: bytes) -> None:
     with pytest.raises(MalformedBody):
         decode(body)
 

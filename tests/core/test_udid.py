@@ -1,3 +1,5 @@
+"""UDIDs: their normal form and their digests."""
+
 from __future__ import annotations
 
 import pytest
@@ -16,7 +18,7 @@ KEY = "a key of at least thirty-two characters"
         ("1B7D4F0A-2C3E-4D5F-8A9B-0C1D2E3F4A5B", "1b7d4f0a-2c3e-4d5f-8a9b-0c1d2e3f4a5b"),
     ],
 )
-def test_every_spelling_is_the_same_device(text: str, same: str) -> None:
+def test_all_spellings_of_a_udid_have_one_digest(text: str, same: str) -> None:
     digests = UdidDigests(KEY)
     assert normalise_udid(text) == normalise_udid(same)
     assert digests.digest_udid(text) == digests.digest_udid(same)
@@ -44,7 +46,7 @@ def test_anything_else_is_refused(text: str) -> None:
         UdidDigests(KEY).digest_udid(text)
 
 
-def test_without_the_key_a_digest_says_nothing() -> None:
+def test_a_digest_depends_on_the_key() -> None:
     udid = "a" * 40
     assert UdidDigests(KEY).digest_udid(udid) != UdidDigests(KEY + "!").digest_udid(udid)
     assert udid.encode() not in UdidDigests(KEY).digest_udid(udid)

@@ -1,4 +1,4 @@
-"""Plans: which send job, simulation or wait each installation of a claimed batch goes to."""
+"""Plans: the send job, simulation or wait of each installation of a claimed batch."""
 
 from __future__ import annotations
 
@@ -59,23 +59,23 @@ def copy(
     )
 
 
-def everything(made: Plan) -> list[int]:
+def everything(plan: Plan) -> list[int]:
     """Return the installations of all parts of a plan."""
-    legs = [leg for lane in made.lanes.values() for leg in lane] + made.simulated
+    jobs = [job for lane in plan.lanes.values() for job in lane] + plan.simulated
     return sorted(
-        [one for leg in legs for one in leg.installations]
-        + [one for _, _, ids in made.held for one in ids]
-        + [one for _, ids in made.tokenless for one in ids]
+        [number for job in jobs for number in job.installations]
+        + [number for _, _, ids in plan.held for number in ids]
+        + [number for _, ids in plan.tokenless for number in ids]
     )
 
 
 def test_each_copy_goes_with_its_own_topic_team_and_environment() -> None:
     copies = [copy(1), copy(2, "TEAM000002"), copy(3, environment=Environment.SANDBOX)]
-    made = plan_sends([batch(1, 2, 3)], [group_targets(copies)], find, {})
+    plan = plan_sends([batch(1, 2, 3)], [group_targets(copies)], find, {})
     sent = {
-        (credential_id, leg.credential and leg.credential.environment): list(leg.send.topics)
-        for credential_id, lane in made.lanes.items()
-        for leg in lane
+        (credential_id, job.credential and job.credential.environment): list(job.send.topics)
+        for credential_id, lane in plan.lanes.items()
+        for job in lane
     }
     assert sent == {
         (1, Environment.PRODUCTION): ["com.example.copy1"],
@@ -85,35 +85,35 @@ def test_each_copy_goes_with_its_own_topic_team_and_environment() -> None:
 
 
 def test_the_push_type_adds_its_suffix_to_the_topic() -> None:
-    made = plan_sends([batch(1, push_type="voip")], [group_targets([copy(1)])], find, {})
-    assert made.lanes[1][0].send.topics == ["com.example.copy1.voip"]
+    plan = plan_sends([batch(1, push_type="voip")], [group_targets([copy(1)])], find, {})
+    assert plan.lanes[1][0].send.topics == ["com.example.copy1.voip"]
 
 
 def test_an_unknown_environment_is_tried_in_production() -> None:
-    made = plan_sends([batch(1)], [group_targets([copy(1, environment=None)])], find, {})
-    assert list(made.lanes) == [1]
+    plan = plan_sends([batch(1)], [group_targets([copy(1, environment=None)])], find, {})
+    assert list(plan.lanes) == [1]
 
 
-def test_one_token_at_two_installations_is_sent_once() -> None:
-    made = plan_sends(
+def test_a_token_of_two_installations_is_sent_once() -> None:
+    plan = plan_sends(
         [batch(1, 2)], [group_targets([copy(1, token=b"same"), copy(2, token=b"same")])], find, {}
     )
-    assert [leg.send.device_tokens for leg in made.lanes[1]] == [[b"same".hex()]]
-    assert made.tokenless == [(made.tokenless[0][0], [2])]
+    assert [job.send.device_tokens for job in plan.lanes[1]] == [[b"same".hex()]]
+    assert plan.tokenless == [(plan.tokenless[0][0], [2])]
 
 
 def test_a_suspended_or_missing_credential_holds_its_copies_and_no_others() -> None:
     copies = [copy(1), copy(2, "TEAM000003"), copy(3, "TEAM000009")]
-    made = plan_sends([batch(1, 2, 3)], [group_targets(copies)], find, {})
-    assert {(credential_id, *ids) for _, credential_id, ids in made.held} == {(4, 2), (0, 3)}
-    assert [leg.installations[0] for leg in made.lanes[1]] == [1]
+    plan = plan_sends([batch(1, 2, 3)], [group_targets(copies)], find, {})
+    assert {(credential_id, *ids) for _, credential_id, ids in plan.held} == {(4, 2), (0, 3)}
+    assert [job.installations[0] for job in plan.lanes[1]] == [1]
 
 
 def test_a_failure_domain_acts_on_the_listed_copy_only() -> None:
     listed = {"app": {1: ListedDevice("mine", "unregistered"), 2: ListedDevice("mine", "ok")}}
-    made = plan_sends([batch(1, 2, 3)], [group_targets([copy(1), copy(2), copy(3)])], find, listed)
-    assert [leg.installations[0] for leg in made.simulated] == [1]
-    lane = {leg.installations[0]: leg.send.traced for leg in made.lanes[1]}
+    plan = plan_sends([batch(1, 2, 3)], [group_targets([copy(1), copy(2), copy(3)])], find, listed)
+    assert [job.installations[0] for job in plan.simulated] == [1]
+    lane = {job.installations[0]: job.send.traced for job in plan.lanes[1]}
     assert lane == {2: True, 3: False}
     other_app = {"other": {1: ListedDevice("theirs", "unregistered")}}
     assert plan_sends([batch(1)], [group_targets([copy(1)])], find, other_app).simulated == []
@@ -218,17 +218,17 @@ def test_every_installation_is_in_exactly_one_place_and_every_token_sent_at_most
         if has_token
     ]
     listed = {"app": {number: ListedDevice("x", row[3]) for number, row in enumerate(drawn) if row[3]}}
-    made = plan_sends([claimed], [group_targets(copies)], find, listed)
-    assert everything(made) == list(range(len(drawn)))
-    sent = [leg.send for lane in made.lanes.values() for leg in lane] + [leg.send for leg in made.simulated]
+    plan = plan_sends([claimed], [group_targets(copies)], find, listed)
+    assert everything(plan) == list(range(len(drawn)))
+    sent = [job.send for lane in plan.lanes.values() for job in lane] + [job.send for job in plan.simulated]
     counted = Counter(token for send in sent for token in send.device_tokens)
     assert not counted or max(counted.values()) == 1
-    for credential_id, lane in made.lanes.items():
-        for leg in lane:
-            assert leg.credential is not None
-            assert leg.credential.credential_id == credential_id
-            assert leg.team_id == leg.credential.team_id
-            assert (leg.environment or Environment.PRODUCTION) == leg.credential.environment
-            drawn_tokens = [drawn[number][2].hex() for number in leg.installations]
-            assert leg.send.device_tokens == drawn_tokens
-            assert leg.send.topics == [f"com.example.copy{number}" for number in leg.installations]
+    for credential_id, lane in plan.lanes.items():
+        for job in lane:
+            assert job.credential is not None
+            assert job.credential.credential_id == credential_id
+            assert job.team_id == job.credential.team_id
+            assert (job.environment or Environment.PRODUCTION) == job.credential.environment
+            drawn_tokens = [drawn[number][2].hex() for number in job.installations]
+            assert job.send.device_tokens == drawn_tokens
+            assert job.send.topics == [f"com.example.copy{number}" for number in job.installations]

@@ -119,12 +119,12 @@ def test_an_unknown_reason_goes_by_its_status(status: int, reason: str, action: 
 
 
 @pytest.mark.parametrize("fate", [Fate.NOT_SENT, Fate.UNKNOWN])
-def test_what_was_not_answered_is_tried_again(fate: Fate) -> None:
+def test_a_push_without_an_answer_is_retried(fate: Fate) -> None:
     assert decide(Answer(fate, 0, "GoAway")) is ReasonAction.RETRY_SOON
 
 
 @given(st.integers(0, 999), st.text(max_size=20))
-def test_no_answer_is_without_a_verdict_and_none_but_the_known_ones_retires(status: int, reason: str) -> None:
+def test_every_answer_has_an_action_and_only_known_ones_retire(status: int, reason: str) -> None:
     action = decide(answered(status, reason))
     died_at = token_death(action, answered(status, reason), sent_at=SENT, environment=Environment.SANDBOX)
     assert (died_at is not None) <= (status == 410 or reason in ("BadDeviceToken", "DeviceTokenNotForTopic"))
@@ -137,7 +137,7 @@ def dead(
     return died_at is not None and registered_at <= died_at
 
 
-def test_a_410_retires_what_was_registered_at_or_before_its_timestamp() -> None:
+def test_a_410_retires_tokens_registered_at_or_before_its_timestamp() -> None:
     late = answered(410, "Unregistered", SENT - timedelta(hours=1))
     assert dead(late, SENT - timedelta(hours=1))
     assert dead(late, BEFORE)

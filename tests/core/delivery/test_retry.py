@@ -1,4 +1,4 @@
-"""When a push is tried again."""
+"""The due times of retries."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_wait_grows_until_the_longest(spread: float) -> None:
     st.floats(0, 2000),
     spreads,
 )
-def test_nothing_is_tried_after_the_push_expired(
+def test_a_retry_beyond_the_expiration_is_dropped(
     action: ReasonAction, attempt: int, seconds: float, spread: float
 ) -> None:
     expires_at = NOW + timedelta(seconds=seconds)

@@ -1,4 +1,4 @@
-"""Routing: which installations are the targets of a push."""
+"""Routing: the targets of a push."""
 
 from __future__ import annotations
 

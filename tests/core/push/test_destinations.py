@@ -1,4 +1,4 @@
-"""The field `destinations`: its forms, and what is wrong with it, named at its place."""
+"""The field `destinations`: its forms, and faults at their places."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ ELSEWHERE = IDENTIFIERS.mint_customer("go", b"a" * 16)
 
 
 def check(destinations: Any) -> DestinationCheck:
-    found = DestinationCheck(IDENTIFIERS, DIGESTS, "chess", check_destinations(destinations))
-    for _ in found.slices():
+    checked = DestinationCheck(IDENTIFIERS, DIGESTS, "chess", check_destinations(destinations))
+    for _ in checked.slices():
         pass
-    found.finish()
-    return found
+    checked.finish()
+    return checked
 
 
 def test_a_map_of_customers_devices_and_addresses() -> None:
-    found = check({ADA: [PHONE, PHONE], BERT: [], "Carl@example.com": []})
-    assert list(found.customers) == [BERT]
-    assert list(found.devices) == [PHONE]
-    assert list(found.addresses) == [DIGESTS.digest_address("chess", "carl@example.com")]
-    assert list(found.places.values()) == ["/destinations/Carl@example.com"]
+    checked = check({ADA: [PHONE, PHONE], BERT: [], "Carl@example.com": []})
+    assert list(checked.customers) == [BERT]
+    assert list(checked.devices) == [PHONE]
+    assert list(checked.addresses) == [DIGESTS.digest_address("chess", "carl@example.com")]
+    assert list(checked.places.values()) == ["/destinations/Carl@example.com"]
 
 
 def test_a_list_of_customers_and_addresses() -> None:
-    found = check([ADA, "carl@example.com", BERT, ADA, " CARL@example.com"])
-    assert list(found.customers) == [ADA, BERT]
-    assert list(found.addresses) == [DIGESTS.digest_address("chess", "carl@example.com")]
-    assert found.places == {
+    checked = check([ADA, "carl@example.com", BERT, ADA, " CARL@example.com"])
+    assert list(checked.customers) == [ADA, BERT]
+    assert list(checked.addresses) == [DIGESTS.digest_address("chess", "carl@example.com")]
+    assert checked.places == {
         ADA: "/destinations/0",
         DIGESTS.digest_address("chess", "carl@example.com"): "/destinations/1",
         BERT: "/destinations/2",
@@ -69,7 +69,7 @@ def test_a_list_of_customers_and_addresses() -> None:
         ({ADA: [PHONE] * 50_001}, "too_many", "/destinations"),
     ],
 )
-def test_what_is_wrong_is_named_at_its_place(destinations: Any, code: str, pointer: str) -> None:
+def test_a_mistake_is_named_at_its_place(destinations: Any, code: str, pointer: str) -> None:
     with pytest.raises(Invalid) as caught:
         check(destinations)
     assert [(fault.code, fault.pointer) for fault in caught.value.faults] == [(code, pointer)]
@@ -77,9 +77,9 @@ def test_what_is_wrong_is_named_at_its_place(destinations: Any, code: str, point
 
 
 def test_a_large_request_lets_others_run_in_between() -> None:
-    wanted = check_destinations([f"{n}@example.com" for n in range(2000)])
-    found = DestinationCheck(IDENTIFIERS, DIGESTS, "chess", wanted)
-    assert len(list(found.slices(500))) == 4
+    destinations = check_destinations([f"{n}@example.com" for n in range(2000)])
+    checked = DestinationCheck(IDENTIFIERS, DIGESTS, "chess", destinations)
+    assert len(list(checked.slices(500))) == 4
 
 
 def test_a_thousand_faults_are_named_and_the_rest_is_counted() -> None:

@@ -1,4 +1,4 @@
-"""A friendly notification: every field of 4D's, and exactly the payload that 4D builds from it."""
+"""Notifications: every field of 4D, and exactly the payload that 4D builds from it."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_a_localised_title_is_a_title() -> None:
         ({"title": "\ud800"}, "invalid_value", ""),
     ],
 )
-def test_what_is_wrong_is_named_where_it_stands(notification: Any, code: str, pointer: str) -> None:
+def test_a_mistake_is_named_at_its_place(notification: Any, code: str, pointer: str) -> None:
     assert faults(notification) == {(code, f"/notification{pointer}")}
 
 
@@ -253,7 +253,7 @@ def test_any_value_is_a_payload_or_is_refused_where_it_stands(notification: Any)
         {"title_loc_key": "T", "title_loc_args": ["a"]},
     ],
 )
-def test_a_payload_of_a_notification_is_one_again(fields: dict[str, Any]) -> None:
+def test_the_payload_of_a_notification_becomes_a_notification_again(fields: dict[str, Any]) -> None:
     payload = draft_notification({"title": "T", **fields})
     back = notification_from_payload(payload)
     assert back is not None
@@ -274,7 +274,7 @@ def test_a_payload_of_a_notification_is_one_again(fields: dict[str, Any]) -> Non
         {"aps": []},
     ],
 )
-def test_what_no_notification_says_is_none(payload: dict[str, Any]) -> None:
+def test_a_payload_that_no_notification_becomes_has_none(payload: dict[str, Any]) -> None:
     assert notification_from_payload(payload) is None
 
 
@@ -297,7 +297,7 @@ _KEYS = st.text().filter(lambda key: key not in {"dataClass", "entity"})  # thes
         },
     )
 )
-def test_back_and_forth_loses_nothing(notification: dict[str, Any]) -> None:
+def test_conversion_in_both_directions_is_lossless(notification: dict[str, Any]) -> None:
     payload = draft_notification(notification)
     back = notification_from_payload(payload)
     assert back is not None

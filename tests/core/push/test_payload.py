@@ -1,4 +1,4 @@
-"""Apple's payload schema: what is refused, what is only worth a warning, and what is sent."""
+"""The schema of payloads: faults, warnings and the bytes that are sent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def pointers(payload: Any, push_type: str = "alert") -> set[str]:
     return {fault.pointer for fault in caught.value.faults}
 
 
-def test_what_the_php_sender_posts_is_sent_as_it_is() -> None:
+def test_payloads_of_the_php_sender_are_sent_unchanged() -> None:
     payload = {"aps": {"alert": {"title": "test", "subtitle": "test notification", "body": "…"}}}
     checked = check_payload(payload, ALERT)
     assert checked.encoded == json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
@@ -121,7 +121,7 @@ START: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("missing", START)
-def test_what_starts_a_live_activity(missing: str) -> None:
+def test_the_keys_that_start_a_live_activity(missing: str) -> None:
     assert check_payload({"aps": START}, PUSH_TYPES["liveactivity"]).warnings == ()
     aps = {key: value for key, value in START.items() if key != missing}
     # Without the event nobody knows what else is needed.
@@ -146,7 +146,7 @@ def test_what_starts_a_live_activity(missing: str) -> None:
         ("alert", {}, set()),
     ],
 )
-def test_what_a_push_type_needs(push_type: str, aps: dict[str, Any], missing: set[str]) -> None:
+def test_the_keys_that_a_push_type_needs(push_type: str, aps: dict[str, Any], missing: set[str]) -> None:
     if missing:
         assert pointers({"aps": aps}, push_type) == {f"/payload/aps/{key}" for key in missing}
     else:

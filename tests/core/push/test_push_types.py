@@ -1,4 +1,4 @@
-"""Which device token a push goes to, and how long one of its type may be kept."""
+"""The push types: the kind of device token of each, and the longest life of a push."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_an_activity_is_what_the_sdk_can_register(activity: str) -> None:
 
 
 @pytest.mark.parametrize("payload", [[], None, "x", {"aps": []}, {"aps": None}])
-def test_a_payload_that_is_none_is_no_reason_to_fail(payload: Any) -> None:
+def test_a_wrong_payload_does_not_stop_the_check_of_the_kind(payload: Any) -> None:
     assert (
         check_token_kind(SendBody(app_id="app", payload=payload, destinations={}, push_type="liveactivity"))
         == "liveactivity"

@@ -1,4 +1,4 @@
-"""When a webhook is tried again, and when it is disabled."""
+"""Webhook health: retries, pauses and disabling."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ TAKEN, FAILED, GONE, SILENT = Attempt(204), Attempt(500), Attempt(410), Attempt(
 PATIENCE = Patience(Backoff(5, 3600), timedelta(days=3))
 
 
-def test_one_that_takes_anything_is_well() -> None:
+def test_an_accepted_message_resets_the_health() -> None:
     ill = Health(7, NOW - timedelta(days=2), NOW)
     assert PATIENCE.next_health(ill, [FAILED, TAKEN, SILENT], NOW, 0.5) == Health()
 
 
-def test_one_that_takes_nothing_is_left_in_peace_ever_longer() -> None:
+def test_the_pause_of_a_failing_webhook_grows() -> None:
     health, now, pauses = Health(), NOW, []
     for _ in range(12):
         health = PATIENCE.next_health(health, [SILENT], now, 1.0)
@@ -32,7 +32,7 @@ def test_one_that_takes_nothing_is_left_in_peace_ever_longer() -> None:
     assert (health.failures, health.failing_since, health.disabled) == (12, NOW, False)
 
 
-def test_messages_that_were_sent_at_the_same_time_are_one_try() -> None:
+def test_messages_that_were_sent_together_are_one_try() -> None:
     health = PATIENCE.next_health(Health(), [FAILED] * 8, NOW, 1.0)
     assert (health.failures, health.resume_at) == (1, NOW + timedelta(seconds=5))
 
@@ -43,7 +43,7 @@ def test_after_days_it_is_disabled() -> None:
     assert PATIENCE.next_health(since, [FAILED], NOW + timedelta(days=3), 0).disabled
 
 
-def test_one_that_wants_nothing_any_more_is_disabled_at_once() -> None:
+def test_a_410_disables_a_webhook_at_once() -> None:
     assert PATIENCE.next_health(Health(), [GONE], NOW, 0).disabled
 
 

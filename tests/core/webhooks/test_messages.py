@@ -1,4 +1,4 @@
-"""Messages of webhooks: what they say, how they are signed, where they may go."""
+"""Messages of webhooks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 """The one of Standard Webhooks' own examples."""
 
 
-def test_the_largest_message_is_one_that_a_receiver_must_take() -> None:
+def test_the_largest_message_is_within_the_limit_of_the_standard() -> None:
     name = CopyName("c_" + 44 * "x", "d_" + 44 * "x", "abcde")
     data = ended_deliveries_data(64 * "a", PUSH, "unregistered", 410, "Unregistered", [name] * MAX_COPIES)
     assert len(encode_message("device.unregistered", NOW, data)) < 256 * 1024
@@ -52,5 +52,5 @@ def test_a_completed_push_has_every_count() -> None:
     }
 
 
-def test_of_a_delivered_or_cancelled_one_nothing_is_told() -> None:
+def test_delivered_and_cancelled_deliveries_have_no_event() -> None:
     assert not EVENT_OF_OUTCOME.keys() & {"delivered", "cancelled"}

@@ -55,7 +55,7 @@ def test_a_good_url(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", PRIVATE)
-def test_a_private_one_only_where_that_is_allowed(url: str) -> None:
+def test_a_private_url_is_accepted_only_if_allowed(url: str) -> None:
     with pytest.raises(UrlRefused, match=r"webhooks\.allow_private"):
         check_url(url, allow_private=False)
     check_url(url, allow_private=True)
