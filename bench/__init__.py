@@ -1,1 +1,1 @@
-"""The benchmarks, with the peers beside them: `python -m bench`. See RESULTS.md for what they said."""
+"""Benchmarks of the relay and of comparable senders: `python -m bench`. RESULTS.md holds their figures."""

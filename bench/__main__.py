@@ -1,7 +1,7 @@
-"""`python -m bench [--quick] [--json]`: one table, every row of the same run on the same sink.
+"""`python -m bench [--quick] [--json]`: one table, all rows from one run on one sink.
 
-The full run takes about fifteen minutes on two cores and, if it is told the date, writes bench/RESULTS.md. The first
-run installs the peers (npm ci, go build): that needs the network and is not counted.
+The full run takes about fifteen minutes on two cores. With `--date` it writes bench/RESULTS.md. The first run installs
+the peers (npm ci, go build): that needs the network and is not counted.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from bench.relay_rows import BenchPlan, relay_rows
 from bench.sender_rows import sender_rows
 from bench.sink import Sink
 from bench.table import Row
-from bench.targets import judge, show_targets
+from bench.targets import compare_with_targets, show_targets
 from bench.work import PAYLOAD
 
 
 def main() -> None:
-    """Run what was asked for, show it, and write it down."""
+    """Measure the rows that the options name, print them, and write RESULTS.md if a date is given."""
     arguments = _arguments()
     SCRATCH.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
-    lost = [machine.held_up()]
+    foreign_shares = [machine.measure_foreign_share()]
     try:
         for row in _rows(arguments):
             rows.append(row)
@@ -38,13 +38,16 @@ def main() -> None:
                     file=sys.stderr,
                     flush=True,
                 )
-    finally:  # what was measured is shown, whatever became of the rest
-        lost.append(machine.held_up())
-        found = f"{machine.describe()}; of a core's time {lost[0]:.0%} before and {lost[1]:.0%} after was not ours"
+    finally:  # rows that were measured are shown also after an error
+        foreign_shares.append(machine.measure_foreign_share())
+        before, after = foreign_shares
+        description = (
+            f"{machine.describe()}; of a core's time {before:.0%} before and {after:.0%} after was not ours"
+        )
         if not arguments.json:
-            table.show(rows, found)
+            table.show(rows, description)
             if not arguments.quick:
-                show_targets(judge(rows))
+                show_targets(compare_with_targets(rows))
             print(", ".join(f"{name} {version}" for name, version in machine.versions().items()))
         if arguments.date:
             command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
@@ -54,7 +57,7 @@ def main() -> None:
                 rows,
                 date=arguments.date,
                 command=command,
-                found=found,
+                machine_text=description,
                 runs=arguments.runs,
                 payload=len(PAYLOAD),
             )
@@ -65,12 +68,16 @@ def _rows(arguments: argparse.Namespace) -> Iterator[Row]:
         if "sender" in arguments.rows:
             seconds = arguments.seconds or (0.6 if arguments.quick else 2.0)
             yield from sender_rows(sink, seconds=seconds, runs=arguments.runs, quick=arguments.quick)
-        wanted = frozenset(arguments.rows) - {"sender"}
-        if wanted:
+        relay_row_names = frozenset(arguments.rows) - {"sender"}
+        if relay_row_names:
             yield from relay_rows(
                 sink,
                 BenchPlan(
-                    arguments.sizes, arguments.runs, arguments.seconds or 5.0, arguments.workers, wanted
+                    arguments.sizes,
+                    arguments.runs,
+                    arguments.seconds or 5.0,
+                    arguments.workers,
+                    relay_row_names,
                 ),
             )
 

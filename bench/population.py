@@ -1,8 +1,8 @@
-"""A store full of devices, made straight in PostgreSQL: enrolling a million over the API would take the whole bench.
+"""Devices of an app, written straight to PostgreSQL: enrolling a million over the API would take too long.
 
-What the API would write for `count` customers with one device and one copy each: customer, device and its owner,
-c_ and d_ (real ones, signed with the relay's keys), installation, device token. The identifiers come by COPY, the
-rest is made where it stays.
+Each customer has one device with one copy. The rows are those that the API would write: customer, device and its
+owner, c_ and d_ (signed with the relay's keys), installation, device token. The identifiers are copied to a temporary
+table, from which PostgreSQL makes the other rows.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import yaml
 from bench.work import TEAM_ID
 from relay.core.identifiers import RANDOM_BYTES, Identifiers
 
-_SLICE = 50_000
-"""Devices at a time: bounds the memory of the harness."""
+_DEVICES_PER_SLICE = 50_000
+"""Bounds the memory of the benchmark."""
 
-# Number n is customer, device and installation at once. One bundle identifier a copy, as the store signs them.
+# Number n is customer, device and installation at once. Each copy has a bundle identifier, as the store signs them.
 _STATEMENTS = (
     "INSERT INTO customer (customer_id, external_ref) OVERRIDING SYSTEM VALUE SELECT n, 'bench-' || n FROM member",
     "INSERT INTO device (device_id, customer_id, udid_digest) OVERRIDING SYSTEM VALUE"
@@ -44,8 +44,8 @@ _STATEMENTS = (
 
 
 @dataclass(frozen=True)
-class Signed:
-    """How the copies of an app are signed. Each copy has a bundle identifier that begins with `bundle_id`."""
+class Signing:
+    """Team, environment and bundle identifier of an app's copies. That of each copy begins with `bundle_id`."""
 
     team_id: str = TEAM_ID
     environment: str = "production"
@@ -63,16 +63,16 @@ class BenchApp:
 
 
 def populate(
-    url: str, keys_file: Path, app_id: str, count: int, keep: int = 0, signed: Signed | None = None
+    url: str, keys_file: Path, app_id: str, count: int, keep: int = 0, signing: Signing | None = None
 ) -> list[str]:
-    """Fill an app with `count` devices; returns the first `keep` customer identifiers."""
+    """Fill an app with `count` devices, and return the first `keep` customer identifiers."""
     keys = yaml.safe_load(keys_file.read_text())
     identifiers = Identifiers(tuple(keys["identifiers"]))
-    return asyncio.run(_populate(url, identifiers, app_id, count, keep, signed or Signed()))
+    return asyncio.run(_populate(url, identifiers, app_id, count, keep, signing or Signing()))
 
 
 async def _populate(
-    url: str, identifiers: Identifiers, app_id: str, count: int, keep: int, signed: Signed
+    url: str, identifiers: Identifiers, app_id: str, count: int, keep: int, signing: Signing
 ) -> list[str]:
     connection = await asyncpg.connect(url)
     kept: list[str] = []
@@ -84,13 +84,13 @@ async def _populate(
         await connection.execute(
             "CREATE TEMPORARY TABLE signed (app_id text, team_id text, environment text, bundle_id text)"
         )
-        await connection.copy_records_to_table("signed", records=[(app_id, *astuple(signed))])
+        await connection.copy_records_to_table("signed", records=[(app_id, *astuple(signing))])
         first = await connection.fetchval(
             "SELECT greatest((SELECT coalesce(max(customer_id), 0) FROM customer),"
             " (SELECT coalesce(max(installation_id), 0) FROM installation)) + 1"
         )
         numbers = iter(range(first, first + count))
-        while chunk := list(islice(numbers, _SLICE)):
+        while chunk := list(islice(numbers, _DEVICES_PER_SLICE)):
             minted = list(_mint(identifiers, app_id, chunk))
             kept += [customer for _, customer, _ in minted[: keep - len(kept)]]
             await connection.execute("TRUNCATE member")

@@ -1,4 +1,4 @@
-"""The relay's PostgreSQL for the benchmarks: the embedded one, as shipped, durable, in a directory on a disk."""
+"""The embedded PostgreSQL with its settings as shipped, durable, in a directory on a disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHOWN = ("server_version", "shared_buffers", "max_wal_size", *_DURABLE)
 
 
 class BenchPostgres:
-    """A fresh PostgreSQL. Use as a context manager."""
+    """A fresh PostgreSQL server. A context manager, which stops it and deletes its files."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -35,18 +35,19 @@ class BenchPostgres:
         self._pid = int((directory / "postmaster.pid").read_text().split()[0])
 
     def cpu_seconds(self) -> float:
-        """CPU of the server with all its processes."""
+        """Return the CPU seconds of the server with all its processes."""
         return machine.cpu_seconds(self._pid)
 
     def value(self, query: str, *arguments: object) -> int:
-        """The one number that a query gives."""
+        """Return the number that a query gives."""
         return int(asyncio.run(self._fetch(query, *arguments)))
 
     @contextlib.contextmanager
     def loading(self) -> Iterator[None]:
-        """While the store is filled, no disk is waited for and nothing is cleaned up; afterwards all is as shipped.
+        """Switch durability and autovacuum off in the `with` block, in which the store is filled.
 
-        Ends with statistics, visibility map and checkpoint done, so that they don't fall into a measurement.
+        At its end the settings are as shipped, and statistics, visibility map and checkpoint are done: they do not
+        fall into a measurement.
         """
         asyncio.run(
             self._execute(
@@ -93,10 +94,10 @@ class BenchPostgres:
 
 
 def _clear(directory: Path) -> None:
-    """Remove what an interrupted run has left: its server, known by its pid file, and its files."""
+    """Stop the server of an interrupted run, known by its pid file, and delete its files."""
     with contextlib.suppress(OSError, psutil.Error):
-        left = psutil.Process(int((directory / "postmaster.pid").read_text().split()[0]))
-        if str(directory) in left.cmdline():
-            left.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
-            left.wait(30)
+        server = psutil.Process(int((directory / "postmaster.pid").read_text().split()[0]))
+        if str(directory) in server.cmdline():
+            server.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
+            server.wait(30)
     shutil.rmtree(directory, ignore_errors=True)

@@ -28,7 +28,7 @@ def write_settings(
     sandbox_port: int = 0,
     more: dict[str, Any] | None = None,
 ) -> Path:
-    """A settings file: this database, Apple's hosts at the sink or, for the sandbox, elsewhere; the rest as shipped."""
+    """Write a settings file with this database and these ports of the sink, the rest as shipped. Returns `path`."""
     apns = {"host": HOST, "port": sink_port, "ca_file": str(ca)}
     sandbox = apns | ({"port": sandbox_port} if sandbox_port else {})
     settings: dict[str, Any] = {
@@ -36,7 +36,7 @@ def write_settings(
         "database": {"url": database},
         "keys": {"file": str(SCRATCH / "keys.yaml")},
         "apns": {"production": apns, "sandbox": sandbox},
-        # They are there to stop such callers as a benchmark.
+        # The limits as shipped would refuse a caller such as a benchmark.
         "limits": {"pushes_per_second": 1_000_000, "burst": 1_000_000, "queued_batches": 1_000_000},
         "log": "warning",
     }
@@ -45,7 +45,7 @@ def write_settings(
 
 
 class RelayProcess:
-    """A running relay. Use as a context manager."""
+    """A running relay. A context manager, which ends it."""
 
     def __init__(self, settings: Path, options: Sequence[str] = (), name: str = "relay") -> None:
         port = int(yaml.safe_load(settings.read_text())["http"]["port"])
@@ -62,11 +62,11 @@ class RelayProcess:
         self.pid = self._process.pid
 
     def cpu_seconds(self) -> float:
-        """CPU of all its processes."""
+        """Return the CPU seconds of all its processes."""
         return machine.cpu_seconds(self.pid)
 
     def peak_rss_mib(self) -> float:
-        """Peak memory of all its processes."""
+        """Return the peak memory (MiB) of all its processes."""
         return machine.peak_rss_mib(self.pid)
 
     def __enter__(self) -> RelayProcess:
@@ -82,7 +82,7 @@ class RelayProcess:
 
 
 def operator_token(settings: Path) -> str:
-    """Migrate the database and make the first operator_ token."""
+    """Migrate the database and return the first operator_ token."""
     done = subprocess.run(
         [sys.executable, "-m", "relay", "operator-token", "--config", str(settings)],
         capture_output=True,
@@ -97,7 +97,7 @@ def operator_token(settings: Path) -> str:
 
 
 class RefusedError(Exception):
-    """The relay answered with an error."""
+    """An answer of the relay with an error status."""
 
     def __init__(self, status: int, body: str) -> None:
         super().__init__(f"{status}: {body[:500]}")
@@ -105,7 +105,7 @@ class RefusedError(Exception):
 
 
 class BenchApi:
-    """The relay's API over one connection that is kept."""
+    """The relay's API over one lasting connection."""
 
     def __init__(self, port: int) -> None:
         self._http = HTTPConnection("127.0.0.1", port, timeout=120)
@@ -113,7 +113,7 @@ class BenchApi:
     def call(
         self, method: str, path: str, token: str, body: Any = None, more: Mapping[str, str] | None = None
     ) -> Any:
-        """Send JSON, with `more` headers, return JSON. Raises RefusedError. Bytes are sent as they are."""
+        """Send `body` with `more` headers, bytes unchanged and others as JSON; return JSON. Raises RefusedError."""
         raw = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         headers |= more or {}

@@ -1,4 +1,4 @@
-"""The whole relay: real processes, a durable PostgreSQL and the sink, all on this machine."""
+"""The rows of the whole relay: real processes, a durable PostgreSQL and the sink, all on this machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bench.table import Row
 
 @dataclass(frozen=True)
 class BenchPlan:
-    """What to measure, how long and how often."""
+    """Rows to measure, their sizes, their number of runs, and the seconds of a run."""
 
     sizes: Sequence[int] = (10_000, 100_000, 1_000_000)
     runs: int = 5
@@ -33,7 +33,7 @@ class BenchPlan:
 
 
 def relay_rows(sink: Sink, plan: BenchPlan) -> Iterator[Row]:
-    """All rows of the whole relay."""
+    """Yield the rows of the plan."""
     with BenchPostgres(SCRATCH / "postgres") as postgres:
         settings = SCRATCH / "relay.yaml"
         shared: dict[str, Any] = {"database": postgres.url, "ca": sink.ca}
@@ -59,7 +59,7 @@ def relay_rows(sink: Sink, plan: BenchPlan) -> Iterator[Row]:
             yield from _latency(plan, settings, shared, store.apps[0], rate)
         if "neighbours" in plan.rows:
             yield from _neighbours(plan, settings, shared, store, sink)
-        if "accept" in plan.rows:  # the last: what it accepts stays in the queue
+        if "accept" in plan.rows:  # the last row: its pushes stay in the queue
             try:
                 write_settings(settings, port=machine.free_port(), sink_port=sink.port, **shared)
                 with RelayProcess(settings, ["--api", *_workers(plan)]) as relay:

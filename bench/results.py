@@ -1,4 +1,4 @@
-"""RESULTS.md: what the full run measured, where, with what, and which targets that reaches."""
+"""RESULTS.md: figures of the full run, its machine and versions, and the targets that they reach."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench import machine, table
 from bench.table import Row
-from bench.targets import judge
+from bench.targets import compare_with_targets
 
 _TEXT = """# What the benchmarks measured
 
@@ -51,15 +51,18 @@ _WORDS = {True: "reached", False: "**not reached**", None: "–"}
 
 
 def write(
-    path: Path, rows: Sequence[Row], *, date: str, command: str, found: str, runs: int, payload: int
+    path: Path, rows: Sequence[Row], *, date: str, command: str, machine_text: str, runs: int, payload: int
 ) -> None:
-    """Write the file."""
-    targets = [f"| {one.target} | {one.measured} | {_WORDS[one.reached]} |" for one in judge(rows)]
+    """Write RESULTS.md to `path`. `machine_text` describes the machine, `payload` is the payload's size in bytes."""
+    targets = [
+        f"| {verdict.target} | {verdict.measured} | {_WORDS[verdict.reached]} |"
+        for verdict in compare_with_targets(rows)
+    ]
     path.write_text(
         _TEXT.format(
             date=date,
             command=command,
-            machine=found,
+            machine=machine_text,
             versions=", ".join(f"{name} {version}" for name, version in machine.versions().items()),
             table=table.markdown(rows),
             targets="\n".join(targets),

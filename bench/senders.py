@@ -1,9 +1,9 @@
-"""The senders, ours and the peers', each a process that lives for the whole run, so that runs can alternate.
+"""The senders, ours and the peers', each a process that lives for the whole benchmark, so that runs can alternate.
 
-Protocol: the set-up is a JSON argument; the process connects, says {"ready": true}; then for each line "run SECONDS"
-it sends for that long, waits for the answers that are out, and says {"sent", "ok", "wall", "cpu"}: seconds by its own
-clock, the wait included, and user + system time by getrusage. Device tokens are made before the clock runs. h2load is a
-program of its own kind: it is given a number of requests, from how fast it was before, and gives its own time.
+Protocol: the set-up is a JSON argument. The process connects and prints {"ready": true}. For each line "run SECONDS" it
+sends for that time, waits for the outstanding answers, and prints {"sent", "ok", "wall", "cpu"}: seconds by its own
+clock with that wait, and user + system time by getrusage. Device tokens are made before the clock starts. h2load does
+not speak the protocol: it takes a number of requests, computed from its last rate, and reports its own time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bench.sink import Sink
 
 @dataclass(frozen=True)
 class SenderRun:
-    """One run: how many were sent, how many answered 200, in which time, with how much CPU of the sender."""
+    """One run: pushes sent, pushes answered 200, and seconds of time and of the sender's CPU."""
 
     sent: int
     ok: int
@@ -40,10 +40,10 @@ class BenchSender(Protocol):
     version: str
 
     def run(self, seconds: float) -> SenderRun:
-        """Send for so long."""
+        """Send for `seconds`."""
 
     def stop(self) -> None:
-        """End it."""
+        """End the process."""
 
 
 class Process:
@@ -67,14 +67,14 @@ class Process:
         self._read()
 
     def run(self, seconds: float) -> SenderRun:
-        """Send for so long."""
+        """Send for `seconds`."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"run {seconds}\n")
         self._process.stdin.flush()
         return SenderRun(**self._read())
 
     def stop(self) -> None:
-        """Close its standard input and wait a little for its end."""
+        """Close its standard input, wait up to 3 s for its end, then kill it."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
@@ -93,11 +93,11 @@ class Process:
 
 
 def setup(sink: Sink, *, batch: int = 1000, connections: int = 1, **more: Any) -> str:
-    """The argument of a sender's process."""
+    """Return the argument of a sender's process, JSON."""
     key_file = SCRATCH / "AuthKey.p8"
     if not key_file.exists():
         work.write_p8(SCRATCH)
-    given = {
+    fields = {
         "host": work.HOST,
         "port": sink.port,
         "ca": str(sink.ca),
@@ -106,28 +106,28 @@ def setup(sink: Sink, *, batch: int = 1000, connections: int = 1, **more: Any) -
         "team_id": work.TEAM_ID,
         "topic": work.TOPIC,
         "payload": work.PAYLOAD.decode(),
-        "pool": work.POOL,
+        "pool": work.POOL_SIZE,
         "connections": connections,
     }
-    return json.dumps(given | more | ({"batch": batch} if "workers" not in more else {}))
+    return json.dumps(fields | more | ({"batch": batch} if "workers" not in more else {}))
 
 
 def ours(sink: Sink, *, batch: int, connections: int = 1) -> BenchSender:
-    """Our sender with batches of that size."""
+    """Start our sender with batches of `batch` pushes."""
     name = f"ours, batches of {batch:,}" if batch > 1 else "ours, each push its own batch"
     command = [sys.executable, "-m", "bench.peers.ours", setup(sink, batch=batch, connections=connections)]
     return Process(name, "this checkout", command)
 
 
 def stock_aioapns(sink: Sink, *, connections: int = 1) -> BenchSender:
-    """Stock aioapns."""
-    found = f"{package_version('aioapns')} (h2 {package_version('h2')}, uvloop {package_version('uvloop')})"
+    """Start stock aioapns."""
+    version = f"{package_version('aioapns')} (h2 {package_version('h2')}, uvloop {package_version('uvloop')})"
     argument = setup(sink, connections=connections)
-    return Process("stock aioapns", found, [sys.executable, "-m", "bench.peers.stock_aioapns", argument])
+    return Process("stock aioapns", version, [sys.executable, "-m", "bench.peers.stock_aioapns", argument])
 
 
 def node(sink: Sink, *, connections: int = 1) -> BenchSender:
-    """Node's client; its packages are installed once into the scratch directory. Raises MissingError."""
+    """Start Node's client. Its packages are installed once into the scratch directory. Raises MissingError."""
     command, home = program("node"), SCRATCH / "node"
     pinned = (PEERS / "node" / "package-lock.json").read_text()
     if not (home / "installed").exists() or (home / "installed").read_text() != pinned:
@@ -137,8 +137,8 @@ def node(sink: Sink, *, connections: int = 1) -> BenchSender:
             shutil.copy(PEERS / "node" / name, home)
         _prepare([npm, "ci", "--no-audit", "--no-fund"], home, "npm ci")
         (home / "installed").write_text(pinned)
-    found = json.loads((home / "node_modules/@parse/node-apn/package.json").read_text())["version"]
-    version = f"{found} (node {machine.version('node')})"
+    package = json.loads((home / "node_modules/@parse/node-apn/package.json").read_text())
+    version = f"{package['version']} (node {machine.version('node')})"
     environment = {"NODE_PATH": str(home / "node_modules"), "NODE_EXTRA_CA_CERTS": str(sink.ca)}
     script = str(PEERS / "node" / "send.js")
     return Process(
@@ -147,11 +147,11 @@ def node(sink: Sink, *, connections: int = 1) -> BenchSender:
 
 
 def go(sink: Sink, *, connections: int = 1, workers: int = 1_000) -> BenchSender:
-    """Go's client, built first where it changed. Raises MissingError."""
+    """Start Go's client, built first if its sources changed. Raises MissingError."""
     binary = build_go("sender")
     mod = (PEERS / "go" / "go.mod").read_text()
-    found = {name: re.search(rf"{name} v(\S+)", mod) for name in ("sideshow/apns2", "golang.org/x/net")}
-    apns2, net = (match[1] if match else "unknown" for match in found.values())
+    versions = {name: re.search(rf"{name} v(\S+)", mod) for name in ("sideshow/apns2", "golang.org/x/net")}
+    apns2, net = (match[1] if match else "unknown" for match in versions.values())
     version = f"{apns2} (x/net {net}, go {machine.version('go')})"
     argument = setup(sink, connections=connections, workers=workers)
     name = "Go sideshow/apns2" if connections == 1 else f"Go sideshow/apns2, {connections} connections"
@@ -159,7 +159,7 @@ def go(sink: Sink, *, connections: int = 1, workers: int = 1_000) -> BenchSender
 
 
 def build_go(name: str) -> Path:
-    """Build a program of bench/peers/go if its sources changed; returns the binary. Raises MissingError."""
+    """Build a program of bench/peers/go if its sources changed, and return the binary. Raises MissingError."""
     target = SCRATCH / f"go-{name}"
     sources = [*(PEERS / "go").glob("go.*"), *(PEERS / "go" / name).glob("*.go")]
     if not target.exists() or any(source.stat().st_mtime > target.stat().st_mtime for source in sources):
@@ -167,15 +167,15 @@ def build_go(name: str) -> Path:
     return target
 
 
-def _prepare(command: list[str], directory: Path, what: str) -> None:
-    print(f"preparing: {what} …", file=sys.stderr, flush=True)
+def _prepare(command: list[str], directory: Path, name: str) -> None:
+    print(f"preparing: {name} …", file=sys.stderr, flush=True)
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise MissingError(f"{what} failed (it needs the network once): {done.stderr.strip()[-300:]}")
+        raise MissingError(f"{name} failed (it needs the network once): {done.stderr.strip()[-300:]}")
 
 
 class H2load:
-    """h2load: C, no work per request; the same headers, body and path each time. The limit of the sink."""
+    """h2load, a program in C that sends one prepared request again and again: the limit of the sink."""
 
     def __init__(self, sink: Sink, connections: int) -> None:
         self.name = "h2load, the limit"
@@ -197,7 +197,7 @@ class H2load:
         self._url = f"https://{work.HOST}:{sink.port}/3/device/{work.device_tokens(1)[0]}"
 
     def run(self, seconds: float) -> SenderRun:
-        """Send as many requests as took so long the last time."""
+        """Send as many requests as take `seconds` at the rate of the last run."""
         count = max(1_000, int(self._rate * seconds))
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
@@ -214,4 +214,4 @@ class H2load:
         return SenderRun(count, int(ok[1]), wall, cpu)
 
     def stop(self) -> None:
-        """Nothing to end."""
+        """Do nothing: each run has ended its process."""

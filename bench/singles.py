@@ -1,4 +1,4 @@
-"""Pushes to a single destination each: from 64 connections as fast as they come, accepted only, and at half load."""
+"""The rows of pushes to one destination each: from 64 connections, accepted only, and at half load."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bench.table import Row
 from bench.work import PAYLOAD
 
 CONNECTIONS = 64
-_PATIENCE = 120.0
+_PATIENCE_SECONDS = 120.0
 _PUSHES = "SELECT count(*) FROM push WHERE app_id = $1"
 _DELIVERED = """
 SELECT coalesce(sum(cardinality(installations)), 0) FROM delivery WHERE app_id = $1 AND outcome = 'delivered'
@@ -32,7 +32,7 @@ SELECT coalesce(sum(cardinality(installations)), 0) FROM delivery WHERE app_id =
 
 @dataclass(frozen=True)
 class _Load:
-    """What wrk saw."""
+    """Figures of a run of wrk."""
 
     requests: int
     seconds: float
@@ -43,7 +43,7 @@ class _Load:
 
 
 def wrk_command(port: int, app: BenchApp, seconds: float) -> list[str]:
-    """64 connections that post as fast as they are answered. Raises MissingError without wrk."""
+    """Return the command of 64 connections, each of which posts as soon as it is answered. Raises MissingError."""
     bodies = SCRATCH / f"bodies-{app.size}"
     payload = json.loads(PAYLOAD)
     bodies.write_text(
@@ -66,12 +66,12 @@ def wrk_command(port: int, app: BenchApp, seconds: float) -> list[str]:
 
 def _load(relay: RelayProcess, app: BenchApp, seconds: float) -> _Load:
     command = wrk_command(relay.port, app, seconds)
-    for _ in range(5):  # a machine that stands still for seconds answers nothing
+    for _ in range(5):  # a run is empty if the machine stands still for seconds
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        found = re.search(r"RESULT (\{.*\})", done.stdout)
-        if found is None:
+        result = re.search(r"RESULT (\{.*\})", done.stdout)
+        if result is None:
             raise RuntimeError(f"wrk failed: {done.stdout[-500:]} {done.stderr[-500:]}")
-        load = _Load(**json.loads(found[1]))
+        load = _Load(**json.loads(result[1]))
         if load.refused or load.broken:
             raise RuntimeError(f"not every push was accepted: {load}")
         if load.requests:
@@ -82,7 +82,7 @@ def _load(relay: RelayProcess, app: BenchApp, seconds: float) -> _Load:
 def single_rows(
     app: BenchApp, relay: RelayProcess, postgres: BenchPostgres, sink: Sink, *, seconds: float, runs: int
 ) -> Iterator[Row]:
-    """Accepted, sent, answered and settled: the clock runs until the last push of a run is in the ledger."""
+    """Yield the row of pushes accepted, sent, answered and settled. A run ends when its last push is in the ledger."""
     rates, cpus, database_cpu, answers = [], [], 0.0, []
     for number in range(runs + 1):
         before, arrived = postgres.value(_PUSHES, app.app_id), sink.arrivals()
@@ -90,12 +90,12 @@ def single_rows(
         cpu, pg_cpu = relay.cpu_seconds(), postgres.cpu_seconds()
         load = _load(relay, app, seconds if number else 1)
         ended = time.perf_counter()
-        # wrk leaves when its time is up, with answers outstanding: the table knows how many pushes there were.
+        # wrk ends with answers outstanding, so the number of pushes is read from the table.
         accepted = 0
         while accepted < (accepted := postgres.value(_PUSHES, app.app_id) - before) or postgres.value(
             "SELECT count(*) FROM batch"
         ):
-            if time.perf_counter() - ended > _PATIENCE:
+            if time.perf_counter() - ended > _PATIENCE_SECONDS:
                 raise RuntimeError("the queue is not worked off")
             time.sleep(0.02)
         wall = load.seconds + time.perf_counter() - ended
@@ -103,7 +103,7 @@ def single_rows(
         arrivals = (sink.arrivals() or 0) - arrived if arrived is not None else accepted
         if not accepted == settled == arrivals:
             raise RuntimeError(f"{accepted} accepted, {settled} in the ledger, {arrivals} arrived")
-        if number:  # the first warms up
+        if number:  # the first run warms up
             rates.append(accepted / wall)
             cpus.append(accepted / (relay.cpu_seconds() - cpu))
             database_cpu += (postgres.cpu_seconds() - pg_cpu) / accepted
@@ -122,7 +122,7 @@ def single_rows(
 def accept_rows(
     app: BenchApp, relay: RelayProcess, postgres: BenchPostgres, *, seconds: float, runs: int
 ) -> Iterator[Row]:
-    """202s a second of a relay that does not dispatch."""
+    """Yield the row of 202s a second of a relay that does not dispatch."""
     rates, cpus, answers = [], [], []
     for number in range(runs + 1):
         before, cpu = postgres.value(_PUSHES, app.app_id), relay.cpu_seconds()
@@ -146,7 +146,7 @@ def accept_rows(
 
 
 class Latency:
-    """The Go program that posts at a steady rate and is the sink as well. Use as a context manager."""
+    """The Go program that posts at a steady rate and is the sink as well. A context manager, which ends it."""
 
     def __init__(self, app: BenchApp, relay_port: int, certificates: Path) -> None:
         self.port = machine.free_port()
@@ -162,7 +162,7 @@ class Latency:
             "connections": CONNECTIONS,
             "warmup": 1.0,
         }
-        # As a file: the destinations are too long for an argument.
+        # In a file: the destinations are too long for an argument.
         path = SCRATCH / "latency.json"
         path.write_text(json.dumps(argument))
         self._process = subprocess.Popen(
@@ -175,7 +175,7 @@ class Latency:
         self._read()
 
     def run(self, rate: float, seconds: float) -> dict[str, Any]:
-        """Post so many a second for so long; what the sink saw."""
+        """Post `rate` pushes a second for `seconds`, and return the figures of the sink."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"run {rate} {seconds}\n")
         self._process.stdin.flush()
@@ -198,20 +198,20 @@ class Latency:
 
 
 def latency_rows(latency: Latency, rate: float, *, seconds: float, runs: int) -> Iterator[Row]:
-    """From POST to arrival, at that rate."""
+    """Yield the row of the time from POST to arrival at `rate` pushes a second."""
     yield latency_row("POST to arrival at half load", [latency.run(rate, seconds) for _ in range(runs)])
 
 
-def latency_row(name: str, taken: Sequence[dict[str, Any]]) -> Row:
-    """A row of what the sink saw in several runs. Raises RuntimeError if a push did not arrive."""
-    for one in taken:
-        if one["refused"] or one["arrived"] != one["accepted"]:
-            raise RuntimeError(f"not every push arrived: {one}")
+def latency_row(name: str, runs: Sequence[dict[str, Any]]) -> Row:
+    """Return a row of the sink's figures of several runs. Raises RuntimeError if a push did not arrive."""
+    for run in runs:
+        if run["refused"] or run["arrived"] != run["accepted"]:
+            raise RuntimeError(f"not every push arrived: {run}")
     return table.measured(
         name,
-        [one["rate"] for one in taken],
+        [run["rate"] for run in runs],
         [],
-        p50_ms=round(statistics.median(one["p50_ms"] for one in taken), 2),
-        p99_ms=round(statistics.median(one["p99_ms"] for one in taken), 2),
-        max_ms=round(max(one["max_ms"] for one in taken), 1),
+        p50_ms=round(statistics.median(run["p50_ms"] for run in runs), 2),
+        p99_ms=round(statistics.median(run["p99_ms"] for run in runs), 2),
+        max_ms=round(max(run["max_ms"] for run in runs), 1),
     )

@@ -1,6 +1,6 @@
-"""The sink: an HTTP/2 server that is not ours, answers 200 to everything, and counts what arrives.
+"""The sink: an HTTP/2 server of others that answers 200 to every request and counts them.
 
-nginx if it is there, else nghttpd (which cannot count). TLS with a certificate of an authority made for the run.
+It is nginx if that is installed, else nghttpd (which cannot count). A new authority issues its TLS certificate.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ http {{
 
 
 class Sink:
-    """A running sink. Use as a context manager: `with Sink.start(directory) as sink`."""
+    """A running sink. A context manager, which ends it: `with Sink.start(directory) as sink`."""
 
     def __init__(
         self,
@@ -77,15 +77,15 @@ class Sink:
         self.name = name
         self.port = port
         self.throttling_port = throttling_port
-        """Where pushes to topics with "throttled" in them get 429; 0 if this sink can't do that."""
+        """The port at which pushes to topics with "throttled" in them get 429; 0 if this sink has none."""
         self.ca = ca
         self._process = process
         self._status_port = status_port
-        self._asked = 0
+        self._own_requests = 0
 
     @classmethod
     def start(cls, directory: Path, workers: int = 2) -> Sink:
-        """nginx or else nghttpd, with its files in `directory`. Raises MissingError if neither is there."""
+        """Start nginx, or else nghttpd, with its files in `directory`. Raises MissingError if both are missing."""
         directory.mkdir(parents=True, exist_ok=True)
         ca = make_certificates(directory)
         port, status_port, throttling_port = (machine.free_port() for _ in range(3))
@@ -118,15 +118,15 @@ class Sink:
         return cls(name, process, port, ca, status_port, throttling_port)
 
     def arrivals(self) -> int | None:
-        """Requests so far, those of this method left out; None if this sink does not count."""
+        """Return the requests so far without those of this method, or None if this sink does not count."""
         if not self._status_port:
             return None
-        self._asked += 1
+        self._own_requests += 1
         with urllib.request.urlopen(f"http://127.0.0.1:{self._status_port}/") as response:
             text = response.read().decode()
         counts = re.search(r"\n\s*\d+ \d+ (\d+)", text)
         assert counts is not None, text
-        return int(counts[1]) - self._asked
+        return int(counts[1]) - self._own_requests
 
     def __enter__(self) -> Sink:
         return self
@@ -137,7 +137,7 @@ class Sink:
 
 
 def make_certificates(directory: Path) -> Path:
-    """An authority and a certificate for localhost; returns the authority's file."""
+    """Write an authority and its certificate for localhost, and return the authority's file."""
     authority = trustme.CA()
     server = authority.issue_cert(HOST, "127.0.0.1")
     ca = directory / "ca.pem"
@@ -148,7 +148,7 @@ def make_certificates(directory: Path) -> Path:
 
 
 def await_port(port: int, process: subprocess.Popen[bytes], log: Path, patience: float = 30.0) -> None:
-    """Wait until somebody listens. Raises RuntimeError with the end of the log if the process ends before."""
+    """Wait until the port accepts connections. Raises RuntimeError with the end of the log if it does not."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):

@@ -1,8 +1,8 @@
-"""`python -m bench.sizes`: bytes that things take in PostgreSQL: on its disk, and of pushes in its log (WAL) too.
+"""`python -m bench.sizes`: bytes of each kind of row in PostgreSQL, on disk, and for pushes also in its log (WAL).
 
-A fresh embedded PostgreSQL with its settings as shipped, a real relay, and the sink. The store is filled as for the
-benchmarks, then pushes go over the API: to one device each, the same with an Idempotency-Key, and one to everybody.
-Sizes are those of tables and indexes after VACUUM; a table that is filled over months has more air in it.
+It uses a fresh embedded PostgreSQL with its settings as shipped, a real relay, and the sink. The store is filled as for
+the benchmarks. Then pushes go over the API: to one device each, without and with an Idempotency-Key, and one to all.
+Sizes are those of tables and indexes after VACUUM. A table that is filled over months has more free space in it.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from bench.sink import Sink
 from bench.store import build
 from bench.work import PAYLOAD
 
-_CALLERS = 16
-_PATIENCE = 1800.0
-_OF_A_DEVICE = ("device", "device_owner", "device_app")
-_OF_A_COPY = ("installation", "installation_app")
-_MADE = """
+_CALLER_COUNT = 16
+_PATIENCE_SECONDS = 1800.0
+_DEVICE_TABLES = ("device", "device_owner", "device_app")
+_COPY_TABLES = ("installation", "installation_app")
+_REST_OF_POPULATION = """
 INSERT INTO alias SELECT app_id, sha256(int8send(customer_id)), customer_id, gen_random_uuid(), now() FROM installation;
 INSERT INTO sighting SELECT app_id, installation_id, now() FROM installation;
 """
-"""What the population leaves out: an address for each customer, and when each copy was seen last."""
+"""Rows that `bench.population` leaves out: an address of each customer, and when each copy was last seen."""
 _SIZE = """
 SELECT sum(pg_table_size(one))::bigint, sum(pg_indexes_size(one))::bigint FROM unnest($1::text[]) AS name
 LEFT JOIN LATERAL pg_partition_tree(name::regclass) ON isleaf
@@ -50,26 +50,26 @@ CROSS JOIN LATERAL coalesce(relid, name::regclass) AS one
 
 @dataclass(frozen=True)
 class Size:
-    """What `count` of something take: bytes of tables and of their indexes, or bytes of WAL."""
+    """Bytes of `count` things: of tables and of their indexes, or of WAL."""
 
-    what: str
+    name: str
     count: int
     table: int = 0
     indexes: int = 0
     wal: int = 0
     page_images: int = 0
-    """How often a page was written to the WAL as a whole, for all of them together."""
+    """Pages that were written to the WAL as a whole, for all of them together."""
 
     def line(self) -> str:
-        """A row of the table."""
+        """Return a row of the table in Markdown."""
         cells = (self.table, self.indexes, self.table + self.indexes, self.wal)
         shown = " | ".join(f"{cell / self.count:,.0f}" if cell else "–" for cell in cells)
         images = f" ({self.page_images:,} whole pages in all)" if self.page_images else ""
-        return f"| {self.what} | {self.count:,} | {shown}{images} |"
+        return f"| {self.name} | {self.count:,} | {shown}{images} |"
 
 
 def main() -> None:
-    """Measure, and print a table in Markdown, row by row."""
+    """Measure, and print a table in Markdown row by row."""
     arguments = _arguments()
     SCRATCH.mkdir(parents=True, exist_ok=True)
     with Sink.start(SCRATCH / "sink") as sink, BenchPostgres(SCRATCH / "postgres-sizes") as postgres:
@@ -82,12 +82,12 @@ def main() -> None:
         )
         print("setting up the store …", file=sys.stderr, flush=True)
         app = build(postgres, settings, (arguments.devices,), neighbours=False).apps[0]
-        asyncio.run(_execute(postgres.url, _MADE, "VACUUM ANALYZE"))
+        asyncio.run(_execute(postgres.url, _REST_OF_POPULATION, "VACUUM ANALYZE"))
         print("| | measured | table | indexes | together | WAL |\n|---|---:|---:|---:|---:|---:|")
-        for size in _kept(postgres, app):
+        for size in _measure_stored(postgres, app):
             print(size.line(), flush=True)
         with RelayProcess(settings) as relay:
-            for size in _sent(postgres, relay, app, arguments.pushes):
+            for size in _measure_sent(postgres, relay, app, arguments.pushes):
                 print(size.line(), flush=True)
             backend = _backend_mib(postgres)
         version = postgres.settings["server_version"]
@@ -103,50 +103,51 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _kept(postgres: BenchPostgres, app: BenchApp) -> Iterator[Size]:
-    for what, tables, rows in (
+def _measure_stored(postgres: BenchPostgres, app: BenchApp) -> Iterator[Size]:
+    for name, tables, rows in (
         ("customer", ("customer",), 1),
-        ("device", _OF_A_DEVICE, 1),
+        ("device", _DEVICE_TABLES, 1),
         ("`c_` or `d_` in an app", ("scoped_identifier",), 2),
-        ("copy", _OF_A_COPY, 1),
+        ("copy", _COPY_TABLES, 1),
         ("device token", ("device_token",), 1),
         ("when a copy was seen", ("sighting",), 1),
         ("e-mail address", ("alias",), 1),
     ):
-        yield Size(what, app.size * rows, *_size(postgres, tables))
+        yield Size(name, app.size * rows, *_size(postgres, tables))
 
 
-def _sent(postgres: BenchPostgres, relay: RelayProcess, app: BenchApp, pushes: int) -> Iterator[Size]:
-    plain = _Run(postgres, app, ("push", "delivery"))
+def _measure_sent(postgres: BenchPostgres, relay: RelayProcess, app: BenchApp, pushes: int) -> Iterator[Size]:
+    plain = _Growth(postgres, app, ("push", "delivery"))
     _send(relay, app, pushes, keys=False)
     yield plain.size("push to one device", pushes)
-    keyed = _Run(postgres, app, ("idempotency_key",))
+    keyed = _Growth(postgres, app, ("idempotency_key",))
     _send(relay, app, pushes, keys=True)
     with_key = keyed.size("", pushes)
     yield Size("idempotency key, for a day", pushes, with_key.table, with_key.indexes)
     yield Size("push to one device with a key", pushes, wal=with_key.wal, page_images=with_key.page_images)
-    everybody = _Run(postgres, app, ("push", "delivery"))
+    broadcast_growth = _Growth(postgres, app, ("push", "delivery"))
     api = BenchApi(relay.port)
     broadcast(api, app)
     api.close()
-    yield everybody.size("target of a push to everybody", app.size)
+    yield broadcast_growth.size("target of a push to everybody", app.size)
 
 
-class _Run:
-    """From one moment on: how much tables grow, and how much WAL is written, until the queue is empty."""
+class _Growth:
+    """The growth of tables and the WAL from the creation of the object on until the queue is empty."""
 
     def __init__(self, postgres: BenchPostgres, app: BenchApp, tables: Sequence[str]) -> None:
         self._postgres = postgres
         self._app = app
         self._tables = tables
-        # Right after a checkpoint each page is written to the WAL as a whole once: that is counted apart.
+        # After a checkpoint each page is written to the WAL as a whole once, which is counted separately.
         asyncio.run(_execute(postgres.url, "CHECKPOINT"))
         self._sizes = _size(postgres, tables)
         self._delivered = self._deliveries()
         self._wal = _wal(postgres)
 
-    def size(self, what: str, count: int) -> Size:
-        deadline = time.monotonic() + _PATIENCE
+    def size(self, name: str, count: int) -> Size:
+        """Wait for `count` more deliveries, and return the growth as that of `count` things."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
         while self._deliveries() < self._delivered + count:
             if time.monotonic() > deadline:
                 raise RuntimeError("the queue is not worked off")
@@ -158,7 +159,7 @@ class _Run:
             after - before
             for before, after in zip(self._sizes, _size(self._postgres, self._tables), strict=True)
         )
-        return Size(what, count, table, indexes, records, images)
+        return Size(name, count, table, indexes, records, images)
 
     def _deliveries(self) -> int:
         query = "SELECT coalesce(sum(cardinality(installations)), 0) FROM delivery WHERE app_id = $1"
@@ -166,9 +167,9 @@ class _Run:
 
 
 def _send(relay: RelayProcess, app: BenchApp, count: int, *, keys: bool) -> None:
-    """From some callers at once, as many callers have it: what comes together is committed together."""
+    """Send from several callers at once: the relay commits pushes together that arrive together."""
 
-    def some(customers: Sequence[str]) -> None:
+    def send_each(customers: Sequence[str]) -> None:
         api = BenchApi(relay.port)
         for customer in customers:
             body = {"app_id": app.app_id, "payload": json.loads(PAYLOAD), "destinations": {customer: []}}
@@ -182,8 +183,8 @@ def _send(relay: RelayProcess, app: BenchApp, count: int, *, keys: bool) -> None
         api.close()
 
     customers = [app.customers[n % len(app.customers)] for n in range(count)]
-    with ThreadPoolExecutor(_CALLERS) as pool:
-        list(pool.map(some, [customers[n::_CALLERS] for n in range(_CALLERS)]))
+    with ThreadPoolExecutor(_CALLER_COUNT) as pool:
+        list(pool.map(send_each, [customers[n::_CALLER_COUNT] for n in range(_CALLER_COUNT)]))
 
 
 def _size(postgres: BenchPostgres, tables: Sequence[str]) -> tuple[int, int]:
@@ -193,7 +194,7 @@ def _size(postgres: BenchPostgres, tables: Sequence[str]) -> tuple[int, int]:
 
 
 def _wal(postgres: BenchPostgres) -> tuple[int, int]:
-    """Bytes of WAL so far, and page images in it."""
+    """Return the bytes of WAL so far, and the number of page images in it."""
     asyncio.run(_execute(postgres.url, "SELECT pg_stat_force_next_flush()"))
     row = asyncio.run(
         _fetch(
@@ -205,7 +206,7 @@ def _wal(postgres: BenchPostgres) -> tuple[int, int]:
 
 
 def _backend_mib(postgres: BenchPostgres) -> float:
-    """The median of what one of the relay's connections has to itself."""
+    """Return the median of the memory (MiB) that one of the relay's connections has to itself."""
     pids = asyncio.run(
         _fetch(
             postgres.url,

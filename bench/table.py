@@ -1,4 +1,4 @@
-"""Rows, medians, and how they are shown: a table for people, JSON lines for programs, Markdown for RESULTS.md."""
+"""Rows of medians, and their forms: a table for the terminal, JSON lines for programs, Markdown for RESULTS.md."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.table import Table
 
 @dataclass
 class Row:
-    """One row. `more` holds what only some rows have: p50_ms, peak_rss_mib, the runs, notes."""
+    """One row. `more` holds the figures that only some rows have: p50_ms, peak_rss_mib, runs."""
 
     row: str
     wall_per_s: float | None = None
@@ -23,7 +23,7 @@ class Row:
     more: dict[str, Any] = field(default_factory=dict)
 
     def json(self) -> str:
-        """As a line of JSON."""
+        """Return the row as a line of JSON."""
         shown: dict[str, Any] = {"row": self.row, "wall_per_s": _whole(self.wall_per_s)}
         shown["cpu_per_s"] = _whole(self.cpu_per_s)
         if self.note:
@@ -32,7 +32,7 @@ class Row:
 
     @property
     def cells(self) -> tuple[str, str, str, str]:
-        """For a table: row, wall, CPU, remarks."""
+        """Return the cells of a table: row, wall, CPU, remarks."""
         known = [(form, self.more[name]) for name, form in _SHOWN.items() if name in self.more]
         remarks = [form.format(value) if form else str(value) for form, value in known]
         remarks += [self.note] if self.note else []
@@ -52,19 +52,19 @@ _SHOWN = {
     "of": "({})",
     "spread": "{}",
 }
-"""What of `Row.more` stands in the table, and how."""
+"""The fields of `Row.more` that the table shows, and their forms."""
 
 
 def measured(name: str, walls: Sequence[float], cpus: Sequence[float], **more: Any) -> Row:
-    """A row of medians of rates."""
+    """Return a row of the medians of rates."""
     more |= {"runs": len(walls), "lowest": round(min(walls)), "highest": round(max(walls))}
     more["spread"] = f"{min(walls):,.0f} to {max(walls):,.0f}"
     return Row(name, statistics.median(walls), statistics.median(cpus) if cpus else None, more=more)
 
 
-def missing(name: str, why: object) -> Row:
-    """A row of something that is not here."""
-    return Row(name, more={"missing": str(why)})
+def missing(name: str, reason: object) -> Row:
+    """Return a row that could not be measured, with the reason."""
+    return Row(name, more={"missing": str(reason)})
 
 
 def show(rows: Iterable[Row], title: str) -> None:
@@ -91,7 +91,7 @@ def wide_console() -> Console:
 
 
 def markdown(rows: Iterable[Row]) -> str:
-    """The table in Markdown."""
+    """Return the table in Markdown."""
     lines = ["| row | per second, wall | per CPU-second | |", "|---|---:|---:|---|"]
     lines += [f"| {' | '.join(row.cells)} |" for row in rows]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The figures to reach, and what these rows say of each."""
+"""The figures to reach, and a verdict on each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Value = Callable[[Rows], float | None]
 
 
 class BenchVerdict(NamedTuple):
-    """A figure to reach, what was measured, and whether that is enough; None where nothing was measured."""
+    """A figure to reach, the one measured, and whether it is reached; None if it was not measured."""
 
     target: str
     measured: str
@@ -45,16 +45,16 @@ def _cpu(name: str) -> Value:
     return lambda rows: rows[name].cpu_per_s if name in rows else None
 
 
-def _ratio(one: Value, other: Value) -> Value:
+def _ratio(numerator: Value, denominator: Value) -> Value:
     def value(rows: Rows) -> float | None:
-        above, below = one(rows), other(rows)
+        above, below = numerator(rows), denominator(rows)
         return above / below if above and below else None
 
     return value
 
 
 def _better(*values: Value) -> Value:
-    return lambda rows: max((found for value in values if (found := value(rows))), default=None)
+    return lambda rows: max((figure for value in values if (figure := value(rows))), default=None)
 
 
 def _more(name: str, key: str) -> Value:
@@ -98,8 +98,8 @@ _TARGETS: Sequence[_Target] = (
 )
 
 
-def judge(rows: Iterable[Row]) -> list[BenchVerdict]:
-    """All targets, beside what was measured."""
+def compare_with_targets(rows: Iterable[Row]) -> list[BenchVerdict]:
+    """Return a verdict on each target."""
     by_name = {row.row: row for row in rows}
     verdicts = []
     for target in _TARGETS:

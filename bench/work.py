@@ -1,4 +1,4 @@
-"""What every sender sends, so that all do the same work: one payload, one topic, one key, many device tokens."""
+"""The work that all senders share: one payload, one topic, one key, many device tokens."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ TOPIC = "com.example.store.app"
 TEAM_ID = "BENCHTEAM1"
 KEY_ID = "BENCHKEY01"
 HOST = "localhost"
-POOL = 50_000
-"""Device tokens a sender prepares before the clock runs; it goes round in them."""
+POOL_SIZE = 50_000
+"""Device tokens that a sender prepares before the clock starts, and uses in turn."""
 
 
 def new_p8() -> str:
-    """A throw-away ES256 key as Apple hands them out."""
+    """Return a new ES256 key in the form of Apple's .p8 files."""
     key = ec.generate_private_key(ec.SECP256R1())
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
 def write_p8(directory: Path) -> Path:
-    """The same in a file."""
+    """Write a new key to AuthKey.p8 in `directory`, and return its path."""
     path = directory / "AuthKey.p8"
     path.write_text(new_p8())
     return path
 
 
 def device_tokens(count: int) -> list[str]:
-    """Random device tokens."""
+    """Return random device tokens."""
     return [secrets.token_hex(32) for _ in range(count)]
 
 
 def apns_ids(count: int) -> list[str]:
-    """Random apns-ids."""
+    """Return random apns-ids."""
     return [str(uuid.UUID(int=secrets.randbits(128), version=4)) for _ in range(count)]

@@ -1,4 +1,4 @@
-"""`python -m chaos`: the run, its figures, and as JSON in the last line. Exit status 1: a promise was broken."""
+"""`python -m chaos`: a run and its figures, as JSON in the last line. Exit status 1: a promise was broken."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chaos.run import ChaosPlan, Report, plan_of, run
 
 
 def main() -> int:
-    """Run; returns the exit status."""
+    """Play a run, print its report, and return the exit status."""
     parser = argparse.ArgumentParser(
         "python -m chaos", description="Nodes are killed, all else fails: nothing is lost."
     )
@@ -58,8 +58,9 @@ async def _until_terminated(plan: ChaosPlan, directory: Path, say: Callable[[str
 def _text(report: Report) -> str:
     verdict = report.verdict
     lines = ["", f"{'time to recover':<28}{'played':>8}{'seconds':>10}"]
-    for name, one in sorted(report.recoveries.items()):
-        lines.append(f"  {name:<26}{one.played:>8}{'never' if one.seconds is None else one.seconds:>10}")
+    for name, recovery in sorted(report.recoveries.items()):
+        seconds = "never" if recovery.seconds is None else recovery.seconds
+        lines.append(f"  {name:<26}{recovery.played:>8}{seconds:>10}")
     lines.append("")
     figures = {
         "pushes accepted": verdict.pushes,
@@ -79,12 +80,12 @@ def _text(report: Report) -> str:
         "answers to sends": ", ".join(
             f"{status or 'none'}: {count}" for status, count in sorted(report.answers.items())
         ),
-        "copies": ", ".join(f"{count} {what}" for what, count in sorted(report.changes.items())),
+        "copies": ", ".join(f"{count} {change}" for change, count in sorted(report.changes.items())),
         "credentials resumed": report.resumed,
         "seconds in all": report.seconds,
     }
     lines += [f"{name:<28}{value}" for name, value in figures.items()]
-    lines += ["", *(f"BROKEN: {one}" for one in report.broken or ["nothing"])]
+    lines += ["", *(f"BROKEN: {promise}" for promise in report.broken or ["nothing"])]
     return "\n".join(lines)
 
 

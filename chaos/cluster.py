@@ -1,4 +1,4 @@
-"""The processes: relay nodes that are kept running, the stand-in, and the PostgreSQL they share."""
+"""The processes of a run: relay nodes, which are restarted, the stand-in, and the nodes' PostgreSQL."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ from relay.store.migrations import SchemaMigrator
 _ROOT = Path(__file__).resolve().parent.parent
 _HOST = "127.0.0.1"
 _PORTS = range(20_000, 30_000)
-"""Below those that the kernel gives to outgoing connections: what ends is to be had again on the same port."""
-_PATIENCE = 240.0
-_PAUSE = 0.1
-_GRACE = 60.0
-LEASE = 10.0
-IN_FLIGHT = 2_000
-"""Installations that a node may hold unsettled: what a kill may send twice."""
+"""Ports below those of outgoing connections, so that a process that ended can listen on its port again."""
+_START_PATIENCE_SECONDS = 240.0
+_POLL_SECONDS = 0.1
+_STOP_PATIENCE_SECONDS = 60.0
+LEASE_SECONDS = 10.0
+MAX_IN_FLIGHT = 2_000
+"""Installations that a node may hold unsettled. A kill may send their pushes twice."""
 _DISPATCH = {
-    "lease": LEASE,
-    "in_flight": IN_FLIGHT,
+    "lease": LEASE_SECONDS,
+    "in_flight": MAX_IN_FLIGHT,
     "batch_size": 250,
     "poll": 0.5,
     "retry_first": 1.0,
     "retry_longest": 8.0,
 }
-_RECEIPTS = 3_000_000
+_MAX_RECEIPTS = 3_000_000
 
 
 class Node:
-    """A relay node: a process that is started again whenever it ends, until `stop`."""
+    """A relay node: a process that is restarted whenever it ends, until `stop`."""
 
     def __init__(self, name: str, port: int, settings: Path, log: Path) -> None:
         self.name = name
@@ -62,18 +62,18 @@ class Node:
         self._keeper = asyncio.create_task(self._keep())
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL to the process, if it runs."""
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
             self.kills += 1
 
     async def stop(self) -> None:
-        """End it in order, for good."""
+        """Terminate the process, kill it after a grace period, and do not restart it."""
         self._stopping = True
         if self._process is not None and self._process.returncode is None:
             self._process.terminate()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_GRACE):
+                async with asyncio.timeout(_STOP_PATIENCE_SECONDS):
                     await self._process.wait()
             if self._process.returncode is None:
                 self._process.kill()
@@ -86,12 +86,12 @@ class Node:
                 self._process = await _start(*command, log=log)
             self.starts += 1
             await self._process.wait()
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(_POLL_SECONDS)
 
 
 @dataclass
 class Cluster:
-    """Everything that runs. `operator_token` may do everything."""
+    """All processes of a run, the clients of them, and a token with all rights."""
 
     postgres: ChaosPostgres
     nodes: Sequence[Node]
@@ -100,7 +100,7 @@ class Cluster:
     operator_token: str
 
     async def is_ready(self, node: Node) -> bool:
-        """Whether that node can accept pushes."""
+        """Return whether the node can accept pushes."""
         try:
             async with self.http.get(f"{node.url}/readyz", timeout=aiohttp.ClientTimeout(5)) as response:
                 return response.status == 200
@@ -108,15 +108,15 @@ class Cluster:
             return False
 
     async def until_ready(self, node: Node) -> None:
-        """Wait until that node can accept pushes. Raises TimeoutError."""
-        async with asyncio.timeout(_PATIENCE):
+        """Wait until the node can accept pushes. Raises TimeoutError."""
+        async with asyncio.timeout(_START_PATIENCE_SECONDS):
             while not await self.is_ready(node):
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(_POLL_SECONDS)
 
 
 @asynccontextmanager
 async def cluster(directory: Path, nodes: int, chance: random.Random) -> AsyncIterator[Cluster]:
-    """PostgreSQL, the stand-in and so many nodes, each a process (or several), all ready. Files in `directory`."""
+    """Run PostgreSQL, the stand-in and `nodes` nodes with their files in `directory`. All are ready."""
     directory.mkdir(parents=True, exist_ok=True)
     ports = _free_ports(3 + nodes, chance)
     postgres = await asyncio.to_thread(ChaosPostgres, directory / "postgres")
@@ -132,11 +132,11 @@ async def cluster(directory: Path, nodes: int, chance: random.Random) -> AsyncIt
                     name = f"node-{number}"
                     settings = _write_settings(directory, name, port, ports, postgres.url())
                     running.append(Node(name, port, settings, directory / f"{name}.log"))
-                    if number == 1:  # it makes the key file that all share
+                    if number == 1:  # it creates the key file that all nodes share
                         await Cluster(postgres, running, apns, http, token).until_ready(running[0])
-                made = Cluster(postgres, running, apns, http, token)
-                await asyncio.gather(*map(made.until_ready, running))
-                yield made
+                complete = Cluster(postgres, running, apns, http, token)
+                await asyncio.gather(*map(complete.until_ready, running))
+                yield complete
             finally:
                 await asyncio.gather(*(node.stop() for node in running))
     finally:
@@ -159,14 +159,21 @@ async def _stand_in(directory: Path, ports: Sequence[int], seed: int) -> AsyncIt
         text for name, port in zip(names, ports, strict=True) for text in (f"--{name}-port", str(port))
     ]
     arguments += ["--production-channels-port", "0", "--sandbox-channels-port", "0"]
-    arguments += ["--ca-file", str(_ca_file(directory)), "--receipts", str(_RECEIPTS), "--seed", str(seed)]
+    arguments += [
+        "--ca-file",
+        str(_ca_file(directory)),
+        "--receipts",
+        str(_MAX_RECEIPTS),
+        "--seed",
+        str(seed),
+    ]
     with (directory / "apns.log").open("ab") as log:
         process = await _start("-m", "apns_standin", *arguments, log=log)
     try:
         async with ControlClient(f"http://{_HOST}:{ports[2]}") as control:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_START_PATIENCE_SECONDS):
                 while not await _answers(control):
-                    await asyncio.sleep(_PAUSE)
+                    await asyncio.sleep(_POLL_SECONDS)
             yield control
     finally:
         process.kill()
@@ -204,7 +211,7 @@ def _ca_file(directory: Path) -> Path:
 
 
 async def _start(*arguments: str, log: Any) -> Process:
-    # Programs start several times faster with their byte code cached, so it is, whatever the environment says.
+    # Byte code is cached in any case: programs start several times faster with it.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return await asyncio.create_subprocess_exec(
         sys.executable, *arguments, stdout=log, stderr=log, cwd=_ROOT, env=environment
@@ -212,11 +219,13 @@ async def _start(*arguments: str, log: Any) -> Process:
 
 
 def _free_ports(count: int, chance: random.Random) -> list[int]:
-    found: list[int] = []
+    free: list[int] = []
     for port in chance.sample(_PORTS, len(_PORTS)):
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind((_HOST, port))
-            found.append(port)
-        if len(found) == count:
-            return found
-    raise OSError("there are not enough free ports")
+            free.append(port)
+        if len(free) == count:
+            return free
+    raise OSError(
+        f"There are not {count} free ports from {_PORTS.start} to {_PORTS.stop - 1}: end other programs."
+    )

@@ -1,4 +1,4 @@
-"""What the run left behind: the ledger and the store in the database, the receipts at the stand-in."""
+"""The evidence of a run: ledger, device tokens and queue in the database, receipts at the stand-in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from chaos.verdict import DeviceToken, Evidence, LedgerRow
 _OUTCOMES = """
 SELECT push_id, outcome, reason, attempt, installations FROM delivery ORDER BY push_id
 """
-# Who was there before a push to all, and still is, was one of its targets, unless it was cancelled before it got there.
+# An installation that was enrolled before a push to all, and still is, was one of its targets. A cancelled push may
+# have ended before it reached all of them.
 _TARGETS_OF_ALL = """
 SELECT p.push_id, CASE WHEN p.cancelled_at IS NOT NULL THEN p.targets ELSE greatest(p.targets, (
     SELECT count(*) FROM installation i JOIN device_token t USING (app_id, installation_id)
@@ -42,7 +43,7 @@ async def gather(
     may_repeat: int,
     cancelled: Set[UUID],
 ) -> Evidence:
-    """All of it. `accepted` None: a push to all; if nothing is known of it any more, it lost `population` targets."""
+    """Return the evidence. In `accepted` None marks a push to all. If its row is gone, it lost `population` targets."""
     connection = await asyncpg.connect(postgres_url)
     try:
         to_all = [push_id for push_id, targets in accepted.items() if targets is None]
@@ -54,7 +55,7 @@ async def gather(
                 for push_id, targets in accepted.items()
             },
             outcomes=[LedgerRow(*row) for row in await connection.fetch(_OUTCOMES)],
-            receipts={one.apns_id: one.count async for one in apns.receipts()},
+            receipts={receipt.apns_id: receipt.count async for receipt in apns.receipts()},
             device_tokens=[DeviceToken(*row) for row in await connection.fetch(_DEVICE_TOKENS)],
             dead=await apns.unregistered(),
             waiting={row[0]: row[1] for row in await connection.fetch(_WAITING)},

@@ -1,4 +1,4 @@
-"""The schedule: every fault is played for a while in turn, nodes are killed in between, recovery is measured."""
+"""The schedule: each fault lasts a while, one after another; nodes are killed meanwhile; recovery is measured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import partial
 from apns_standin import ListenerFault
 from apns_standin.faults import LISTENER_KINDS
 from apns_standin.registry import ENVIRONMENTS
-from chaos.cluster import LEASE, Cluster, Node
+from chaos.cluster import LEASE_SECONDS, Cluster, Node
 from chaos.load import Load
 
 FAULTS = (
@@ -39,26 +39,29 @@ FAULTS = (
     ListenerFault("connection_refused"),
 )
 POSTGRES_RESTARTED, POSTGRES_KILLED, NODE_KILLED = "postgres_restarted", "postgres_killed", "node_killed"
-_POLL = 0.05
-_STRIKE_PATIENCE = 30.0
-"""Seconds in which a fault has to meet a push at all, once every request is struck."""
+_POLL_SECONDS = 0.05
+_STRIKE_PATIENCE_SECONDS = 30.0
+"""Time for a fault to strike a push, once it strikes every request."""
 
 
 @dataclass
 class Recovery:
-    """How often a fault was played, and the longest time from its end to the next delivery; None: there was none."""
+    """The number of times a fault was played, and the longest time (seconds) from its end to the next delivery.
+
+    `seconds` is None if no delivery came.
+    """
 
     played: int = 0
     seconds: float | None = 0.0
 
     def note(self, seconds: float | None) -> None:
-        """Another time."""
+        """Count another play of the fault and its seconds to the next delivery, None if there was none."""
         self.played += 1
         self.seconds = None if seconds is None or self.seconds is None else max(self.seconds, seconds)
 
 
 class Schedule:
-    """Plays on a cluster under load. `say` gets lines of progress.
+    """A schedule of faults and kills on a cluster under load. `say` gets lines of progress.
 
     `hold`: seconds each fault lasts. `patience`: seconds for the next delivery.
     """
@@ -75,7 +78,7 @@ class Schedule:
     ) -> None:
         self.recoveries: dict[str, Recovery] = {}
         self.long_outages = 0
-        """Times that PostgreSQL was away for so long that nodes may have lost their leases."""
+        """Times that PostgreSQL was away long enough for nodes to lose their leases."""
         self._say = say
         self._cluster = cluster
         self._load = load
@@ -84,7 +87,7 @@ class Schedule:
         self._patience = patience
 
     async def play_round(self) -> None:
-        """Everything once, in an order by chance."""
+        """Play each fault once, in a random order."""
         plays: list[tuple[str, Callable[[], Awaitable[None]]]] = [
             (fault.kind, partial(self._play_fault, fault)) for fault in FAULTS
         ]
@@ -96,14 +99,14 @@ class Schedule:
             await self._recover(name)
 
     async def kill_nodes(self, times: int, interval: float) -> None:
-        """Kill a node by chance, so many times, about every `interval` seconds. Only one that works is killed."""
+        """Kill a random node `times` times, about every `interval` seconds. Only a ready node is killed."""
         for _ in range(times):
             await asyncio.sleep(interval * self._chance.uniform(0.5, 1.5))
             await self._kill_node()
 
     async def _kill_node(self) -> None:
         while (victim := await self._ready_node()) is None:
-            await asyncio.sleep(_POLL)
+            await asyncio.sleep(_POLL_SECONDS)
         victim.kill()
         await self._recover(NODE_KILLED)
 
@@ -125,12 +128,12 @@ class Schedule:
         self._load.paused_operator = False
 
     async def _make_it_strike(self, fault: ListenerFault, before: int) -> None:
-        """So few pushes came that none was struck: strike the next."""
+        """Strike every request until one is struck: with few pushes a share of them may be none."""
         for environment in ENVIRONMENTS:
             await self._cluster.apns.set_fault(ListenerFault(fault.kind), environment)
-        deadline = asyncio.get_running_loop().time() + _STRIKE_PATIENCE
+        deadline = asyncio.get_running_loop().time() + _STRIKE_PATIENCE_SECONDS
         while await self._struck(fault) == before and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(_POLL)
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def _struck(self, fault: ListenerFault) -> int:
         return (await self._cluster.apns.statistics())["faults"].get(fault.kind, 0)
@@ -139,9 +142,9 @@ class Schedule:
         now = asyncio.get_running_loop().time
         began = now()
         await end()
-        await asyncio.sleep(min(self._hold, LEASE / 2))
+        await asyncio.sleep(min(self._hold, LEASE_SECONDS / 2))
         await asyncio.to_thread(self._cluster.postgres.start)
-        self.long_outages += now() - began > LEASE / 2
+        self.long_outages += now() - began > LEASE_SECONDS / 2
 
     async def _recover(self, name: str) -> None:
         """Wait for the next delivery."""
@@ -152,6 +155,6 @@ class Schedule:
             if (await self._cluster.apns.statistics())["accepted"] > before:
                 seconds = round(now() - began, 2)
                 break
-            await asyncio.sleep(_POLL)
+            await asyncio.sleep(_POLL_SECONDS)
         self.recoveries.setdefault(name, Recovery()).note(seconds)
         self._say(f"  {name}: {'no delivery' if seconds is None else f'delivers after {seconds} s'}")

@@ -1,6 +1,6 @@
-"""The load: publishers who send to one and to all, copies that come and go, an operator who resumes credentials.
+"""The load: sends to one and to all, copies that are installed and removed, an operator who resumes credentials.
 
-How much is sent goes by what is worked off, not by a rate: on a slow machine a run is smaller, not longer.
+The amount sent follows the pace of the relay, not a rate: on a slow machine a run is smaller, not longer.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import asyncpg
 
 from chaos.store import ChaosApi, ChaosApp, ChaosStore
 
-_PUBLISHERS = 4
-_TTL = 6 * 3600
-"""Seconds a push is good for: nothing may expire in a run."""
-_CANCELLED = 0.2
-"""Of the large pushes so many are cancelled, within a second."""
-_TOO_MUCH = 2_000
-"""Installations in the queue above which single pushes become few."""
+_PUBLISHER_COUNT = 4
+_TTL_SECONDS = 6 * 3600
+"""Longer than a run: no push may expire in it."""
+_CANCELLED_SHARE = 0.2
+"""Share of the large pushes that are cancelled within a second."""
+_LONG_QUEUE = 2_000
+"""Installations in the queue above which single pushes are sent seldom."""
 _WAITING = """
 SELECT (SELECT coalesce(sum(cardinality(installations)), 0)::bigint FROM batch)
      + (SELECT count(*) FROM batch) + (SELECT count(*) FROM broadcast)
@@ -29,15 +29,15 @@ SELECT (SELECT coalesce(sum(cardinality(installations)), 0)::bigint FROM batch)
 
 
 class Load:
-    """Runs until cancelled. `fan_out` is the number of destinations of a large push.
+    """The load on a cluster. `fan_out` is the number of destinations of a large push.
 
     Attributes:
-        accepted: by push that got a 202, how many installations it said it would try; None for a push to all.
-        cancelled: pushes that were cancelled, or may be: the answer did not come.
-        answers: to sends, by HTTP status; 0 where there was none.
-        changes: copies that came, changed their device token, or went.
-        resumed: credentials that the operator resumed.
-        paused_operator: while True no credential is resumed: what makes it fail is still there.
+        accepted: by push with a 202, the number of its targets; None for a push to all.
+        cancelled: pushes that were cancelled, or may be, as no answer came.
+        answers: the number of answers to sends by HTTP status, 0 for none.
+        changes: the number of copies that were installed, registered again, or removed.
+        resumed: the number of credentials that the operator resumed.
+        paused_operator: while True no credential is resumed, as the fault that suspends it lasts.
     """
 
     def __init__(
@@ -65,17 +65,17 @@ class Load:
         self._serial = 0
 
     async def run(self) -> None:
-        """Everybody at work."""
-        async with asyncio.TaskGroup() as everybody:
-            for _ in range(_PUBLISHERS):
-                everybody.create_task(self._send_singles())
-            everybody.create_task(self._send_fan_outs())
-            everybody.create_task(self._change_copies())
-            everybody.create_task(self.look_after_credentials())
-            everybody.create_task(self._watch_queue())
+        """Put load on the cluster until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(_PUBLISHER_COUNT):
+                tasks.create_task(self._send_singles())
+            tasks.create_task(self._send_fan_outs())
+            tasks.create_task(self._change_copies())
+            tasks.create_task(self.look_after_credentials())
+            tasks.create_task(self._watch_queue())
 
     async def look_after_credentials(self) -> None:
-        """The operator: looks every second."""
+        """Resume suspended credentials every second, as an operator does."""
         while True:
             await asyncio.sleep(1.0)
             if not self.paused_operator:
@@ -89,17 +89,19 @@ class Load:
                 await self._send(app, {copy.customer: [copy.device]})
             else:
                 await self._send(app, {self._chance.choice(app.customers): []})
-            await asyncio.sleep(0.02 if self._waiting < _TOO_MUCH else 0.5)
+            await asyncio.sleep(0.02 if self._waiting < _LONG_QUEUE else 0.5)
 
     async def _send_fan_outs(self) -> None:
         to_all = False
         while True:
             if self._waiting < self._fan_out // 10:
-                named: dict[str, list[str]] = {one: [] for one in self._large.customers[: self._fan_out]}
+                named: dict[str, list[str]] = {
+                    customer: [] for customer in self._large.customers[: self._fan_out]
+                }
                 push_id = await self._send(self._large, "all" if to_all else named)
                 if push_id is not None:
                     to_all = not to_all
-                    if self._chance.random() < _CANCELLED:
+                    if self._chance.random() < _CANCELLED_SHARE:
                         await asyncio.sleep(self._chance.uniform(0.0, 1.0))
                         await self._cancel(self._large, push_id)
             await asyncio.sleep(1.0)
@@ -109,13 +111,13 @@ class Load:
         await self._api.call("DELETE", f"/v1.0/pushes/{push_id}/", app.push_token)
 
     async def _send(self, app: ChaosApp, destinations: dict[str, list[str]] | Literal["all"]) -> UUID | None:
-        """One push; its id if it was accepted. What got no 202 is never sent again: what follows is another push."""
+        """Send one push, and return its id if it was accepted. A push without a 202 is not repeated."""
         self._serial += 1
         body: dict[str, Any] = {
             "app_id": app.app_id,
             "payload": {"aps": {"alert": {"title": "chaos", "body": f"number {self._serial}"}}},
             "destinations": destinations,
-            "ttl": _TTL,
+            "ttl": _TTL_SECONDS,
         }
         status, answer = await self._api.call("POST", "/v1.0/send/", app.push_token, body)
         self.answers[status] += 1
@@ -129,11 +131,11 @@ class Load:
     async def _change_copies(self) -> None:
         while True:
             app = self._chance.choice((self._small, self._large))
-            what = self._chance.choice(("install", "register", "remove"))
-            if what == "install" or not app.copies:
+            change = self._chance.choice(("install", "register", "remove"))
+            if change == "install" or not app.copies:
                 app.copies.append(await self._store.install(app))
                 self.changes["installed"] += 1
-            elif what == "register":
+            elif change == "register":
                 await self._store.register(app, self._chance.choice(app.copies))
                 self.changes["registered again"] += 1
             else:
@@ -144,13 +146,13 @@ class Load:
 
     async def _watch_queue(self) -> None:
         while True:
-            found = await waiting(self._postgres_url)
-            self._waiting = self._waiting if found is None else found
+            count = await count_waiting(self._postgres_url)
+            self._waiting = self._waiting if count is None else count
             await asyncio.sleep(1.0)
 
 
-async def waiting(postgres_url: str) -> int | None:
-    """Installations and rows in the queue, 0 if it is empty; None while the database is away."""
+async def count_waiting(postgres_url: str) -> int | None:
+    """Return the number of installations and rows in the queue, or None while the database is away."""
     try:
         connection = await asyncpg.connect(postgres_url, timeout=10)
         try:

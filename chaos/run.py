@@ -1,4 +1,4 @@
-"""A run from beginning to end: set up, load and faults, quiet, comparison."""
+"""A run from beginning to end: set-up, load and faults, quiet, comparison."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chaos.cluster import IN_FLIGHT, Cluster, cluster
+from chaos.cluster import MAX_IN_FLIGHT, Cluster, cluster
 from chaos.evidence import gather
 from chaos.faults import FAULTS, NODE_KILLED, Recovery, Schedule
-from chaos.load import Load, waiting
+from chaos.load import Load, count_waiting
 from chaos.store import ChaosApi, ChaosStore
 from chaos.verdict import ChaosVerdict, compare
 
-_SMALL_APP = 60
-_PLAYS = len(FAULTS) + 2
-_POLL = 1.0
+_SMALL_APP_COPIES = 60
+_PLAYS_PER_ROUND = len(FAULTS) + 2
+_POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChaosPlan:
-    """What is asked for.
+    """The size and length of a run.
 
-    `seconds`: how long faults are played; every one is played once, and `kills` nodes are killed, however long
-    that takes. `hold`: seconds a fault lasts. `drain`: seconds that the queue may take to become empty at the end
-    without getting any shorter.
+    `seconds`: faults are played for this time, or longer until each was played once and `kills` nodes were killed.
+    `hold`: seconds that a fault lasts. `drain`: seconds at the end after which a queue that gets no shorter is stuck.
     """
 
     seed: int
@@ -41,9 +40,9 @@ class ChaosPlan:
 
 
 def plan_of(minutes: float, seed: int, fan_out: int) -> ChaosPlan:
-    """The plan of `make chaos`: 20 kills in three minutes, and two thirds of the time under some fault."""
+    """Return the plan of `make chaos`: 20 kills in three minutes, and two thirds of the time under a fault."""
     seconds = minutes * 60
-    hold = max(1.0, min(15.0, seconds / _PLAYS * 0.66))
+    hold = max(1.0, min(15.0, seconds / _PLAYS_PER_ROUND * 0.66))
     return ChaosPlan(
         seed=seed, seconds=seconds, kills=max(1, round(minutes * 20 / 3)), fan_out=fan_out, hold=hold
     )
@@ -51,7 +50,7 @@ def plan_of(minutes: float, seed: int, fan_out: int) -> ChaosPlan:
 
 @dataclass
 class Report:
-    """What came of a run. `recoveries` by fault; `answers` to sends by HTTP status, 0 where there was none."""
+    """The result of a run. `recoveries` by fault, `answers` to sends by HTTP status with 0 for none."""
 
     seed: int
     verdict: ChaosVerdict = field(default_factory=ChaosVerdict)
@@ -60,7 +59,7 @@ class Report:
     changes: dict[str, int] = field(default_factory=dict)
     node_kills: int = 0
     node_ends: int = 0
-    """Nodes that ended by themselves and were started again."""
+    """Nodes that ended by themselves and were restarted."""
     resumed: int = 0
     answers_at_risk: int = 0
     seconds: float = 0.0
@@ -68,33 +67,35 @@ class Report:
 
     @property
     def broken(self) -> list[str]:
-        """The promises that were not kept."""
-        found = self.verdict.broken
-        odd = {status: count for status, count in self.answers.items() if status not in (0, 202, 429, 503)}
-        if odd:
-            found.append(f"sends were answered with {odd}")
-        silent = [name for name, one in self.recoveries.items() if one.seconds is None]
+        """The broken promises, each as a sentence."""
+        broken = self.verdict.broken
+        unexpected = {
+            status: count for status, count in self.answers.items() if status not in (0, 202, 429, 503)
+        }
+        if unexpected:
+            broken.append(f"sends were answered with {unexpected}")
+        silent = [name for name, recovery in self.recoveries.items() if recovery.seconds is None]
         if silent:
-            found.append(f"no delivery after {', '.join(silent)}")
-        return found
+            broken.append(f"no delivery after {', '.join(silent)}")
+        return broken
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
+        """Return the fields of verdict and report in one object for JSON."""
         numbers = {name: value for name, value in asdict(self).items() if name != "verdict"}
         return {"ok": not self.broken, "broken": self.broken, **self.verdict.as_json(), **numbers}
 
 
 async def run(plan: ChaosPlan, directory: Path, say: Callable[[str], None]) -> Report:
-    """Play `plan` with all files in `directory`, which is new. `say` gets lines of progress."""
+    """Play `plan` with all files in the new `directory`, and return the report. `say` gets lines of progress."""
     began = time.monotonic()
-    # One source of chance each, so that what is played, and in which order, does not depend on who comes first.
+    # Separate random sources: the faults and their order do not depend on the order in which tasks run.
     places, people, events = (random.Random(f"{plan.seed} {name}") for name in ("places", "people", "events"))
     async with cluster(directory, plan.nodes, places) as running:
         api = ChaosApi(running, people)
         store = ChaosStore(running, api, people)
-        apps = await store.open(plan.fan_out, _SMALL_APP)
+        apps = await store.open(plan.fan_out, _SMALL_APP_COPIES)
         say(
-            f"{plan.nodes} nodes, {plan.fan_out} + {_SMALL_APP} copies, after {time.monotonic() - began:.0f} s"
+            f"{plan.nodes} nodes, {plan.fan_out} + {_SMALL_APP_COPIES} copies, after {time.monotonic() - began:.0f} s"
         )
         load = Load(running.postgres.url(), api, store, apps, people, plan.fan_out)
         schedule = Schedule(running, load, events, say, hold=plan.hold)
@@ -111,7 +112,7 @@ async def run(plan: ChaosPlan, directory: Path, say: Callable[[str], None]) -> R
             running.apns,
             load.accepted,
             plan.fan_out,
-            IN_FLIGHT * windows + report.answers_at_risk,
+            MAX_IN_FLIGHT * windows + report.answers_at_risk,
             load.cancelled,
         )
         report.verdict = compare(evidence)
@@ -122,14 +123,14 @@ async def run(plan: ChaosPlan, directory: Path, say: Callable[[str], None]) -> R
 async def _misbehave(
     plan: ChaosPlan, running: Cluster, load: Load, schedule: Schedule, say: Callable[[str], None]
 ) -> None:
-    """Load, faults and kills until the time is up, each fault was played, and enough nodes were killed."""
+    """Play load, faults and kills until the time is up, each fault was played, and enough nodes were killed."""
     working = asyncio.create_task(load.run())
-    likely = max(plan.seconds, 2 * plan.hold * _PLAYS)
+    likely = max(plan.seconds, 2 * plan.hold * _PLAYS_PER_ROUND)
     killing = asyncio.create_task(schedule.kill_nodes(plan.kills, likely * 0.8 / plan.kills))
     began = time.monotonic()
     try:
         rounds = 0
-        while not rounds or time.monotonic() - began + 2 * plan.hold * _PLAYS < plan.seconds:
+        while not rounds or time.monotonic() - began + 2 * plan.hold * _PLAYS_PER_ROUND < plan.seconds:
             await _unless_failed(schedule.play_round(), working, killing)
             rounds += 1
             say(f"round {rounds}: {len(load.accepted)} pushes accepted, {time.monotonic() - began:.0f} s")
@@ -142,31 +143,31 @@ async def _misbehave(
 
 
 async def _unless_failed(work: Coroutine[Any, Any, Any], *others: asyncio.Task[None]) -> None:
-    """Await `work`; the failure of another task is ours."""
+    """Await `work`. Raises the exception of another task that fails meanwhile."""
     task = asyncio.ensure_future(work)
     try:
         pending: set[asyncio.Task[Any]] = {task, *others}
         while not task.done():
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            for one in done:
-                one.result()
+            for ended in done:
+                ended.result()
     finally:
         task.cancel()
 
 
 async def _drain(plan: ChaosPlan, running: Cluster, load: Load, say: Callable[[str], None]) -> None:
-    """All nodes up, the operator at work: wait until the queue is empty, or does not move any more."""
+    """Wait until all nodes are ready and the queue is empty, or until it gets no shorter."""
     operator = asyncio.create_task(load.look_after_credentials())
     try:
         await asyncio.gather(*map(running.until_ready, running.nodes))
         least, moved = None, time.monotonic()
         while time.monotonic() - moved < plan.drain:
-            left = await waiting(running.postgres.url())
+            left = await count_waiting(running.postgres.url())
             if left == 0:
                 return
             if left is not None and (least is None or left < least):
                 least, moved = left, time.monotonic()
-            await asyncio.sleep(_POLL)
+            await asyncio.sleep(_POLL_SECONDS)
         say(f"the queue stands still; left of it: {least}")
     finally:
         operator.cancel()

@@ -1,4 +1,4 @@
-"""The app store: two apps with copies on devices, enrolled through the API; and the operator who looks after it."""
+"""The app store of a run: two apps with copies on devices, enrolled over the API, and its operator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import asyncpg
 from apns_standin import Environment
 from chaos.cluster import Cluster
 
-_BULK = 1000
+_BULK_SIZE = 1000
 _TOKENS = """
 INSERT INTO device_token (app_id, installation_id, token, registered_at)
 SELECT i.app_id, i.installation_id, decode(g.token, 'hex'), clock_timestamp()
@@ -26,7 +26,7 @@ _TIMEOUT = aiohttp.ClientTimeout(60)
 
 @dataclass
 class Copy:
-    """A copy of an app on a device, with what its publisher knows it by."""
+    """A copy of an app on a device, with the public ids of its customer and device."""
 
     uuid: UUID
     install_token: str
@@ -36,7 +36,7 @@ class Copy:
 
 @dataclass
 class ChaosApp:
-    """An app. `customers` are the c_ of its first copies; `copies` those that come and go while we look."""
+    """An app. `customers` are the c_ of its first copies, `copies` those that are installed in the run."""
 
     app_id: str
     push_token: str
@@ -55,7 +55,7 @@ class ChaosApi:
         self._chance = chance
 
     async def call(self, method: str, path: str, token: str, body: Any = None) -> tuple[int, Any]:
-        """(status, answer) of one try at one node; status 0 where there was no answer."""
+        """Try once at a random node, and return (status, answer), with status 0 if no answer came."""
         node = self._chance.choice(self._cluster.nodes)
         headers = {"Authorization": f"Bearer {token}"}
         try:
@@ -69,7 +69,7 @@ class ChaosApi:
             return 0, None
 
     async def until_done(self, method: str, path: str, token: str, body: Any = None) -> tuple[int, Any]:
-        """(status, answer), after as many tries as it takes until the relay could do it, or refused for good."""
+        """Try until the relay has processed or refused the request, and return (status, answer)."""
         while True:
             status, answer = await self.call(method, path, token, body)
             if status and status < 500 and status != 429:
@@ -77,7 +77,7 @@ class ChaosApi:
             await asyncio.sleep(self._chance.uniform(0.1, 0.5))
 
     async def must(self, method: str, path: str, token: str, body: Any = None) -> Any:
-        """The answer of what cannot be refused. Raises RuntimeError."""
+        """Try until the relay has processed the request, and return its answer. Raises RuntimeError if it refuses."""
         status, answer = await self.until_done(method, path, token, body)
         if status >= 300:
             raise RuntimeError(f"{method} {path} answered {status}: {answer}")
@@ -85,7 +85,7 @@ class ChaosApi:
 
 
 class ChaosStore:
-    """What the store, its operator and its devices do."""
+    """The actions of the store, its operator and its devices."""
 
     def __init__(self, cluster: Cluster, api: ChaosApi, chance: random.Random) -> None:
         self._cluster = cluster
@@ -95,41 +95,45 @@ class ChaosStore:
         self._serial = 0
 
     async def open(self, large: int, small: int) -> tuple[ChaosApp, ChaosApp]:
-        """An app in production with `large` copies, and one in the sandbox with `small`, each of its own team."""
-        made = await self._api.must("POST", "/v1.0/operator/publishers/", self._operator, {"name": "Chaos"})
-        first = await self._add_app(made, "CHAOSTEAM1", "production", "store.chaos.large")
-        second = await self._add_app(made, "CHAOSTEAM2", "sandbox", "store.chaos.small")
+        """Create an app in production with `large` copies, and one in the sandbox with `small`, of different teams."""
+        publisher = await self._api.must(
+            "POST", "/v1.0/operator/publishers/", self._operator, {"name": "Chaos"}
+        )
+        first = await self._add_app(publisher, "CHAOSTEAM1", "production", "store.chaos.large")
+        second = await self._add_app(publisher, "CHAOSTEAM2", "sandbox", "store.chaos.small")
         await self._fill(first, large)
         await self._fill(second, small)
         return first, second
 
     async def install(self, app: ChaosApp) -> Copy:
-        """A new customer's device gets a copy of the app, which registers."""
+        """Enrol a copy of the app for a new customer, register its device token, and return the copy."""
         uuid, body = self._enrolment(app)
-        made = await self._api.must("PUT", f"/v1.0/operator/installations/{uuid}/", self._operator, body)
-        known = await self._api.must("GET", "/v1.0/installation/", made["install_token"])
-        copy = Copy(uuid, made["install_token"], known["customer_id"], known["device_id"])
+        enrolled = await self._api.must("PUT", f"/v1.0/operator/installations/{uuid}/", self._operator, body)
+        install_token = enrolled["install_token"]
+        identity = await self._api.must("GET", "/v1.0/installation/", install_token)
+        copy = Copy(uuid, install_token, identity["customer_id"], identity["device_id"])
         await self.register(app, copy)
         return copy
 
     async def register(self, app: ChaosApp, copy: Copy) -> None:
-        """The copy gets a new device token and registers it."""
+        """Issue a new device token and register it for the copy."""
         token = await self._cluster.apns.issue_device_token(app.bundle_id, app.team_id, app.environment)
         await self._api.must(
             "PUT", "/v1.0/installation/device-token/", copy.install_token, {"device_token": token}
         )
 
     async def remove(self, copy: Copy) -> None:
-        """The copy is removed by the store."""
+        """Retire the copy as the store."""
         await self._api.must("DELETE", f"/v1.0/operator/installations/{copy.uuid}/", self._operator)
 
     async def resume_credentials(self) -> int:
-        """What the operator does on an alarm: resume the credentials that are suspended. Their number."""
+        """Resume the suspended credentials, and return their number."""
         status, page = await self._api.call("GET", "/v1.0/operator/credentials/", self._operator)
-        suspended = [one for one in page["items"] if one["state"] == "suspended"] if status == 200 else []
-        for one in suspended:
+        credentials = page["items"] if status == 200 else []
+        suspended = [credential["id"] for credential in credentials if credential["state"] == "suspended"]
+        for credential_id in suspended:
             await self._api.until_done(
-                "POST", f"/v1.0/operator/credentials/{one['id']}/resume/", self._operator
+                "POST", f"/v1.0/operator/credentials/{credential_id}/resume/", self._operator
             )
         return len(suspended)
 
@@ -143,15 +147,15 @@ class ChaosStore:
         app_id = (await self._api.must("POST", "/v1.0/operator/apps/", self._operator, body))["app_id"]
         path = f"/v1.0/apps/{app_id}/tokens/"
         token = {"label": "chaos", "broadcast": True}
-        made = await self._api.must("POST", path, publisher["manage_token"], token)
-        return ChaosApp(app_id, made["token"], team_id, environment, bundle_id)
+        answer = await self._api.must("POST", path, publisher["manage_token"], token)
+        return ChaosApp(app_id, answer["token"], team_id, environment, bundle_id)
 
     async def _fill(self, app: ChaosApp, count: int) -> None:
-        """Enrol copies in bulk. Their device tokens go straight into the store: each would be a request."""
+        """Enrol copies in bulk. Their device tokens go straight to the database: over the API each takes a request."""
         connection = await asyncpg.connect(self._cluster.postgres.url())
         try:
-            for start in range(0, count, _BULK):
-                copies = dict(self._enrolment(app) for _ in range(min(_BULK, count - start)))
+            for start in range(0, count, _BULK_SIZE):
+                copies = dict(self._enrolment(app) for _ in range(min(_BULK_SIZE, count - start)))
                 body = [{"installation_uuid": str(uuid), **copy} for uuid, copy in copies.items()]
                 await self._api.must(
                     "POST", "/v1.0/operator/installations/", self._operator, {"installations": body}

@@ -1,4 +1,4 @@
-"""The comparison: what was accepted, what APNs received, and what the ledger says. Pure: no I/O, no clock."""
+"""The comparison of accepted pushes, APNs' receipts and the ledger. Pure: no I/O, no clock."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from uuid import UUID
 from relay.core.ids import ApnsIds
 
 OWN_RETIREMENTS = frozenset({"moved", "withdrawn", "customer_changed", "removed"})
-"""Why the relay retires a device token without having been told by APNs."""
+"""Reasons for which the relay retires a device token without an answer of APNs."""
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """A row of the ledger: installations of a push that ended alike. `attempt` 0 is the first."""
+    """A row of the ledger: installations of a push with one outcome. `attempt` 0 is the first."""
 
     push_id: UUID
     outcome: str
@@ -28,7 +28,7 @@ class LedgerRow:
 
 @dataclass(frozen=True, slots=True)
 class DeviceToken:
-    """A device token (hex) as the store has it at the end. Epoch milliseconds; `retired_reason` None: active."""
+    """A device token (hex) at the end of the run. Times are epoch ms. `retired_reason` is None if it is active."""
 
     token: str
     registered_ms: float
@@ -37,11 +37,11 @@ class DeviceToken:
 
 @dataclass(kw_only=True)
 class Evidence:
-    """All that is compared. `outcomes` come in the order of push ids, so that one push is looked at at a time.
+    """The evidence of a run. `outcomes` are in the order of push ids, so that one push is compared at a time.
 
-    `accepted`: by push that got a 202, its number of targets. `waiting`: by push, how many installations are still
-    in the queue, in `rows_left` rows. `receipts`: by apns-id, how often APNs accepted it. `dead`: by device token,
-    the latest moment (epoch ms) at which a 410 said that it was dead. `cancelled`: pushes that somebody cancelled.
+    `accepted`: number of targets by push with a 202. `waiting`: number of installations still in the queue by push, in
+    `rows_left` rows. `receipts`: number of acceptances by APNs by apns-id. `dead`: the latest time (epoch ms) of death
+    that a 410 named, by device token. `cancelled`: pushes that a publisher cancelled.
     """
 
     accepted: Mapping[UUID, int]
@@ -54,25 +54,25 @@ class Evidence:
     rows_left: int = 0
     rows_held: int = 0
     may_repeat: int = 0
-    """So many duplicates are explained: unsettled windows of kills, and answers that faults lost."""
+    """Number of duplicates that kills (unsettled pushes) and faults (lost answers) explain."""
 
 
 @dataclass
 class ChaosVerdict:
-    """What came of it; installations throughout, unless it says otherwise.
+    """The result of the comparison. Counts are of installations unless the list says otherwise.
 
     Attributes:
         pushes: accepted pushes (202).
         accepted: their targets.
-        retried: of those, how many had ended only after another attempt.
-        lost: without an outcome though not in the queue, or delivered by the ledger and never received.
+        retried: targets that ended after more than one attempt.
+        lost: targets without an outcome and not in the queue, or delivered by the ledger and never received.
         surplus: outcomes beyond one for each target.
-        pending: still in the queue at the end.
-        cancelled_unasked: ended as cancelled, though nobody cancelled the push.
-        duplicates: receipts beyond one for each apns-id, and those of what ended as cancelled; `explained`: at most
-            so many may be.
-        wrongly_retired: device tokens retired though no 410 said that they were dead since their registration.
-        kept_dead: device tokens that are active though a 410 said so.
+        pending: targets in the queue at the end.
+        cancelled_unasked: targets that ended as cancelled though their push was not cancelled.
+        duplicates: receipts beyond one for each apns-id, and receipts of targets that ended as cancelled.
+        explained: the greatest number of duplicates that kills and faults explain.
+        wrongly_retired: device tokens retired without a 410 that named a time of death after their registration.
+        kept_dead: device tokens that are active in spite of such a 410.
         stuck: rows left in the queue that wait for no credential.
     """
 
@@ -98,23 +98,23 @@ class ChaosVerdict:
 
     @property
     def broken(self) -> list[str]:
-        """The promises that were not kept, each as a sentence."""
-        zero = (
+        """The broken promises, each as a sentence."""
+        must_be_zero = (
             *("lost", "surplus", "pending", "failed", "expired", "cancelled_unasked"),
             *("wrongly_retired", "kept_dead", "stuck"),
         )
-        found = [f"{name} is {getattr(self, name)}, not 0" for name in zero if getattr(self, name)]
+        broken = [f"{name} is {getattr(self, name)}, not 0" for name in must_be_zero if getattr(self, name)]
         if self.duplicates > self.explained:
-            found.append(f"{self.duplicates} duplicates, of which {self.explained} are explained")
-        return found
+            broken.append(f"{self.duplicates} duplicates, of which {self.explained} are explained")
+        return broken
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
+        """Return all fields in an object for JSON."""
         return asdict(self)
 
 
 def compare(evidence: Evidence) -> ChaosVerdict:
-    """Hold what was promised against what happened."""
+    """Return the verdict on the evidence: the promises of 202s against receipts and ledger."""
     verdict = ChaosVerdict(
         pushes=len(evidence.accepted),
         accepted=sum(evidence.accepted.values()),
@@ -125,22 +125,22 @@ def compare(evidence: Evidence) -> ChaosVerdict:
     reasons: Counter[str] = Counter()
     unseen = set(evidence.accepted)
     for push_id, rows in groupby(evidence.outcomes, key=lambda row: row.push_id):
-        if push_id in unseen:  # what got no 202 may be in the ledger too: nothing was promised
+        if push_id in unseen:  # a push without a 202 may be in the ledger too
             unseen.remove(push_id)
-            _look_at_push(verdict, evidence, push_id, list(rows), reasons)
+            _count_push(verdict, evidence, push_id, list(rows), reasons)
     for push_id in unseen:
-        _look_at_push(verdict, evidence, push_id, [], reasons)
+        _count_push(verdict, evidence, push_id, [], reasons)
     verdict.reasons = dict(reasons)
-    for one in evidence.device_tokens:
-        died = evidence.dead.get(one.token, -1) >= one.registered_ms
-        if one.retired_reason is None:
+    for device_token in evidence.device_tokens:
+        died = evidence.dead.get(device_token.token, -1) >= device_token.registered_ms
+        if device_token.retired_reason is None:
             verdict.kept_dead += died
-        elif one.retired_reason not in OWN_RETIREMENTS:
+        elif device_token.retired_reason not in OWN_RETIREMENTS:
             verdict.wrongly_retired += not died
     return verdict
 
 
-def _look_at_push(
+def _count_push(
     verdict: ChaosVerdict, evidence: Evidence, push_id: UUID, rows: list[LedgerRow], reasons: Counter[str]
 ) -> None:
     targets = evidence.accepted[push_id]
@@ -154,10 +154,14 @@ def _look_at_push(
         verdict.retried += count if row.attempt else 0
         setattr(verdict, row.outcome, getattr(verdict, row.outcome) + count)
         if row.outcome == "delivered":
-            verdict.lost += sum(apns_ids.derive(one) not in received for one in row.installations)
+            verdict.lost += sum(
+                apns_ids.derive(installation) not in received for installation in row.installations
+            )
         elif row.outcome == "cancelled":
             verdict.cancelled_unasked += count if push_id not in evidence.cancelled else 0
-            verdict.duplicates += sum(apns_ids.derive(one) in received for one in row.installations)
+            verdict.duplicates += sum(
+                apns_ids.derive(installation) in received for installation in row.installations
+            )
         elif row.outcome != "unregistered":
             reasons[f"{row.outcome}: {row.reason}"] += count
     waiting = evidence.waiting.get(push_id, 0)

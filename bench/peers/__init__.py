@@ -1,1 +1,1 @@
-"""The senders, each a process of its own that speaks the same few words: see `bench.senders`."""
+"""The programs of the senders. `bench.senders` describes their protocol."""

@@ -16,7 +16,7 @@ import uvloop
 
 @dataclass(frozen=True)
 class Setup:
-    """Where to send, and with what."""
+    """The server, the credential, the topic and the payload of a sender."""
 
     host: str
     port: int
@@ -28,12 +28,12 @@ class Setup:
     payload: str
     pool: int
     batch: int
-    """Pushes that share a payload; 1: each has its own."""
+    """Pushes that share a payload. 1: each push has its own."""
     connections: int
 
 
 class Until:
-    """A run's end. Falsy when it has come."""
+    """The end of a run. True until it is reached."""
 
     def __init__(self, seconds: float) -> None:
         self._at = time.perf_counter() + seconds
@@ -43,32 +43,35 @@ class Until:
 
 
 TimedRun = Callable[[Until], Awaitable[tuple[int, int]]]
-"""Sends until then and waits for the answers; returns how many pushes were sent, and how many answered 200."""
+"""A coroutine function that sends until the end and waits for the answers.
+
+It returns the number of pushes sent and the number answered 200.
+"""
 
 
 def cpu_seconds() -> float:
-    """User and system time of this process so far."""
+    """Return user and system time of this process so far, in seconds."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 
 
 def serve(make: Callable[[Setup], Awaitable[TimedRun]]) -> None:
-    """Answer the harness until it closes our standard input."""
+    """Answer lines of standard input until it is closed."""
     uvloop.run(_serve(make))
 
 
 async def _serve(make: Callable[[Setup], Awaitable[TimedRun]]) -> None:
     run = await make(Setup(**json.loads(sys.argv[1])))
-    _say({"ready": True})
+    _print_json({"ready": True})
     loop = asyncio.get_running_loop()
-    # In a thread: the loop lives on between runs, so that timers run out when they should.
+    # In a thread, so that the loop and its timers keep running between runs.
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         until = Until(float(line.split()[1]))
         started, cpu = time.perf_counter(), cpu_seconds()
         sent, ok = await run(until)
         wall, cpu = time.perf_counter() - started, cpu_seconds() - cpu
-        _say({"sent": sent, "ok": ok, "wall": wall, "cpu": cpu})
+        _print_json({"sent": sent, "ok": ok, "wall": wall, "cpu": cpu})
 
 
-def _say(answer: dict[str, Any]) -> None:
+def _print_json(answer: dict[str, Any]) -> None:
     print(json.dumps(answer), flush=True)

@@ -1,4 +1,4 @@
-"""Stock aioapns as its documentation has it: one client, many `send_notification` at once, a bounded window."""
+"""Stock aioapns, used as its documentation shows: one client, many `send_notification` at once, a bounded window."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from aioapns.connection import APNsTLSClientProtocol
 from bench.peers.serving import Setup, TimedRun, Until, serve
 from bench.work import apns_ids, device_tokens
 
-_WINDOW = 200
-"""Above this it only gets slower, and its count of free streams goes wrong (`apns.md`)."""
+_WINDOW_SIZE = 200
+"""With more it is slower, and its count of free streams goes wrong (`apns.md`)."""
 
 
 async def make(setup: Setup) -> TimedRun:
-    """A run sends its pushes through `APNs.send_notification`."""
+    """Return a run that sends pushes through `APNs.send_notification`."""
 
     class Protocol(APNsTLSClientProtocol):  # type: ignore[misc]
         APNS_SERVER = setup.host
         APNS_PORT = setup.port
-        # Else it closes its connection after 10 s without work, and loses most of what it is given next.
+        # By default it closes its connection after 10 s without work, and then loses most of the next pushes.
         INACTIVITY_TIME = 3600
 
     context = ssl.create_default_context(cafile=setup.ca)
@@ -54,7 +54,7 @@ async def make(setup: Setup) -> TimedRun:
                 result = await client.send_notification(request)
                 ok += result.is_successful
 
-        await asyncio.gather(*(work() for _ in range(_WINDOW)))
+        await asyncio.gather(*(work() for _ in range(_WINDOW_SIZE)))
         return sent, ok
 
     return run
