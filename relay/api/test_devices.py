@@ -18,8 +18,6 @@ from relay.store.accounts.test_devices import TestDevice
 class TestDevicesApi:
     """Endpoints of a publisher for its list of test devices."""
 
-    __test__ = False  # not a test, whatever pytest thinks of its name
-
     def __init__(self, test_devices: TestDeviceService) -> None:
         self._test_devices = test_devices
 

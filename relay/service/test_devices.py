@@ -20,8 +20,6 @@ from relay.store.database import Database
 class TestDeviceBody(msgspec.Struct, forbid_unknown_fields=True):
     """The fields of a new test device."""
 
-    __test__ = False  # not a test, whatever pytest thinks of its name
-
     udid: Udid
     label: Name
     failure_domain: FailureDomain = FailureDomain.OK
@@ -30,16 +28,12 @@ class TestDeviceBody(msgspec.Struct, forbid_unknown_fields=True):
 class TestDeviceChange(msgspec.Struct, forbid_unknown_fields=True):
     """Changes to a test device. A field that is None stays unchanged."""
 
-    __test__ = False
-
     label: Name | None = None
     failure_domain: FailureDomain | None = None
 
 
 class TestDeviceService:
     """The publisher's list of test devices, read and changed."""
-
-    __test__ = False
 
     def __init__(self, database: Database, udid_digests: UdidDigests, clock: Clock, random: Random) -> None:
         self._test_devices = TestDeviceRepository(database)

@@ -15,6 +15,7 @@ import pytest
 from apns_standin import ApnsStandIn
 from relay.node.clock import SystemClock
 from relay.node.main import Relay
+from relay.node.roles import ALL_ROLES, Roles
 from relay.settings import (
     ApnsEndpoint,
     ApnsSettings,
@@ -23,6 +24,7 @@ from relay.settings import (
     DispatchSettings,
     HttpSettings,
     KeysSettings,
+    LimitsSettings,
     Settings,
 )
 from relay.store.accounts.api_tokens import create_operator_token
@@ -45,7 +47,21 @@ def dispatch() -> DispatchSettings:
 
 
 @pytest.fixture
-def settings(apns: ApnsStandIn, dispatch: DispatchSettings, database_url: str, tmp_path: Path) -> Settings:
+def limits() -> LimitsSettings:
+    """The default limits. A test sets its own by `parametrize`."""
+    return LimitsSettings()
+
+
+@pytest.fixture
+def roles() -> Roles:
+    """The roles of the node `relay`."""
+    return ALL_ROLES
+
+
+@pytest.fixture
+def settings(
+    apns: ApnsStandIn, dispatch: DispatchSettings, limits: LimitsSettings, database_url: str, tmp_path: Path
+) -> Settings:
     def endpoint(url: str) -> ApnsEndpoint:
         return ApnsEndpoint(host="localhost", port=urlsplit(url).port or 0, ca_file=str(apns.ca_file))
 
@@ -60,13 +76,14 @@ def settings(apns: ApnsStandIn, dispatch: DispatchSettings, database_url: str, t
             sandbox=endpoint(apns.channels_url("sandbox")),
         ),
         dispatch=dispatch,
+        limits=limits,
     )
 
 
 @pytest.fixture
-async def relay(settings: Settings) -> AsyncIterator[Relay]:
+async def relay(settings: Settings, roles: Roles) -> AsyncIterator[Relay]:
     async with AsyncExitStack() as stack:
-        started = await Relay.start(settings, stack)
+        started = await Relay.start(settings, stack, roles=roles)
         LEAKS.note("a key of the settings", Path(settings.keys.file).read_text())
         yield started
 

@@ -196,28 +196,22 @@ async def test_a_deleted_channel_is_deleted_at_apple(store: Store) -> None:
     assert (await push(store, app, stays))["counts"]["delivered"] == 1
 
 
-class TestPatient:
-    @pytest.fixture
-    def dispatch(self) -> DispatchSettings:
-        """What fails is due again long after the test: nothing is under way when the channel is deleted."""
-        return DispatchSettings(retry_first=300, poll=0.1)
-
-    async def test_what_was_not_sent_of_a_deleted_channel_is_not_sent(
-        self, store: Store, relay: Relay
-    ) -> None:
-        app = await store.app()
-        channel_id = await channel(store, app)
-        mine = await ask(store, await store.copy(app, "anna", "a1"), channel_id)
-        await store.apns.management["production"].set_fault(DOWN)
-        await store.apns.set_fault(DOWN)
-        await send(store, app, channel_id)
-        waiting = "SELECT count(*) FROM channel_delivery WHERE attempt > 0 AND lease_owner IS NULL"
-        async with relay.database.connection() as connection:
-            await eventually(lambda: connection.fetchval(waiting))
-            await store.must("DELETE", f"/v1.0/channels/{channel_id}/", app.push_token)
-            assert not await connection.fetchval("SELECT count(*) FROM channel_delivery")
-        await store.apns.clear_faults()
-        assert await store.apns.channel_notifications(mine) == []
+# A retry is due long after the test: nothing is under way when the channel is deleted.
+@pytest.mark.parametrize("dispatch", [DispatchSettings(retry_first=300, poll=0.1)])
+async def test_an_unsent_push_to_a_deleted_channel_is_dropped(store: Store, relay: Relay) -> None:
+    app = await store.app()
+    channel_id = await channel(store, app)
+    mine = await ask(store, await store.copy(app, "anna", "a1"), channel_id)
+    await store.apns.management["production"].set_fault(DOWN)
+    await store.apns.set_fault(DOWN)
+    await send(store, app, channel_id)
+    waiting = "SELECT count(*) FROM channel_delivery WHERE attempt > 0 AND lease_owner IS NULL"
+    async with relay.database.connection() as connection:
+        await eventually(lambda: connection.fetchval(waiting))
+        await store.must("DELETE", f"/v1.0/channels/{channel_id}/", app.push_token)
+        assert not await connection.fetchval("SELECT count(*) FROM channel_delivery")
+    await store.apns.clear_faults()
+    assert await store.apns.channel_notifications(mine) == []
 
 
 async def test_a_passing_fault_is_tried_again(store: Store, log: Log) -> None:
@@ -252,20 +246,18 @@ async def test_it_gets_through_whatever_the_connection_does(store: Store, kind: 
     assert await store.apns.channel_notifications(mine)
 
 
-class TestImpatient:
-    @pytest.fixture
-    def dispatch(self) -> DispatchSettings:
-        return DispatchSettings(retry_first=0.2, retry_longest=0.5, poll=0.1, immediate_window=1.0)
-
-    async def test_expiration_zero_is_not_kept(self, store: Store) -> None:
-        app = await store.app()
-        channel_id = await channel(store, app)
-        await ask(store, await store.copy(app, "anna", "a1"), channel_id)
-        await store.apns.set_fault(DOWN)
-        page = await push(store, app, channel_id, ttl=0)
-        assert page["counts"]["expired"] == 1
-        # The answer of the last attempt, or that there was time for none.
-        assert page["reasons"] in ({"ServiceUnavailable": 1}, {"Expired": 1})
+@pytest.mark.parametrize(
+    "dispatch", [DispatchSettings(retry_first=0.2, retry_longest=0.5, poll=0.1, immediate_window=1.0)]
+)
+async def test_a_push_with_expiration_zero_is_not_retried_later(store: Store) -> None:
+    app = await store.app()
+    channel_id = await channel(store, app)
+    await ask(store, await store.copy(app, "anna", "a1"), channel_id)
+    await store.apns.set_fault(DOWN)
+    page = await push(store, app, channel_id, ttl=0)
+    assert page["counts"]["expired"] == 1
+    # The answer of the last attempt, or that there was time for none.
+    assert page["reasons"] in ({"ServiceUnavailable": 1}, {"Expired": 1})
 
 
 async def test_a_channel_that_apple_lost_is_made_anew(store: Store) -> None:

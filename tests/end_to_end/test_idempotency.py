@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import aiohttp
-import msgspec
 import pytest
 
 from apns_standin import ApnsStandIn
@@ -200,25 +198,15 @@ async def test_keys_are_known_for_a_day(store: Store, relay: Relay) -> None:
     assert push_id(await post(store.http, app, body_of(copy), "old")) != push_id(first)
 
 
-class TestFullQueue:
-    @pytest.fixture
-    def settings(self, settings: Settings) -> Settings:
-        return msgspec.structs.replace(settings, limits=LimitsSettings(queued_batches=1))
+@pytest.mark.parametrize(("limits", "roles"), [(LimitsSettings(queued_batches=1), Roles(dispatch=False))])
+async def test_a_repeated_request_is_answered_when_the_queue_is_full(store: Store) -> None:
+    app = await store.app()
+    copy = await store.copy(app, "anna", "a1")
+    first = await post(store.http, app, body_of(copy), "k")
+    assert push_id(first)
 
-    @pytest.fixture
-    async def relay(self, settings: Settings) -> AsyncIterator[Relay]:
-        """A node that accepts and does not send."""
-        async with AsyncExitStack() as stack:
-            yield await Relay.start(settings, stack, roles=Roles(dispatch=False))
+    async def refused() -> bool:
+        return (await post(store.http, app, body_of(copy), None))[0] != 202
 
-    async def test_a_repeat_is_answered_though_nothing_more_is_taken(self, store: Store) -> None:
-        app = await store.app()
-        copy = await store.copy(app, "anna", "a1")
-        first = await post(store.http, app, body_of(copy), "k")
-        assert push_id(first)
-
-        async def refused() -> bool:
-            return (await post(store.http, app, body_of(copy), None))[0] != 202
-
-        await eventually(refused)
-        assert await post(store.http, app, body_of(copy), "k") == first
+    await eventually(refused)
+    assert await post(store.http, app, body_of(copy), "k") == first

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
-import msgspec
 import pytest
 
 from relay.node.main import Relay
@@ -19,16 +17,14 @@ LIMIT = 20
 
 
 @pytest.fixture
-def settings(settings: Settings) -> Settings:
-    limits = LimitsSettings(pushes_per_second=0.1, burst=1000, queued_batches=LIMIT)
-    return msgspec.structs.replace(settings, limits=limits)
+def limits() -> LimitsSettings:
+    return LimitsSettings(pushes_per_second=0.1, burst=1000, queued_batches=LIMIT)
 
 
 @pytest.fixture
-async def relay(settings: Settings) -> AsyncIterator[Relay]:
+def roles() -> Roles:
     """A node that accepts and does not send."""
-    async with AsyncExitStack() as stack:
-        yield await Relay.start(settings, stack, roles=Roles(dispatch=False))
+    return Roles(dispatch=False)
 
 
 async def test_a_full_queue_refuses_its_app_only_and_drops_nothing(store: Store, settings: Settings) -> None:
@@ -55,26 +51,22 @@ async def test_a_full_queue_refuses_its_app_only_and_drops_nothing(store: Store,
         await eventually(taken_again, poll_seconds=0.05)
 
 
-class TestRate:
-    @pytest.fixture
-    def settings(self, settings: Settings) -> Settings:
-        return msgspec.structs.replace(settings, limits=LimitsSettings(pushes_per_second=0.01, burst=3))
+@pytest.mark.parametrize("limits", [LimitsSettings(pushes_per_second=0.01, burst=3)])
+async def test_too_many_pushes_with_one_token_are_refused(store: Store) -> None:
+    app = await store.app()
+    copy = await store.copy(app, "anna", "a1")
+    left = []
+    for _ in range(3):
+        answer = await store.post(app, copy.customer)
+        assert answer.status == 202
+        assert answer.headers["RateLimit-Policy"] == '"pushes";q=3;w=300'
+        left.append(answer.headers["RateLimit"].split(";")[1])
+    assert left == ["r=2", "r=1", "r=0"]
+    refused = await store.post(app, copy.customer)
+    assert refused.status == 429
+    assert refused.content_type == "application/problem+json"
+    assert 1 <= int(refused.headers["Retry-After"]) <= 100
+    assert refused.headers["RateLimit"].startswith('"pushes";r=0;t=')
 
-    async def test_too_many_pushes_with_one_token(self, store: Store) -> None:
-        app = await store.app()
-        copy = await store.copy(app, "anna", "a1")
-        left = []
-        for _ in range(3):
-            answer = await store.post(app, copy.customer)
-            assert answer.status == 202
-            assert answer.headers["RateLimit-Policy"] == '"pushes";q=3;w=300'
-            left.append(answer.headers["RateLimit"].split(";")[1])
-        assert left == ["r=2", "r=1", "r=0"]
-        refused = await store.post(app, copy.customer)
-        assert refused.status == 429
-        assert refused.content_type == "application/problem+json"
-        assert 1 <= int(refused.headers["Retry-After"]) <= 100
-        assert refused.headers["RateLimit"].startswith('"pushes";r=0;t=')
-
-        second = App(app.app_id, await store.push_token(app.publisher, app.app_id), app.publisher)
-        assert (await store.post(second, copy.customer)).status == 202
+    second = App(app.app_id, await store.push_token(app.publisher, app.app_id), app.publisher)
+    assert (await store.post(second, copy.customer)).status == 202

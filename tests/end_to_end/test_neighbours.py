@@ -18,9 +18,20 @@ def dispatch() -> DispatchSettings:
 
 
 @pytest.fixture
-def settings(settings: Settings) -> Settings:
-    apns = msgspec.structs.replace(settings.apns, response_timeout=3.0)
-    return msgspec.structs.replace(settings, apns=apns, limits=LimitsSettings(queued_batches=10))
+def limits() -> LimitsSettings:
+    return LimitsSettings(queued_batches=10)
+
+
+@pytest.fixture
+def response_timeout() -> float:
+    """Seconds until the relay gives up a request to Apple."""
+    return 3.0
+
+
+@pytest.fixture
+def settings(settings: Settings, response_timeout: float) -> Settings:
+    apns = msgspec.structs.replace(settings.apns, response_timeout=response_timeout)
+    return msgspec.structs.replace(settings, apns=apns)
 
 
 async def test_a_push_goes_through_beside_four_bad_neighbours(store: Store) -> None:
@@ -53,22 +64,16 @@ async def test_a_push_goes_through_beside_four_bad_neighbours(store: Store) -> N
     assert (await store.done(stuck, broadcast["push_id"]))["counts"]["delivered"] == len(everyone)
 
 
-class TestTwoStuck:
-    @pytest.fixture
-    def settings(self, settings: Settings) -> Settings:
-        """Nobody gives up while the test runs."""
-        apns = msgspec.structs.replace(settings.apns, response_timeout=10 * PATIENCE)
-        return msgspec.structs.replace(settings, apns=apns, limits=LimitsSettings())
-
-    async def test_two_credentials_that_are_stuck_leave_room_for_a_third(self, store: Store) -> None:
-        one, two, quiet = [await store.app() for _ in range(3)]
-        first = await store.copy(one, "a", "a1", team_id="TEAM000001")
-        second = await store.copy(two, "b", "b1", team_id="TEAM000002")
-        mine = await store.copy(quiet, "q", "d1", team_id="TEAM000005", environment="sandbox")
-        await store.apns.set_fault(ListenerFault("stall"), "production")
-        for _ in range(10):
-            await store.send(one, {first.customer: []})
-            await store.send(two, {second.customer: []})
-        for _ in range(5):
-            assert (await store.push(quiet, {mine.customer: []}))["counts"]["delivered"] == 1
-        await store.apns.clear_faults("production")
+@pytest.mark.parametrize(("limits", "response_timeout"), [(LimitsSettings(), 10 * PATIENCE)])
+async def test_two_credentials_that_are_stuck_leave_room_for_a_third(store: Store) -> None:
+    first_stuck, second_stuck, quiet = [await store.app() for _ in range(3)]
+    first = await store.copy(first_stuck, "a", "a1", team_id="TEAM000001")
+    second = await store.copy(second_stuck, "b", "b1", team_id="TEAM000002")
+    mine = await store.copy(quiet, "q", "d1", team_id="TEAM000005", environment="sandbox")
+    await store.apns.set_fault(ListenerFault("stall"), "production")
+    for _ in range(10):
+        await store.send(first_stuck, {first.customer: []})
+        await store.send(second_stuck, {second.customer: []})
+    for _ in range(5):
+        assert (await store.push(quiet, {mine.customer: []}))["counts"]["delivered"] == 1
+    await store.apns.clear_faults("production")

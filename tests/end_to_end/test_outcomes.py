@@ -136,18 +136,14 @@ async def test_retries_end_when_the_push_expires(store: Store) -> None:
     assert page["reasons"] == {"ServiceUnavailable": 1}
 
 
-class TestImmediate:
-    @pytest.fixture
-    def dispatch(self) -> DispatchSettings:
-        return DispatchSettings(retry_first=5.0, immediate_window=1.0, poll=0.1)
-
-    async def test_expiration_zero_is_not_kept(self, store: Store) -> None:
-        app = await store.app()
-        copy = await store.copy(app, "anna", "a1")
-        store.apns.answer(copy.device_token, 503, "ServiceUnavailable", times=1)
-        page = await store.push(app, {copy.customer: []}, ttl=0)
-        assert counts(page) == {"expired": 1}
-        assert await store.received(copy) == [0]
+@pytest.mark.parametrize("dispatch", [DispatchSettings(retry_first=5.0, immediate_window=1.0, poll=0.1)])
+async def test_a_push_with_expiration_zero_is_not_retried_later(store: Store) -> None:
+    app = await store.app()
+    copy = await store.copy(app, "anna", "a1")
+    store.apns.answer(copy.device_token, 503, "ServiceUnavailable", times=1)
+    page = await store.push(app, {copy.customer: []}, ttl=0)
+    assert counts(page) == {"expired": 1}
+    assert await store.received(copy) == [0]
 
 
 async def test_a_refused_credential_is_suspended_alone_and_its_pushes_wait(

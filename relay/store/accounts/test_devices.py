@@ -24,8 +24,6 @@ _NIL = UUID(int=0)
 class TestDevice:
     """A listed device as its publisher sees it: without the UDID."""
 
-    __test__ = False  # pytest would take it for a test by its name
-
     test_device_id: UUID
     label: str
     failure_domain: FailureDomain
@@ -39,8 +37,6 @@ class TestDeviceInApp:
     `copies`: the installations; `reachable`: those with an active device token of any kind.
     """
 
-    __test__ = False
-
     test_device_id: UUID
     label: str
     failure_domain: FailureDomain
@@ -52,8 +48,6 @@ class TestDeviceInApp:
 
 class TestDeviceRepository:
     """The test devices of all publishers."""
-
-    __test__ = False
 
     def __init__(self, database: Database) -> None:
         self._database = database
