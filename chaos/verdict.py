@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-from relay.core.ids import ApnsIds
+from relay.core.ids import ApnsIds, InstallationId, PushId
 
 OWN_RETIREMENTS = frozenset({"moved", "withdrawn", "customer_changed", "removed"})
 """Reasons for which the relay retires a device token without an answer of APNs."""
@@ -23,7 +23,7 @@ class LedgerRow:
     outcome: str
     reason: str
     attempt: int
-    installations: Sequence[int]
+    installations: Sequence[InstallationId]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ def _count_push(
     verdict: ChaosVerdict, evidence: Evidence, push_id: UUID, rows: list[LedgerRow], reasons: Counter[str]
 ) -> None:
     targets = evidence.accepted[push_id]
-    apns_ids, received = ApnsIds(push_id), evidence.receipts
+    apns_ids, received = ApnsIds(PushId(push_id)), evidence.receipts
     ended: set[int] = set()
     total = 0
     for row in rows:

@@ -15,6 +15,7 @@ from aiohttp import web
 from relay.api.aliases import answer_aliases, answer_attached
 from relay.api.callers import AppOwners, publisher_of
 from relay.core.errors import MalformedRequest, NotFound
+from relay.core.ids import AppId
 from relay.core.schema import app_id_in_path, convert, uuid_in_path
 from relay.http.authentication import authenticate
 from relay.http.pagination import page_answer, page_request
@@ -31,7 +32,7 @@ _CURSOR = re.compile(r"c_[A-Za-z0-9_-]{44}", re.ASCII)
 
 
 class _CustomerCaller(NamedTuple):
-    app_id: str
+    app_id: AppId
     by: AliasActor
 
 
@@ -113,10 +114,11 @@ class CustomersApi:
             return _CustomerCaller(token.app_id, by)
         if app_id is None:
             raise MalformedRequest("With a manage token app_id must name the app.")
-        await self._owners.check_owner(publisher_of(token), app_id_in_path(app_id))
-        return _CustomerCaller(app_id, by)
+        checked_id = app_id_in_path(app_id)
+        await self._owners.check_owner(publisher_of(token), checked_id)
+        return _CustomerCaller(checked_id, by)
 
-    def _customer_in_path(self, request: web.Request, app_id: str) -> str:
+    def _customer_in_path(self, request: web.Request, app_id: AppId) -> str:
         return self._customers.verify_customer(app_id, request.match_info["customer_id"])
 
 

@@ -13,6 +13,7 @@ from relay.core.accounts import Environment
 from relay.core.clock import Clock, Random
 from relay.core.errors import Conflict, Fault, Invalid, NotFound
 from relay.core.identifiers import Identifiers
+from relay.core.ids import AppId
 from relay.core.install_tokens import InstallClaims, InstallTokens
 from relay.core.schema import (
     Alongside,
@@ -132,7 +133,7 @@ class OperatorInstallationsApi:
     def _enrolment(self, copy: _EnrolmentBody, installation_uuid: UUID) -> Enrolment:
         return Enrolment(
             installation_uuid=installation_uuid,
-            app_id=copy.app_id,
+            app_id=AppId(copy.app_id),
             customer=copy.customer,
             udid_digest=self._udid_digests.digest_udid(copy.udid),
             alongside=copy.alongside,
@@ -143,7 +144,7 @@ class OperatorInstallationsApi:
         )
 
     def _show(self, enrolled: Enrolled) -> dict[str, Any]:
-        claims = InstallClaims(enrolled.app_id, enrolled.installation_uuid, enrolled.serial)
+        claims = InstallClaims(AppId(enrolled.app_id), enrolled.installation_uuid, enrolled.serial)
         return {
             "installation_uuid": enrolled.installation_uuid,
             "install_token": self._install_tokens.sign_claims(claims),

@@ -17,7 +17,7 @@ import msgspec
 from relay.core.accounts import Environment
 from relay.core.delivery.sending import Answer, Credential
 from relay.core.errors import Fault, Invalid
-from relay.core.ids import PushId, TokenId
+from relay.core.ids import AppId, PushId, TokenId
 from relay.core.push import payload as payloads
 from relay.core.push.apns_headers import PushHeaders
 from relay.core.push.headers import check_headers
@@ -84,7 +84,7 @@ def check_channel_push(
             body, ttl=int(MESSAGE_STORED_FOR.total_seconds()) if message_storage else 0
         )
     send_body = SendBody(
-        app_id="",
+        app_id=AppId(""),
         payload=None,
         destinations=None,
         push_type=_TYPE.name,
@@ -137,7 +137,7 @@ class ChannelProvider(Protocol):
         credential: Credential,
         bundle_id: str,
         apns_channel_id: str,
-        push_id: UUID,
+        push_id: PushId,
         headers: PushHeaders,
         payload: bytes,
     ) -> Answer:
@@ -147,7 +147,7 @@ class ChannelProvider(Protocol):
 class ChannelOpener(Protocol):
     """The port through which the API finds the channel at Apple for an installation."""
 
-    async def open(self, app_id: str, channel_id: UUID, topic: ChannelTopic) -> str | None:
+    async def open(self, app_id: AppId, channel_id: UUID, topic: ChannelTopic) -> str | None:
         """Return the id of the channel at Apple for `topic`; create the channel if it is missing.
 
         Returns None if the app has no such channel.

@@ -12,6 +12,8 @@ import hmac
 import re
 import unicodedata
 
+from relay.core.ids import AppId
+
 ADDRESS_PATTERN = r"^ *[^\x00- @\x7f\ud800-\udfff]+@[^\x00- @\x7f\ud800-\udfff]+ *\Z"
 MAX_ADDRESS_LENGTH = 254
 """Characters, spaces around it included (RFC 5321 section 4.5.3.1.3 has octets; nothing depends on it here)."""
@@ -42,9 +44,9 @@ class AddressDigests:
         self._secret = key.encode()  # the purpose keeps these digests apart from others under this key
         self._key = functools.lru_cache(maxsize=4096)(self._derive_key)
 
-    def digest_address(self, app_id: str, text: str) -> bytes:
+    def digest_address(self, app_id: AppId, text: str) -> bytes:
         """Return the digest (32 bytes) of an address in any spelling. Raises ValueError for anything else."""
         return hmac.digest(self._key(app_id), normalise_address(text).encode(), hashlib.sha256)
 
-    def _derive_key(self, app_id: str) -> bytes:
+    def _derive_key(self, app_id: AppId) -> bytes:
         return hmac.digest(self._secret, _PURPOSE + app_id.encode(), hashlib.sha256)

@@ -12,11 +12,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from uuid import UUID
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from relay.core.errors import MalformedRequest
+from relay.core.ids import PushId, TokenId
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 KEY_KEPT_FOR = timedelta(hours=24)
@@ -37,11 +37,11 @@ class IdempotencyKey:
     fingerprint: bytes
     secret: bytes
 
-    def seal(self, answer: bytes, push_id: UUID) -> bytes:
+    def seal(self, answer: bytes, push_id: PushId) -> bytes:
         """Encrypt an answer for the store. The push id is the nonce: no other push has it."""
         return AESGCM(self.secret).encrypt(push_id.bytes, answer, None)
 
-    def open(self, sealed: bytes, push_id: UUID) -> bytes:
+    def open(self, sealed: bytes, push_id: PushId) -> bytes:
         """Decrypt an answer that a key with this fingerprint sealed. Raises InvalidTag for any other."""
         return AESGCM(self.secret).decrypt(push_id.bytes, sealed, None)
 
@@ -52,7 +52,7 @@ class IdempotencyDigests:
     def __init__(self, key: str) -> None:
         self._key = hmac.digest(key.encode(), _PURPOSE, hashlib.sha256)
 
-    def read_key(self, values: Sequence[str], token_id: UUID, body: bytes) -> IdempotencyKey:
+    def read_key(self, values: Sequence[str], token_id: TokenId, body: bytes) -> IdempotencyKey:
         """Return the key of a request from its header values, its push token and its body. Raises MalformedRequest."""
         digest = hmac.digest(self._key, token_id.bytes + _read(values), hashlib.sha256)
         of_body = hmac.digest(self._key, digest + body, hashlib.sha512)

@@ -18,6 +18,8 @@ from typing import NamedTuple
 from itsdangerous import Signer
 from itsdangerous.encoding import base64_decode, base64_encode
 
+from relay.core.ids import AppId
+
 RANDOM_BYTES = 16
 _SIGNATURE_BYTES = 17
 _FORM = re.compile(r"([cd])_([A-Za-z0-9_-]{44})", re.ASCII)
@@ -38,40 +40,40 @@ class Identifiers:
         self._secret_keys = list(secret_keys)
         self._keys = functools.lru_cache(maxsize=4096)(self._derive_keys)
 
-    def mint_customer(self, app_id: str, random: bytes) -> str:
+    def mint_customer(self, app_id: AppId, random: bytes) -> str:
         """Return the customer identifier of 16 random bytes."""
         return self._mint("c", app_id, b"", random)
 
-    def mint_device(self, app_id: str, customer: str, random: bytes) -> str:
+    def mint_device(self, app_id: AppId, customer: str, random: bytes) -> str:
         """Return the device identifier of 16 random bytes, valid only under the customer identifier `customer`."""
         return self._mint("d", app_id, _random_of(customer), random)
 
-    def is_customer(self, app_id: str, identifier: str) -> bool:
+    def is_customer(self, app_id: AppId, identifier: str) -> bool:
         """Tell whether the relay signed this as a customer identifier of the app."""
         parsed = parse_identifier(identifier)
         return parsed is not None and parsed.kind == "c" and self._verify(parsed, app_id, b"")
 
-    def is_device(self, app_id: str, customer: str, identifier: str) -> bool:
+    def is_device(self, app_id: AppId, customer: str, identifier: str) -> bool:
         """Tell whether the relay signed this as a device identifier of the app, under `customer` (verified already)."""
         parsed = parse_identifier(identifier)
         return (
             parsed is not None and parsed.kind == "d" and self._verify(parsed, app_id, _random_of(customer))
         )
 
-    def _mint(self, kind: str, app_id: str, owner: bytes, random: bytes) -> str:
+    def _mint(self, kind: str, app_id: AppId, owner: bytes, random: bytes) -> str:
         if len(random) != RANDOM_BYTES:
             raise ValueError(f"an identifier is made of {RANDOM_BYTES} random bytes")
         signature = _sign(self._keys(kind, app_id)[0], owner + random)
         return f"{kind}_{base64_encode(random + signature).decode()}"
 
-    def _verify(self, parsed: ParsedIdentifier, app_id: str, owner: bytes) -> bool:
+    def _verify(self, parsed: ParsedIdentifier, app_id: AppId, owner: bytes) -> bool:
         message = owner + parsed.random
         return any(
             hmac.compare_digest(parsed.signature, _sign(key, message))
             for key in self._keys(parsed.kind, app_id)
         )
 
-    def _derive_keys(self, kind: str, app_id: str) -> list[bytes]:
+    def _derive_keys(self, kind: str, app_id: AppId) -> list[bytes]:
         """Return the keys of a kind and app, newest first. Cached: a Signer would derive them for each signature."""
         signer = Signer(
             self._secret_keys,

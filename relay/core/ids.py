@@ -40,9 +40,9 @@ def make_uuid7(now_ms: int, random: int) -> UUID:
     )
 
 
-def smallest_push_id(moment: datetime) -> UUID:
+def smallest_push_id(moment: datetime) -> PushId:
     """Return the smallest id that a push accepted at `moment` or later can have: the bound of a partition."""
-    return UUID(int=int(moment.timestamp() * 1000) << 80)
+    return PushId(UUID(int=int(moment.timestamp() * 1000) << 80))
 
 
 class ApnsIds:
@@ -52,15 +52,15 @@ class ApnsIds:
     digest is computed once per push; per delivery only the number is formatted.
     """
 
-    def __init__(self, push: UUID) -> None:
+    def __init__(self, push: PushId) -> None:
         digest = hashlib.blake2b(push.bytes, digest_size=8, person=b"apns-id").hexdigest()
         self._prefix = f"{digest[:8]}-{digest[8:12]}-8{digest[12:15]}-"
 
-    def derive(self, installation_id: int) -> str:
+    def derive(self, installation_id: InstallationId) -> str:
         """Return the apns-id of the delivery to an installation: a canonical lower-case UUID."""
         return f"{self._prefix}{0x8000 | installation_id >> 48 & 0x3FFF:04x}-{installation_id & 0xFFFFFFFFFFFF:012x}"
 
-    def derive_all(self, installation_ids: Sequence[int]) -> list[str]:
+    def derive_all(self, installation_ids: Sequence[InstallationId]) -> list[str]:
         """Return the apns-ids of many installations. Ids of at most 48 bits, the usual ones, take a short cut."""
         if installation_ids and max(installation_ids) >> 48:
             return [self.derive(number) for number in installation_ids]

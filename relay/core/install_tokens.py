@@ -20,6 +20,8 @@ from uuid import UUID
 from itsdangerous import Signer
 from itsdangerous.encoding import base64_decode, base64_encode
 
+from relay.core.ids import AppId
+
 PREFIX = "install_"
 _SERIAL_BYTES = 8
 _CLAIMS_BYTES = _SERIAL_BYTES + 16
@@ -30,7 +32,7 @@ _MAX_TOKEN_LENGTH = 256
 class InstallClaims(NamedTuple):
     """The installation that a token acts for."""
 
-    app_id: str
+    app_id: AppId
     installation_uuid: UUID
     serial: int
 
@@ -65,7 +67,7 @@ class InstallTokens:
             return None
         packed = base64_decode(text)
         return InstallClaims(
-            packed[_CLAIMS_BYTES:].decode("ascii"),
+            AppId(packed[_CLAIMS_BYTES:].decode("ascii")),
             UUID(bytes=packed[_SERIAL_BYTES:_CLAIMS_BYTES]),
             int.from_bytes(packed[:_SERIAL_BYTES], "big"),
         )

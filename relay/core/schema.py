@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from relay.core import email_aliases, udid
 from relay.core.errors import Fault, Invalid, MalformedRequest, NotFound
+from relay.core.ids import AppId
 from relay.core.strict_json import escape_pointer_token
 
 T = TypeVar("T")
@@ -92,11 +93,11 @@ def number_in_path(text: str) -> int:
     return int(text)
 
 
-def app_id_in_path(text: str) -> str:
+def app_id_in_path(text: str) -> AppId:
     """Return an app id of a path. Raises NotFound for a text of another form."""
     if re.match(_APP_ID, text, re.ASCII) is None:
         raise NotFound()
-    return text
+    return AppId(text)
 
 
 def token_kind_in_query(text: str) -> str:

@@ -10,7 +10,7 @@ import msgspec
 from relay.core.clock import Clock, Random
 from relay.core.email_aliases import AddressDigests
 from relay.core.errors import Conflict, Fault, NotFound
-from relay.core.ids import new_uuid7
+from relay.core.ids import AppId, new_uuid7
 from relay.core.schema import Address
 from relay.service.customers import no_customer
 from relay.store.database import Database
@@ -43,7 +43,7 @@ class AliasService:
         self._random = random
 
     async def attach_alias(
-        self, app_id: str, customer: str, body: AliasBody, by: AliasActor | None
+        self, app_id: AppId, customer: str, body: AliasBody, by: AliasActor | None
     ) -> AttachedAlias:
         """Attach an address to a customer. Returns the existing alias if the customer has it already.
 
@@ -63,7 +63,7 @@ class AliasService:
             raise no_customer()
         return attached
 
-    async def list_aliases(self, app_id: str, customer: str) -> Sequence[Alias]:
+    async def list_aliases(self, app_id: AppId, customer: str) -> Sequence[Alias]:
         """Return all aliases of a customer, oldest first, without the addresses.
 
         Raises:
@@ -74,7 +74,7 @@ class AliasService:
             raise no_customer()
         return aliases
 
-    async def remove_alias(self, app_id: str, customer: str, alias_id: UUID, by: AliasActor | None) -> None:
+    async def remove_alias(self, app_id: AppId, customer: str, alias_id: UUID, by: AliasActor | None) -> None:
         """Remove an alias of a customer.
 
         Raises:
@@ -83,6 +83,6 @@ class AliasService:
         if not await self._aliases.remove_alias(app_id, customer, alias_id, self._clock.now(), by):
             raise NotFound("The customer has no such alias.")
 
-    async def may_copies_attach(self, app_id: str) -> bool:
+    async def may_copies_attach(self, app_id: AppId) -> bool:
         """Return whether copies of the app may change the aliases of their customer."""
         return await self._aliases.may_installations_attach(app_id)

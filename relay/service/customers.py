@@ -5,6 +5,7 @@ from __future__ import annotations
 from relay.core.email_aliases import AddressDigests
 from relay.core.errors import NotFound
 from relay.core.identifiers import Identifiers
+from relay.core.ids import AppId
 from relay.store.database import Database
 from relay.store.installations.customers import Customer, CustomerRepository
 
@@ -17,7 +18,7 @@ class CustomerService:
         self._identifiers = identifiers
         self._digests = digests
 
-    def verify_customer(self, app_id: str, identifier: str) -> str:
+    def verify_customer(self, app_id: AppId, identifier: str) -> str:
         """Return `identifier` if its signature says that it is a customer of the app.
 
         Raises:
@@ -27,11 +28,11 @@ class CustomerService:
             raise no_customer()
         return identifier
 
-    async def list_customers(self, app_id: str, after: str | None, limit: int) -> list[Customer]:
+    async def list_customers(self, app_id: AppId, after: str | None, limit: int) -> list[Customer]:
         """Return up to `limit` customers that have a copy of the app and follow the identifier `after`."""
         return await self._customers.list_customers(app_id, after or "", limit)
 
-    async def find_customer(self, app_id: str, identifier: str) -> Customer:
+    async def find_customer(self, app_id: AppId, identifier: str) -> Customer:
         """Return the customer with a verified identifier.
 
         Raises:
@@ -42,7 +43,9 @@ class CustomerService:
             raise no_customer()
         return customer
 
-    async def find_by_alias(self, app_id: str, address: str, after: str | None, limit: int) -> list[Customer]:
+    async def find_by_alias(
+        self, app_id: AppId, address: str, after: str | None, limit: int
+    ) -> list[Customer]:
         """Return up to `limit` customers that have the e-mail address and follow the identifier `after`.
 
         Raises:
@@ -51,7 +54,7 @@ class CustomerService:
         digest = self._digests.digest_address(app_id, address)
         return await self._customers.list_customers_by_alias(app_id, digest, after or "", limit)
 
-    async def find_by_device(self, app_id: str, device: str) -> Customer | None:
+    async def find_by_device(self, app_id: AppId, device: str) -> Customer | None:
         """Return the customer that has, or had, the device. None if the app knows no such device."""
         return await self._customers.find_customer_by_device(app_id, device)
 

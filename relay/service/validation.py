@@ -10,7 +10,7 @@ from relay.core.clock import Clock, Random
 from relay.core.email_aliases import AddressDigests
 from relay.core.errors import Fault, Forbidden, Invalid
 from relay.core.identifiers import Identifiers
-from relay.core.ids import AppId, PushId, new_uuid7
+from relay.core.ids import PushId, new_uuid7
 from relay.core.push.content import check_content
 from relay.core.push.destinations import EVERYONE, DestinationCheck, check_destinations
 from relay.core.push.headers import check_headers, check_token_kind
@@ -88,7 +88,7 @@ class SendCheck:
         if faults:
             raise Invalid("Nothing was sent.", faults)
         yield PushRequest(
-            app_id=AppId(body.app_id),
+            app_id=body.app_id,
             push_id=PushId(new_uuid7(now, self._random)),
             token_id=token.token_id,
             accepted_at=now,

@@ -10,6 +10,7 @@ from relay.console.composer.lock_screen import LockScreen, draw_lock_screen
 from relay.console.composer.remarks import Remark, remarks_from_faults
 from relay.console.composer.state import ComposerState
 from relay.core.errors import Invalid, RelayError
+from relay.core.ids import AppId
 from relay.core.push import payload as payloads
 from relay.core.push.content import draft_content
 from relay.core.push.request import SendBody
@@ -49,7 +50,7 @@ class Previewer:
         """Return the lock screen and size of the readable parts of a draft, without checking it."""
         body, _ = build_body(state.draft, state.app.app_id)
         fields = {name: body[name] for name in _DRAWN_FIELDS if name in body}
-        payload, push_type = draft_content(SendBody(app_id="", destinations=None, **fields))
+        payload, push_type = draft_content(SendBody(app_id=AppId(""), destinations=None, **fields))
         try:
             size = len(payloads.encode_payload(payload))
         except Invalid:

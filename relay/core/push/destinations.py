@@ -15,6 +15,7 @@ from relay.core import email_aliases
 from relay.core.email_aliases import AddressDigests
 from relay.core.errors import Fault, Invalid
 from relay.core.identifiers import Identifiers
+from relay.core.ids import AppId
 from relay.core.strict_json import escape_pointer_token
 
 MAX_DESTINATIONS = 50_000
@@ -73,7 +74,7 @@ class DestinationCheck:
     """
 
     def __init__(
-        self, identifiers: Identifiers, digests: AddressDigests, app_id: str, destinations: Destinations
+        self, identifiers: Identifiers, digests: AddressDigests, app_id: AppId, destinations: Destinations
     ) -> None:
         self._identifiers = identifiers
         self._digests = digests

@@ -23,7 +23,7 @@ _encode = msgspec.json.encode
 class SendBody(msgspec.Struct, forbid_unknown_fields=True):
     """The body as the PHP sender posts it, with optional fields; `notification` stands in place of `payload`."""
 
-    app_id: str
+    app_id: AppId
     destinations: Any
     payload: Any = UNSET
     notification: Any = UNSET

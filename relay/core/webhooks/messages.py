@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
-from uuid import UUID
 
 import msgspec
 
 from relay.core.delivery.outcomes import Outcome
+from relay.core.ids import AppId, PushId
 
 MAX_COPIES = 1000
 """The largest number of copies in one message: about 140 kB, of the 256 kB that a receiver must accept."""
@@ -49,8 +49,8 @@ def encode_message(event: str, at: datetime, data: Mapping[str, Any]) -> bytes:
 
 
 def completed_push_data(
-    app_id: str,
-    push_id: UUID,
+    app_id: AppId,
+    push_id: PushId,
     accepted_at: datetime,
     targets: int,
     skipped: int,
@@ -81,7 +81,7 @@ class CopyName(NamedTuple):
 
 
 def ended_deliveries_data(
-    app_id: str, push_id: UUID, outcome: str, status: int, reason: str, copies: Iterable[CopyName]
+    app_id: AppId, push_id: PushId, outcome: str, status: int, reason: str, copies: Iterable[CopyName]
 ) -> dict[str, Any]:
     """Return the data of `delivery.failed` and `device.unregistered`: up to MAX_COPIES that ended alike."""
     return {

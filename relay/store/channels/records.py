@@ -49,7 +49,7 @@ class ChannelDelivery:
     """A push to one channel at Apple, under a lease of this node. `attempt` counts from 0."""
 
     channel: AppleChannel
-    push_id: UUID
+    push_id: PushId
     attempt: int
     expires_at: datetime
     headers: PushHeaders

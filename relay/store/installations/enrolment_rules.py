@@ -19,6 +19,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from relay.core.errors import Fault
+from relay.core.ids import AppId
 from relay.store.operations.audit import AuditAction, AuditEntry
 
 UUID_IS_TAKEN = Fault("conflict", "/installation_uuid", "Another copy has this installation UUID.")
@@ -37,7 +38,7 @@ class Enrolment:
     """A copy of an app as the store installed it, checked. `environment` is None if the store does not know it."""
 
     installation_uuid: UUID
-    app_id: str
+    app_id: AppId
     customer: str
     udid_digest: bytes
     alongside: str

@@ -11,6 +11,7 @@ import asyncpg
 from relay.core.clock import Random
 from relay.core.errors import Unavailable
 from relay.core.identifiers import RANDOM_BYTES, Identifiers
+from relay.core.ids import AppId
 from relay.store.database import Connection, Database, TransactionConflict
 from relay.store.installations.device_tokens import InstallationRetirement, retire_all_tokens
 from relay.store.installations.enrolment_rules import (
@@ -117,7 +118,7 @@ class EnrolmentRepository:
         return enrolled
 
     async def _mint_identifiers(
-        self, writer: EnrolmentWriter, new: Sequence[tuple[str, DeviceOwner]]
+        self, writer: EnrolmentWriter, new: Sequence[tuple[AppId, DeviceOwner]]
     ) -> None:
         """Mint and store the identifiers that customers and devices lack in an app.
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
+from relay.core.ids import AppId
 from relay.core.webhooks.messages import CopyName, EventType, completed_push_data, ended_deliveries_data
 from relay.store import sql
 from relay.store.database import Connection
@@ -17,7 +18,7 @@ _SQL = sql.load(__package__, "message_data.sql")
 
 
 async def read_message_data(
-    connection: Connection, app_id: str, messages: Sequence[asyncpg.Record]
+    connection: Connection, app_id: AppId, messages: Sequence[asyncpg.Record]
 ) -> Mapping[int, dict[str, Any]]:
     """Return the data of rows of the outbox by event id, except those about pushes past the retention."""
     completed = [message for message in messages if message["type"] == EventType.PUSH_COMPLETED]
@@ -41,7 +42,7 @@ async def read_message_data(
 
 
 async def _read_completed_pushes(
-    connection: Connection, app_id: str, push_ids: Sequence[UUID]
+    connection: Connection, app_id: AppId, push_ids: Sequence[UUID]
 ) -> Mapping[UUID, dict[str, Any]]:
     if not push_ids:
         return {}
@@ -58,7 +59,7 @@ async def _read_completed_pushes(
 
 
 async def _read_copy_names(
-    connection: Connection, app_id: str, installation_ids: Sequence[int]
+    connection: Connection, app_id: AppId, installation_ids: Sequence[int]
 ) -> Mapping[int, CopyName]:
     if not installation_ids:
         return {}

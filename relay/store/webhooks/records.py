@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from relay.core.ids import AppId
 from relay.core.webhooks.health import Health
 from relay.core.webhooks.messages import Attempt
 
@@ -77,7 +78,7 @@ class WebhookDestination:
 class LeasedWebhook:
     """A webhook that only this node sends to. `secret` is None if none of the keys decrypts it."""
 
-    app_id: str
+    app_id: AppId
     webhook_id: UUID
     publisher_id: UUID
     url: str
