@@ -2,8 +2,8 @@
 
 Comparisons, boolean and arithmetic operators are exchanged, operands of `and` and `or` dropped, conditions negated,
 constants changed, returned values replaced by None, statements and keyword arguments removed. Defaults of arguments
-are constants. Left alone are annotations, decorators, assertions, f-strings, docstrings and texts for people, which
-are strings with a space.
+are constants. Left alone are annotations, names of types, decorators, assertions, f-strings, docstrings and texts
+for people, which are strings with a space.
 """
 
 from __future__ import annotations
@@ -95,9 +95,10 @@ def _walk(node: ast.AST) -> Iterator[ast.AST]:
                 continue
             if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant):
                 continue  # a docstring
-            if isinstance(child, ast.AST):
-                yield child
-                yield from _walk(child)
+            if isinstance(child, ast.Call) and ast.unparse(child.func) in ("NewType", "TypeVar"):
+                continue  # their names mean nothing when the code runs
+            yield child
+            yield from _walk(child)
 
 
 def _in_expression(node: ast.expr) -> Iterator[tuple[Node, str, str]]:

@@ -232,3 +232,14 @@ def test_every_installation_is_in_exactly_one_place_and_every_token_sent_at_most
             drawn_tokens = [drawn[number][2].hex() for number in job.installations]
             assert job.send.device_tokens == drawn_tokens
             assert job.send.topics == [f"com.example.copy{number}" for number in job.installations]
+
+
+def test_two_bundle_identifiers_with_a_credential_each() -> None:
+    def find_by_bundle(
+        team_id: str, environment: Environment, bundle_id: str
+    ) -> tuple[Credential | None, int]:
+        return CREDENTIALS["TEAM000001", Environment(environment)] if bundle_id[-1] == "1" else None, 7
+
+    plan = plan_sends([batch(1, 2)], [group_targets([copy(1), copy(2)])], find_by_bundle, {})
+    assert [list(job.installations) for job in plan.lanes[1]] == [[1]]
+    assert [(held_by, list(ids)) for _, held_by, ids in plan.held] == [(7, [2])]

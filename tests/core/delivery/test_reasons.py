@@ -105,6 +105,9 @@ def test_the_expectations_cover_the_table() -> None:
         (400, ReasonAction.FAIL),
         (403, ReasonAction.FAIL),
         (404, ReasonAction.FAIL),
+        (428, ReasonAction.FAIL),
+        (430, ReasonAction.FAIL),
+        (499, ReasonAction.FAIL),
         (410, ReasonAction.RETIRE_UNREGISTERED),
         (421, ReasonAction.RETRY_SOON),
         (429, ReasonAction.RETRY),
@@ -211,3 +214,49 @@ def test_a_reason_of_the_table_is_its_own_metric_label(reason: str) -> None:
 )
 def test_the_metric_label_of_a_reason_outside_the_table(reason: str, label: str) -> None:
     assert metric_label(reason) == label
+
+
+OWN_REASONS = {
+    None: "Expired Cancelled NoDeviceToken InternalError CredentialSuspended NoCredential",
+    ReasonAction.SUSPEND: "BadCredential",
+    ReasonAction.RETRY_SOON: (
+        "CredentialForgotten CredentialReplaced NoFile ProviderTokenExpired ConnectFailed ConnectTimeout NoConnection "
+        "NoHttp2 TlsFailed Closed ConnectionClosed ConnectionLost GoAway MisdirectedRequest PingTimeout ProtocolError "
+        "Stalled StreamIdsUsedUp MalformedAnswer NoAnswer RefusedStream ResponseTimeout StreamReset"
+    ),
+}
+
+
+def test_the_reasons_of_the_relay() -> None:
+    expected = {reason: action for action, reasons in OWN_REASONS.items() for reason in reasons.split()}
+    assert {reason: rule.action for reason, rule in RELAY_RULES.items()} == expected
+
+
+def test_the_words_of_actions_and_of_blame_are_those_of_traces_and_of_the_console() -> None:
+    assert {action.name.lower() for action in ReasonAction} == {action.value for action in ReasonAction}
+    assert {blame.name.lower() for blame in Blame} == {blame.value for blame in Blame}
+
+
+BLAME = {
+    Blame.NOBODY: "Expired Cancelled",
+    Blame.PUBLISHER: (
+        "BadCollapseId BadExpirationDate BadMessageId BadPriority InvalidPushType PayloadEmpty PayloadTooLarge"
+    ),
+    Blame.OPERATOR: (
+        "BadTopic MissingTopic TopicDisallowed Forbidden FeatureNotEnabled CannotCreateChannelConfig TopicMismatch "
+        "ChannelNotRegistered BadCertificate BadCertificateEnvironment MissingProviderToken InvalidProviderToken "
+        "BadEnvironmentKeyIdInToken CredentialSuspended NoCredential BadCredential"
+    ),
+    Blame.DEVICE: "DeviceTokenNotForTopic BadDeviceToken Unregistered ExpiredToken NoDeviceToken TooManyRequests",
+    Blame.RELAY: (
+        "MissingDeviceToken DuplicateHeaders BadPath MethodNotAllowed MissingChannelId BadChannelId MissingPushType "
+        "BadRequestParams BadRequestPayload TlsFailed NoHttp2 NoFile Closed"
+    ),
+}
+
+
+def test_the_party_that_can_fix_each_reason() -> None:
+    expected = {reason: blame for blame, reasons in BLAME.items() for reason in reasons.split()}
+    assert {reason: explain(reason).blame for reason in REASONS} == {
+        reason: expected.get(reason, Blame.APNS) for reason in REASONS
+    }

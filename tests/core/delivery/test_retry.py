@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,3 +50,21 @@ def test_a_passing_fault_is_tried_again_at_once_but_only_once() -> None:
     )
     assert next_attempt(ReasonAction.RETRY_SOON, 1, NOW, LATER, BACKOFF, 1.0) == NOW + timedelta(seconds=8)
     assert next_attempt(ReasonAction.RETRY, 0, NOW, LATER, BACKOFF, 1.0) == NOW + timedelta(seconds=4)
+
+
+def test_the_step_doubles_thirty_times_at_most() -> None:
+    backoff = Backoff(first_seconds=1.0, longest_seconds=2.0**40)
+    assert [backoff.wait_seconds(attempt, 1.0) for attempt in (29, 30, 31)] == [2.0**29, 2.0**30, 2.0**30]
+
+
+@pytest.mark.parametrize(("attempt", "spread", "seconds"), [(0, 0.0, 2.0), (0, 0.5, 3.0), (3, 0.25, 20.0)])
+def test_the_wait_is_spread_over_the_upper_half_of_its_step(
+    attempt: int, spread: float, seconds: float
+) -> None:
+    assert BACKOFF.wait_seconds(attempt, spread) == seconds
+
+
+def test_a_retry_that_is_due_when_the_push_expires_is_dropped() -> None:
+    due = NOW + timedelta(seconds=4)
+    assert next_attempt(ReasonAction.RETRY, 0, NOW, due + timedelta(microseconds=1), BACKOFF, 1.0) == due
+    assert next_attempt(ReasonAction.RETRY, 0, NOW, due, BACKOFF, 1.0) is None

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from relay.core.email_aliases import AddressDigests
-from relay.core.errors import Invalid
+from relay.core.errors import Fault, Invalid
 from relay.core.identifiers import Identifiers
 from relay.core.push.destinations import DestinationCheck, check_destinations
 
@@ -88,3 +88,43 @@ def test_a_thousand_faults_are_named_and_the_rest_is_counted() -> None:
     faults = caught.value.faults
     assert len(faults) == 1001
     assert (faults[-1].code, faults[-1].detail[:4]) == ("too_many", "1500")
+
+
+@pytest.mark.parametrize(
+    "destinations",
+    [
+        ["x"] * 50_000,
+        {"x": ["y"] * 50_000},
+        {f"c_{number}": [] for number in range(50_000)},
+        {f"c_{number}": ["x"] for number in range(50_000)},
+    ],
+)
+def test_fifty_thousand_destinations_are_allowed(destinations: Any) -> None:
+    assert check_destinations(destinations) is destinations
+    with pytest.raises(Invalid, match="not valid") as caught:
+        check_destinations(
+            [*destinations, "y"] if isinstance(destinations, list) else {**destinations, "z": ["y"]}
+        )
+    detail = "There are 50001 destinations; 50000 are allowed."
+    assert caught.value.faults == (Fault("too_many", "/destinations", detail),)
+
+
+def test_a_slice_ends_with_the_destination_that_fills_it() -> None:
+    def count_slices(destinations: Any, size: int) -> int:
+        return len(list(DestinationCheck(IDENTIFIERS, DIGESTS, "chess", destinations).slices(size)))
+
+    assert [count_slices(["x"] * 10, size) for size in (1, 5, 6, 10, 11)] == [10, 2, 1, 1, 0]
+    assert [count_slices({"a": ["x"] * 4, "b": ["y"] * 4}, size) for size in (5, 6, 10, 11)] == [2, 1, 1, 0]
+    assert count_slices(["x"] * 1000, 500) == len(list(check_slices(["x"] * 1000)))
+
+
+def check_slices(destinations: Any) -> Any:
+    return DestinationCheck(IDENTIFIERS, DIGESTS, "chess", destinations).slices()
+
+
+def test_all_faults_are_named_when_there_are_a_thousand() -> None:
+    with pytest.raises(Invalid) as caught:
+        check([ELSEWHERE] * 1000)
+    assert len(caught.value.faults) == 1000
+    assert {fault.code for fault in caught.value.faults} == {"invalid_customer"}
+    assert caught.value.detail == "Some destinations are not of this app; nothing was sent."
