@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import psutil
@@ -70,7 +71,7 @@ class BenchPostgres:
     def _show(self, name: str) -> str:
         return str(asyncio.run(self._fetch(f"SHOW {name}")))
 
-    async def _fetch(self, query: str, *arguments: object) -> object:
+    async def _fetch(self, query: str, *arguments: object) -> Any:
         connection = await asyncpg.connect(self.url)
         try:
             return await connection.fetchval(query, *arguments)

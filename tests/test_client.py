@@ -1,4 +1,4 @@
-"""The publisher's client against a server that does what a test tells it: what is sent, and what is sent again."""
+"""The publisher's client against a server with scripted answers: requests, results and repetitions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Answer = Callable[[web.Request], web.StreamResponse]
 
 
 class Seen(NamedTuple):
-    """One request, as it came."""
+    """A request that the server received."""
 
     method: str
     path: str
@@ -36,7 +36,7 @@ class Seen(NamedTuple):
 
 
 class Script:
-    """A server with one answer for each request; the last one is repeated."""
+    """A server with an answer for each request. The last answer is repeated."""
 
     def __init__(self) -> None:
         self.answers: list[Answer] = [accept]
@@ -60,20 +60,20 @@ def accept(_: web.Request) -> web.Response:
     return web.json_response(ACCEPTED, status=202)
 
 
-def lose(request: web.Request) -> web.Response:
-    """The connection ends without an answer."""
+def drop_connection(request: web.Request) -> web.Response:
+    """End the connection without an answer."""
     assert request.transport is not None
     request.transport.abort()
     return web.Response()
 
 
-def says(body: Any, status: int = 202, **headers: str) -> Answer:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return lambda _: web.json_response(body, status=status, headers=named)
+def answer_with(body: Any, status: int = 202, **headers: str) -> Answer:
+    header_fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda _: web.json_response(body, status=status, headers=header_fields)
 
 
-def refuses(status: int, **headers: str) -> Answer:
-    return says({"success": False, "errors": [FAULT]}, status, **headers)
+def refuse_with(status: int, **headers: str) -> Answer:
+    return answer_with({"success": False, "errors": [FAULT]}, status, **headers)
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ async def sender(script: Script) -> AsyncIterator[PushSender]:
         yield sender
 
 
-def test_the_file_can_be_copied() -> None:
+def test_the_file_imports_nothing_but_aiohttp() -> None:
     imported = set()
     for node in ast.walk(ast.parse(Path(client.__file__).read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -100,7 +100,7 @@ def test_the_file_can_be_copied() -> None:
     assert imported - sys.stdlib_module_names == {"aiohttp"}
 
 
-# --- what is sent ---
+# --- requests ---
 
 
 async def test_a_send_is_one_request(script: Script, sender: PushSender) -> None:
@@ -131,7 +131,7 @@ async def test_a_send_is_one_request(script: Script, sender: PushSender) -> None
         ("all", "all"),
     ],
 )
-async def test_recipients_in_all_their_forms(
+async def test_all_forms_of_recipients_become_destinations(
     script: Script, sender: PushSender, recipients: Any, destinations: Any
 ) -> None:
     await sender.send_notification({"title": "Good morning"}, recipients)
@@ -153,7 +153,7 @@ async def test_recipients_in_all_their_forms(
         ({SIMULATOR: []}, ("no_simulators", "/destinations")),
     ],
 )
-async def test_recipients_that_no_relay_is_asked_for(
+async def test_wrong_recipients_are_refused_without_a_request(
     script: Script, sender: PushSender, recipients: Any, fault: tuple[str, str]
 ) -> None:
     result = await sender.send(PAYLOAD, recipients)
@@ -163,14 +163,14 @@ async def test_recipients_that_no_relay_is_asked_for(
     assert script.seen == []
 
 
-async def test_recipients_set_once(script: Script) -> None:
+async def test_recipients_of_the_sender_are_the_default(script: Script) -> None:
     async with PushSender("push_x", "shop", script.url, recipients="anna@example.com") as sender:
         await sender.send_notification({"title": "One"})
         await sender.open("Invoices", {"title": "Two"}, "c_x")
     assert [seen.body["destinations"] for seen in script.seen] == [["anna@example.com"], ["c_x"]]
 
 
-async def test_opening_a_list_or_a_record(script: Script, sender: PushSender) -> None:
+async def test_open_names_a_list_or_a_record(script: Script, sender: PushSender) -> None:
     await sender.open("Invoices", {"title": "New"}, "c_x")
     await sender.open(Record("Invoices", 7), {"title": "Changed", "data_synchro": False}, "c_x")
     assert [seen.body["notification"] for seen in script.seen] == [
@@ -197,76 +197,78 @@ async def test_the_first_parameter_of_open_is_a_public_keyword(script: Script, s
     ]
 
 
-async def test_everybody(script: Script, sender: PushSender) -> None:
-    script.answers = [says(ACCEPTED | {"targets": None, "skipped": None})]
+async def test_send_all_goes_to_all(script: Script, sender: PushSender) -> None:
+    script.answers = [answer_with(ACCEPTED | {"targets": None, "skipped": None})]
     assert (await sender.send_all({"title": "Good morning"})).success
     assert script.seen[0].body["destinations"] == "all"
 
 
-async def test_validating_sends_nothing(script: Script, sender: PushSender) -> None:
+async def test_validate_sends_nothing(script: Script, sender: PushSender) -> None:
     script.answers = [
-        says({key: ACCEPTED[key] for key in ACCEPTED if key != "push_id"} | {"payload_bytes": 9}, 200)
+        answer_with({key: ACCEPTED[key] for key in ACCEPTED if key != "push_id"} | {"payload_bytes": 9}, 200)
     ]
     result = await sender.validate({"notification": {"title": "x"}}, ["c_x", "booted"])
     assert (result.success, result.push_id, result.answer["payload_bytes"]) == (True, None, 9)
     assert [(seen.path, "Idempotency-Key" in seen.headers) for seen in script.seen] == [("validate/", False)]
 
 
-# --- what it came to ---
+# --- results ---
 
 
 async def test_a_refusal_is_a_result(script: Script, sender: PushSender) -> None:
-    script.answers = [refuses(422)]
+    script.answers = [refuse_with(422)]
     result = await sender.send(PAYLOAD, {"c_x": []})
     assert (result.success, result.push_id, result.errors) == (False, None, (Problem(**FAULT),))
-    assert len(script.seen) == 1, "it would be refused again"
+    assert len(script.seen) == 1, "a refusal is not repeated"
     with pytest.raises(ClientError, match=r"^/destinations/c_x No such customer\.$"):
         result.raise_for_errors()
 
 
-async def test_nobody_reached_is_no_success(script: Script, sender: PushSender) -> None:
+async def test_a_push_without_targets_is_no_success(script: Script, sender: PushSender) -> None:
     warning = {"code": "no_devices", "pointer": "/destinations/c_x", "detail": "There is no device."}
     script.answers = [
-        says(ACCEPTED | {"targets": 0, "warnings": [warning]}),
-        says(ACCEPTED | {"targets": 0, "skipped": 3}),
+        answer_with(ACCEPTED | {"targets": 0, "warnings": [warning]}),
+        answer_with(ACCEPTED | {"targets": 0, "skipped": 3}),
     ]
-    nobody = await sender.send(PAYLOAD, {"c_x": []})
-    assert (nobody.success, nobody.push_id, nobody.warnings) == (False, "p1", (Problem(**warning),))
-    assert [error.code for error in nobody.errors] == ["no_recipients"]
+    unreached = await sender.send(PAYLOAD, {"c_x": []})
+    assert (unreached.success, unreached.push_id, unreached.warnings) == (False, "p1", (Problem(**warning),))
+    assert [error.code for error in unreached.errors] == ["no_recipients"]
     unlisted = await sender.send(PAYLOAD, {"c_x": []}, debug=True)
     assert "3 copies" in unlisted.errors[0].detail
 
 
-async def test_an_outcome_that_was_waited_for(script: Script, sender: PushSender) -> None:
+async def test_an_awaited_outcome_decides_the_success(script: Script, sender: PushSender) -> None:
     def ended(delivered: int, **reasons: int) -> Answer:
         push = {"state": "done", "counts": {"delivered": delivered}, "reasons": reasons}
-        return says(ACCEPTED | {"push": push}, 200)
+        return answer_with(ACCEPTED | {"push": push}, 200)
 
     script.answers = [ended(1, Unregistered=1), ended(0, BadTopic=2), accept]
     some = await sender.send(PAYLOAD, {"c_x": []}, wait=20)
     assert script.seen[0].headers["Prefer"] == "wait=20"
     assert "wait" not in script.seen[0].body
-    assert (some.success, [one.detail for one in some.warnings]) == (True, ["1 × Unregistered"])
+    assert (some.success, [warning.detail for warning in some.warnings]) == (True, ["1 × Unregistered"])
     none = await sender.send(PAYLOAD, {"c_x": []}, wait=20)
-    assert (none.success, [one.detail for one in none.errors]) == (False, ["2 × BadTopic"])
-    assert (await sender.send(PAYLOAD, {"c_x": []}, wait=1)).success, "accepted, and not known yet"
+    assert (none.success, [error.detail for error in none.errors]) == (False, ["2 × BadTopic"])
+    assert (await sender.send(PAYLOAD, {"c_x": []}, wait=1)).success, (
+        "accepted, and the outcome is not known yet"
+    )
 
 
-async def test_a_push_is_watched_until_nothing_is_open(script: Script, sender: PushSender) -> None:
+async def test_watch_ends_when_all_outcomes_are_known(script: Script, sender: PushSender) -> None:
     course = [("queued", 2), ("sending", 1), ("cancelled", 1), ("cancelled", 0)]
     script.answers = [
-        says({"state": state, "counts": {"pending": pending}}, 200) for state, pending in course
+        answer_with({"state": state, "counts": {"pending": pending}}, 200) for state, pending in course
     ]
     seen = [push async for push in sender.watch("p1", 0.01)]
     assert [(push["state"], push["counts"]["pending"]) for push in seen] == course
 
 
-async def test_what_is_no_relay_is_told(script: Script, sender: PushSender) -> None:
+async def test_an_answer_that_is_not_a_relays_is_an_error(script: Script, sender: PushSender) -> None:
     script.answers = [
         lambda _: web.Response(text="<h1>It works!</h1>"),
         lambda _: web.Response(status=404, text="nothing"),
-        says({"ok": True}),
-        says(["ok"]),
+        answer_with({"ok": True}),
+        answer_with(["ok"]),
         lambda request: web.Response(
             status=307, headers={"Location": str(request.url.with_path("/v1.0/other/"))}
         ),
@@ -274,25 +276,25 @@ async def test_what_is_no_relay_is_told(script: Script, sender: PushSender) -> N
     for _ in range(5):
         result = await sender.send(PAYLOAD, {"c_x": []})
         assert [error.code for error in result.errors] == ["not_a_relay"]
-    assert {seen.path for seen in script.seen} == {"send/"}, "a token is for one relay only"
+    assert {seen.path for seen in script.seen} == {"send/"}, "the client follows no redirect"
 
 
-async def test_what_is_no_json_is_not_blamed_on_the_relay(script: Script, sender: PushSender) -> None:
+async def test_a_payload_that_is_not_json_is_a_type_error(script: Script, sender: PushSender) -> None:
     with pytest.raises(TypeError, match="datetime"):
         await sender.send({**PAYLOAD, "at": datetime.now(UTC)}, {"c_x": []})
     assert script.seen == []
 
 
-async def test_a_newer_relay_may_say_more(script: Script, sender: PushSender) -> None:
-    script.answers = [says(ACCEPTED | {"warnings": [{**FAULT, "hint": "new"}]})]
+async def test_unknown_members_of_a_problem_are_ignored(script: Script, sender: PushSender) -> None:
+    script.answers = [answer_with(ACCEPTED | {"warnings": [{**FAULT, "hint": "new"}]})]
     result = await sender.send(PAYLOAD, {"c_x": []})
     assert (result.push_id, result.warnings, result.errors) == ("p1", (Problem(**FAULT),), ())
 
 
-# --- what is sent again ---
+# --- repetitions ---
 
 
-@pytest.mark.parametrize("trouble", [refuses(429), refuses(503), refuses(409), lose])
+@pytest.mark.parametrize("trouble", [refuse_with(429), refuse_with(503), refuse_with(409), drop_connection])
 async def test_a_send_is_repeated_under_its_key(script: Script, sender: PushSender, trouble: Answer) -> None:
     script.answers = [trouble, trouble, accept]
     assert (await sender.send(PAYLOAD, {"c_x": []})).success
@@ -301,7 +303,7 @@ async def test_a_send_is_repeated_under_its_key(script: Script, sender: PushSend
     assert script.seen[0].body == script.seen[1].body == script.seen[2].body
 
 
-async def test_each_send_has_a_key_of_its_own(script: Script, sender: PushSender) -> None:
+async def test_each_send_has_another_key(script: Script, sender: PushSender) -> None:
     first, second = [await sender.send(PAYLOAD, {"c_x": []}) for _ in range(2)]
     assert first.idempotency_key != second.idempotency_key
     again = await sender.send(PAYLOAD, {"c_x": []}, idempotency_key=first.idempotency_key)
@@ -314,23 +316,23 @@ async def test_each_send_has_a_key_of_its_own(script: Script, sender: PushSender
         await sender.send(PAYLOAD, {"c_x": []}, idempotency_key="é\n")
 
 
-async def test_retry_after_is_kept_to(script: Script, sender: PushSender) -> None:
-    script.answers = [refuses(429, Retry_After="1"), accept]
+async def test_retry_after_delays_the_repetition(script: Script, sender: PushSender) -> None:
+    script.answers = [refuse_with(429, Retry_After="1"), accept]
     clock = asyncio.get_running_loop().time
     start = clock()
     assert (await sender.send(PAYLOAD, {"c_x": []})).success
     assert clock() - start >= 1
 
 
-async def test_patience_has_an_end(script: Script) -> None:
-    script.answers = [refuses(503, Retry_After="30")]
+async def test_no_attempt_begins_after_the_patience(script: Script) -> None:
+    script.answers = [refuse_with(503, Retry_After="30")]
     async with PushSender("push_x", "shop", script.url, patience=5) as sender:
         result = await sender.send(PAYLOAD, {"c_x": []}, idempotency_key="mine")
     assert (result.success, result.errors, result.idempotency_key) == (False, (Problem(**FAULT),), "mine")
-    assert len(script.seen) == 1, "what comes too late is not waited for"
+    assert len(script.seen) == 1, "a repetition after 30 s would begin after the patience"
 
 
-async def test_a_relay_that_is_away(script: Script) -> None:
+async def test_an_unreachable_relay_is_an_error_without_the_token(script: Script) -> None:
     url = script.url
     await script.server.close()
     async with PushSender("push_secret", "shop", url, patience=1, chance=lambda: 0.0) as sender:
@@ -343,19 +345,19 @@ async def test_a_relay_that_is_away(script: Script) -> None:
 
 
 async def test_a_post_without_a_key_is_not_repeated(script: Script) -> None:
-    script.answers = [refuses(503)]
+    script.answers = [refuse_with(503)]
     async with RelayClient("manage_x", script.url, patience=10) as relay:
         with pytest.raises(ClientError):
             await relay.call("POST", "apps/shop/webhooks/", {})
-        script.answers = [refuses(503), says({"items": [], "next": None}, 200)]
+        script.answers = [refuse_with(503), answer_with({"items": [], "next": None}, 200)]
         assert [item async for item in relay.every("apps/")] == []
     assert [seen.method for seen in script.seen] == ["POST", "GET", "GET"]
 
 
-async def test_pages_follow_one_another(script: Script, sender: PushSender) -> None:
+async def test_a_list_is_read_page_by_page(script: Script, sender: PushSender) -> None:
     script.answers = [
-        says({"items": [{"n": 1}], "next": "a/b"}, 200),
-        says({"items": [{"n": 2}], "next": None}, 200),
+        answer_with({"items": [{"n": 1}], "next": "a/b"}, 200),
+        answer_with({"items": [{"n": 2}], "next": None}, 200),
     ]
     assert [item["n"] async for item in sender.every("customers/?app_id=shop")] == [1, 2]
 
@@ -363,7 +365,7 @@ async def test_pages_follow_one_another(script: Script, sender: PushSender) -> N
 # --- without asyncio ---
 
 
-async def test_blocking(script: Script) -> None:
+async def test_threads_share_a_blocking_sender(script: Script) -> None:
     def work() -> list[str | None]:
         with (
             BlockingPushSender("push_x", "shop", script.url) as sender,
@@ -378,8 +380,8 @@ async def test_blocking(script: Script) -> None:
     assert len({seen.headers.get("Idempotency-Key") for seen in script.seen}) == 10
 
 
-async def test_closing_ends_what_another_thread_waits_for(script: Script) -> None:
-    script.answers = [refuses(503, Retry_After="20")]
+async def test_close_cancels_a_send_of_another_thread(script: Script) -> None:
+    script.answers = [refuse_with(503, Retry_After="20")]
 
     with ThreadPoolExecutor(1) as threads:
         sender = await asyncio.to_thread(BlockingPushSender, "push_x", "shop", script.url, patience=3600)

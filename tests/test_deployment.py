@@ -1,4 +1,4 @@
-"""The files that a relay is run by: what they set exists, and their times and sizes fit the relay's."""
+"""The files of a deployment: their settings exist, and their times and sizes fit the relay's."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from relay.settings import HttpSettings, load
 
 ROOT = Path(__file__).parents[1]
 FILES = ("Dockerfile", "compose.yaml", "config/push-relay.service")
-OF_THE_COMMAND_LINE = {"PUSH_RELAY_CONFIG", "PUSH_RELAY_URL", "PUSH_RELAY_TOKEN"}
+COMMAND_LINE_VARIABLES = {"PUSH_RELAY_CONFIG", "PUSH_RELAY_URL", "PUSH_RELAY_TOKEN"}
 
 
 @pytest.mark.parametrize("name", [*FILES, "README.md", "docs/operating.md"])
 def test_the_variables_are_those_of_settings(name: str) -> None:
-    known = {one.variable for one in settings()} | OF_THE_COMMAND_LINE
+    known = {setting.variable for setting in settings()} | COMMAND_LINE_VARIABLES
     named = set(re.findall(r"PUSH_RELAY_[A-Z_]*[A-Z]", (ROOT / name).read_text("utf-8")))
     assert named <= known
 
 
 def test_the_nodes_of_compose_have_settings_that_can_be_read() -> None:
     compose = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))
-    nodes = [one for name, one in compose["services"].items() if name.startswith("relay-")]
+    nodes = [service for name, service in compose["services"].items() if name.startswith("relay-")]
     assert len(nodes) == 2
-    # What compose would do with ${POSTGRES_PASSWORD:?…}.
+    # As compose replaces ${POSTGRES_PASSWORD:?…}.
     environ = {name: re.sub(r"\$\{[^}]*\}", "x", value) for name, value in nodes[0]["environment"].items()}
     read = load(None, environ)
     assert read.database.url == "postgresql://relay:x@postgres/relay"
@@ -42,7 +42,7 @@ def test_the_nodes_of_compose_have_settings_that_can_be_read() -> None:
     assert {f"relay-{n}:8080" for n in (1, 2)} == set(re.findall(r"server (relay-[^;]*);", upstream))
 
 
-def test_what_the_image_copies_is_not_ignored() -> None:
+def test_files_that_the_image_copies_are_not_ignored() -> None:
     copied = {
         word
         for line in re.findall(
@@ -50,12 +50,14 @@ def test_what_the_image_copies_is_not_ignored() -> None:
         )
         for word in line.split()
     }
-    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line[0] == "!"}
-    assert copied == let_in
+    not_ignored = {
+        line[1:] for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line[0] == "!"
+    }
+    assert copied == not_ignored
     assert all((ROOT / name).exists() for name in copied)
 
 
-def test_nginx_lets_through_what_the_relay_takes() -> None:
+def test_the_limits_of_nginx_are_wider_than_the_relays() -> None:
     text = (ROOT / "config" / "nginx.conf").read_text("utf-8")
     numbers = {name: int(value) for name, value in re.findall(r"(\w+) (\d+)[sm];", text)}
     defaults = HttpSettings()
@@ -65,7 +67,7 @@ def test_nginx_lets_through_what_the_relay_takes() -> None:
     assert numbers["proxy_read_timeout"] > waiting.MAX_WAIT_SECONDS
 
 
-def test_systemd_waits_for_the_end_of_a_relay() -> None:
+def test_systemd_waits_for_the_shutdown_of_a_relay() -> None:
     unit = (ROOT / "config" / "push-relay.service").read_text("utf-8")
     assert (
         int(re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)[0]) > workers.SHUTDOWN_PATIENCE_SECONDS

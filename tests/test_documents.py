@@ -1,4 +1,4 @@
-"""The documents: whatever one of them points to is there: files, headings, commands."""
+"""The files, headings and commands that the documents name exist."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NAMED = re.compile(
 HEADED = re.compile(r"`((?:docs/)?[a-z]+\.md)`, \"([^\"]+)\"")
 """A heading that is named in passing, as in `docs/operating.md`, "Backup"."""
 COMMAND = re.compile(r"(?<![/\w-])push-relay ([a-z][a-z0-9-]*(?: [a-z][a-z0-9-]*)*)")
-"""A command as one types it, perhaps with words after it that are arguments."""
+"""A command as it is typed, with the words after it, which may be arguments."""
 
 
 @cache
@@ -41,19 +41,19 @@ def tokens(document: Path) -> list[Token]:
 
 @cache
 def anchors(document: Path) -> frozenset[str]:
-    """As GitHub makes them: small letters, words joined by dashes, a number where one comes again."""
-    found: dict[str, int] = {}
+    """Return the anchors of headings as GitHub makes them: lower case, dashes, and a number for a repeated one."""
+    counts: dict[str, int] = {}
     for before, token in zip(tokens(document), tokens(document)[1:], strict=False):
         if before.type == "heading_open":
             text = "".join(
                 part.content for part in token.children or () if part.type in {"text", "code_inline"}
             )
             slug = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
-            count = found.get(slug, -1) + 1
-            found[slug] = count
+            count = counts.get(slug, -1) + 1
+            counts[slug] = count
             if count:
-                found[f"{slug}-{count}"] = 0
-    return frozenset(found)
+                counts[f"{slug}-{count}"] = 0
+    return frozenset(counts)
 
 
 def headings(document: Path) -> set[str]:
@@ -76,7 +76,7 @@ def documents() -> list[object]:
 
 
 @pytest.mark.parametrize("document", documents())
-def test_links_lead_somewhere(document: Path) -> None:
+def test_link_targets_exist(document: Path) -> None:
     broken = []
     for link in links(document):
         path, _, anchor = unquote(link).partition("#")
@@ -87,8 +87,8 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", documents())
-def test_files_that_are_named_are_there(document: Path) -> None:
-    """Relative to the root, to the document, or to `relay/` and `tests/`; and not what a running relay makes."""
+def test_named_files_exist(document: Path) -> None:
+    """Paths are relative to the root, the document, `relay/` or `tests/`. Files of a running relay are left out."""
     places = (ROOT, document.parent, ROOT / "relay", ROOT / "tests")
     named = {
         name for name in NAMED.findall(document.read_text("utf-8")) if not name.startswith(("var/", "etc/"))
@@ -98,7 +98,7 @@ def test_files_that_are_named_are_there(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", documents())
-def test_headings_that_are_named_are_there(document: Path) -> None:
+def test_named_headings_exist(document: Path) -> None:
     text = " ".join(document.read_text("utf-8").split())
     absent = [
         (name, heading)
@@ -108,28 +108,28 @@ def test_headings_that_are_named_are_there(document: Path) -> None:
     assert not absent
 
 
-def test_what_alerts_lead_to_is_there() -> None:
+def test_anchors_in_the_configuration_exist() -> None:
     for file in (ROOT / "config").iterdir():
         for path, anchor in re.findall(r"(docs/[a-z]+\.md)#([a-z0-9-]+)", file.read_text("utf-8")):
             assert anchor in anchors(ROOT / path), f"{file.name}: {path}#{anchor}"
 
 
 @pytest.mark.parametrize("document", documents())
-def test_commands_that_are_named_are_there(document: Path) -> None:
+def test_named_commands_exist(document: Path) -> None:
     absent = []
     for words in COMMAND.findall(document.read_text("utf-8")):
         command: object = get_command(app)
         for word in words.split():
             inner = getattr(command, "commands", None)
             if inner is None:
-                break  # what follows are arguments
+                break  # the words after it are arguments
             command = inner.get(word)
         if command is None:
             absent.append(words)
     assert not absent
 
 
-def test_every_document_can_be_found_from_the_first_page() -> None:
+def test_the_readme_names_every_document() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     for document in (ROOT / "docs").glob("*.md"):
         assert f"docs/{document.name}" in readme

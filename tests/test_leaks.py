@@ -1,4 +1,4 @@
-"""The search for secrets finds one wherever it is put, and does not take what is none for one."""
+"""The search for secrets finds them wherever they stand, and reports no other text."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_secret_in_a_log_line_or_its_traceback_is_found() -> None:
         assert leaks.found()
 
 
-async def test_an_answer_with_a_secret_is_found_and_the_one_that_issues_it_is_none() -> None:
+async def test_an_answer_with_a_secret_is_found_unless_it_issues_the_secret() -> None:
     async def issue(_: web.Request) -> web.Response:
         return web.json_response({"token": TOKEN}, status=201)
 
@@ -127,9 +127,7 @@ async def test_an_answer_with_a_secret_is_found_and_the_one_that_issues_it_is_no
         ]
 
 
-def test_a_run_in_which_something_leaks_fails(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_with_a_leak_fails(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     pytester.makeconftest("pytest_plugins = ['tests.leaks_plugin']")
     pytester.makepyfile(

@@ -1,4 +1,4 @@
-"""Settings: what is refused when they are read, and that no refusal shows a secret."""
+"""Settings: wrong ones are refused by name, and no refusal shows a secret."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ NOT_FITTING = [
 
 
 @pytest.mark.parametrize("text", NOT_READABLE + NOT_FITTING)
-def test_no_error_shows_what_the_file_holds(tmp_path: Path, text: str | bytes) -> None:
+def test_no_error_shows_the_content_of_the_file(tmp_path: Path, text: str | bytes) -> None:
     with pytest.raises(SettingsError) as caught:
         read(tmp_path, text)
     assert "relay.yaml" in str(caught.value)
@@ -57,7 +57,7 @@ def test_no_error_shows_what_the_file_holds(tmp_path: Path, text: str | bytes) -
 
 
 @pytest.mark.parametrize("text", NOT_READABLE)
-def test_no_error_shows_what_a_variable_or_the_key_file_holds(tmp_path: Path, text: str | bytes) -> None:
+def test_no_error_shows_the_content_of_a_variable_or_the_key_file(tmp_path: Path, text: str | bytes) -> None:
     if isinstance(text, str):
         with pytest.raises(SettingsError) as caught:
             read(tmp_path, "", PUSH_RELAY_KEYS=text)
@@ -71,7 +71,7 @@ def test_no_error_shows_what_a_variable_or_the_key_file_holds(tmp_path: Path, te
     assert str(path) in str(caught.value)
 
 
-def test_an_error_says_where_it_is(tmp_path: Path) -> None:
+def test_an_error_names_line_and_column(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"relay\.yaml, line 3, column 1: "):
         read(tmp_path, f"keys:\n  identifiers: [{SECRET}\n")
 
@@ -120,7 +120,7 @@ def test_a_number_out_of_its_range_is_refused_by_name(tmp_path: Path, text: str,
         read(tmp_path, text)
 
 
-def test_numbers_at_their_bounds(tmp_path: Path) -> None:
+def test_numbers_at_their_bounds_are_accepted(tmp_path: Path) -> None:
     for text in (
         "dispatch: {batch_size: 1, in_flight: 4}",
         "dispatch: {batch_size: 10000, in_flight: 20000}",
@@ -130,18 +130,18 @@ def test_numbers_at_their_bounds(tmp_path: Path) -> None:
         read(tmp_path, text)
 
 
-def test_the_timeouts_toward_apple() -> None:
+def test_the_default_timeouts_toward_apple() -> None:
     apns = Settings().apns
     assert (apns.connect_timeout, apns.response_timeout) == (10.0, 30.0)
 
 
-def test_a_key_file_without_a_key_for_addresses_is_as_good(tmp_path: Path) -> None:
-    """The version before made it so. All relays of a store must find the same key, without being told."""
+def test_a_key_file_without_a_key_for_addresses_uses_the_udid_key(tmp_path: Path) -> None:
+    """An earlier version wrote no such key. All relays of a store must derive one key without a change of the file."""
     path = tmp_path / "keys.yaml"
-    made = key_ring(KeysSettings(file=str(path)))
-    assert made.of_aliases == made.alias != made.udid
+    ring = key_ring(KeysSettings(file=str(path)))
+    assert ring.of_aliases == ring.alias != ring.udid
     path.write_text("".join(line for line in path.read_text().splitlines(True) if "alias" not in line))
-    assert key_ring(KeysSettings(file=str(path))).of_aliases == made.udid
+    assert key_ring(KeysSettings(file=str(path))).of_aliases == ring.udid
     path.write_text(path.read_text() + "alias: short\n")
     with pytest.raises(SettingsError, match="32 characters"):
         key_ring(KeysSettings(file=str(path)))

@@ -20,7 +20,7 @@ _WINDOW_SIZE = 200
 async def make(setup: Setup) -> TimedRun:
     """Return a run that sends pushes through `APNs.send_notification`."""
 
-    class Protocol(APNsTLSClientProtocol):  # type: ignore[misc]
+    class Protocol(APNsTLSClientProtocol):
         APNS_SERVER = setup.host
         APNS_PORT = setup.port
         # By default it closes its connection after 10 s without work, and then loses most of the next pushes.

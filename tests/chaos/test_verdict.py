@@ -1,4 +1,4 @@
-"""The comparison notices everything that it is there for: a check that cannot fail proves nothing."""
+"""The comparison reports each kind of broken promise: a check that cannot fail proves nothing."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ PUSH, OTHER = UUID(int=1), UUID(int=2)
 
 
 def receipts(push: UUID, *installations: int) -> dict[str, int]:
-    return {ApnsIds(push).derive(one): 1 for one in installations}
+    return {ApnsIds(push).derive(installation): 1 for installation in installations}
 
 
-def good() -> Evidence:
-    """Two pushes: three delivered, one of them at the second attempt, and one whose token was dead."""
+def make_evidence() -> Evidence:
+    """Return evidence without a fault: three targets delivered, one of them at the second attempt, and a dead token."""
     return Evidence(
         accepted={PUSH: 3, OTHER: 1},
         outcomes=[
@@ -36,22 +36,22 @@ def good() -> Evidence:
     )
 
 
-def test_nothing_is_amiss():
-    verdict = compare(good())
+def test_evidence_without_a_fault_breaks_no_promise():
+    verdict = compare(make_evidence())
     assert verdict.broken == []
     assert (verdict.pushes, verdict.accepted, verdict.delivered, verdict.unregistered) == (2, 4, 3, 1)
     assert (verdict.retried, verdict.duplicates, verdict.lost) == (1, 0, 0)
 
 
 def test_a_target_without_an_outcome_is_lost():
-    evidence = good()
+    evidence = make_evidence()
     evidence.outcomes = [LedgerRow(PUSH, "delivered", "", 0, [1, 2]), *list(evidence.outcomes)[2:]]
     assert compare(evidence).lost == 1
     assert compare(evidence).broken == ["lost is 1, not 0"]
 
 
-def test_what_somebody_cancelled_has_ended():
-    evidence = good()
+def test_a_target_of_a_cancelled_push_has_ended():
+    evidence = make_evidence()
     evidence.outcomes = [
         LedgerRow(PUSH, "delivered", "", 0, [1, 2]),
         LedgerRow(PUSH, "cancelled", "Cancelled", 1, [3]),
@@ -65,25 +65,25 @@ def test_what_somebody_cancelled_has_ended():
     assert compare(evidence).broken == ["cancelled_unasked is 1, not 0"]
     evidence.cancelled = {PUSH}
     evidence.receipts = receipts(PUSH, 1, 2, 3)
-    assert compare(evidence).duplicates == 1, "it arrived, though the ledger says that it was not sent"
+    assert compare(evidence).duplicates == 1, "it arrived, though by the ledger it was not sent"
 
 
-def test_a_push_without_any_trace_is_lost():
-    evidence = good()
+def test_a_push_without_outcomes_is_lost():
+    evidence = make_evidence()
     evidence.accepted = {**evidence.accepted, UUID(int=3): 7}
     assert compare(evidence).lost == 7
 
 
-def test_what_apns_never_received_is_lost_whatever_the_ledger_says():
-    evidence = good()
+def test_a_delivered_target_without_a_receipt_is_lost():
+    evidence = make_evidence()
     evidence.receipts = receipts(PUSH, 1, 2)
     assert compare(evidence).lost == 1
     evidence.receipts = receipts(OTHER, 1, 2, 3)
-    assert compare(evidence).lost == 3, "of another push"
+    assert compare(evidence).lost == 3, "the receipts are of another push"
 
 
-def test_what_is_in_the_queue_still_is_not_lost_but_not_right_either():
-    evidence = good()
+def test_a_target_in_the_queue_is_pending_and_its_row_stuck():
+    evidence = make_evidence()
     evidence.outcomes = list(evidence.outcomes)[:1] + list(evidence.outcomes)[2:]
     evidence.waiting, evidence.rows_left = {PUSH: 1}, 1
     verdict = compare(evidence)
@@ -93,37 +93,37 @@ def test_what_is_in_the_queue_still_is_not_lost_but_not_right_either():
     assert compare(evidence).stuck == 0
 
 
-def test_an_empty_row_that_is_left_is_stuck():
-    evidence = good()
+def test_an_empty_row_in_the_queue_is_stuck():
+    evidence = make_evidence()
     evidence.rows_left = 1
     assert compare(evidence).broken == ["stuck is 1, not 0"]
 
 
 @pytest.mark.parametrize(("may_repeat", "broken"), [(0, True), (1, True), (2, False)])
-def test_duplicates_count_beyond_what_is_explained(may_repeat: int, broken: bool):
-    evidence = good()
-    evidence.receipts = {one: 3 if number == 0 else 1 for number, one in enumerate(evidence.receipts)}
+def test_duplicates_beyond_the_explained_ones_break_a_promise(may_repeat: int, broken: bool):
+    evidence = make_evidence()
+    evidence.receipts = {apns_id: 3 if number == 0 else 1 for number, apns_id in enumerate(evidence.receipts)}
     evidence.may_repeat = may_repeat
     verdict = compare(evidence)
     assert verdict.duplicates == 2
     assert bool(verdict.broken) is broken
 
 
-def test_an_installation_that_ended_twice_is_noticed():
-    evidence = good()
+def test_an_installation_that_ended_twice_is_surplus():
+    evidence = make_evidence()
     evidence.outcomes = [LedgerRow(PUSH, "delivered", "", 0, [1, 2, 3]), *evidence.outcomes]
     assert compare(evidence).surplus == 3
 
 
-def test_an_outcome_for_somebody_who_was_no_target_is_noticed():
-    evidence = good()
+def test_an_outcome_beyond_the_targets_is_surplus():
+    evidence = make_evidence()
     evidence.accepted = {PUSH: 2, OTHER: 1}
     assert compare(evidence).surplus == 1
 
 
 @pytest.mark.parametrize("outcome", ["failed", "expired"])
-def test_what_failed_or_expired_is_noticed_with_its_reason(outcome: str):
-    evidence = good()
+def test_a_failed_or_expired_target_is_reported_with_its_reason(outcome: str):
+    evidence = make_evidence()
     evidence.outcomes = [
         replace(row, outcome=outcome, reason="InternalError") if row.push_id == OTHER else row
         for row in evidence.outcomes
@@ -134,20 +134,20 @@ def test_what_failed_or_expired_is_noticed_with_its_reason(outcome: str):
 
 
 @pytest.mark.parametrize("dead", [{}, {"bb": 999}])
-def test_a_token_retired_without_evidence_is_noticed(dead: dict[str, int]):
-    evidence = good()
+def test_a_token_retired_without_a_410_is_reported(dead: dict[str, int]):
+    evidence = make_evidence()
     evidence.dead = dead
     assert compare(evidence).broken == ["wrongly_retired is 1, not 0"]
 
 
-def test_a_dead_token_that_was_kept_is_noticed():
-    evidence = good()
+def test_a_dead_token_that_is_active_is_reported():
+    evidence = make_evidence()
     evidence.dead = {**evidence.dead, "aa": 1000}
     assert compare(evidence).broken == ["kept_dead is 1, not 0"]
 
 
-def test_what_got_no_202_was_not_promised():
-    evidence = good()
+def test_a_push_without_a_202_is_not_compared():
+    evidence = make_evidence()
     evidence.accepted = {OTHER: 1}
     verdict = compare(evidence)
     assert (verdict.accepted, verdict.delivered, verdict.broken) == (1, 0, [])

@@ -1,4 +1,4 @@
-"""Runs the command line as an operator does, on the settings and the database of a test."""
+"""The command line on the settings and the database of a test, as an operator runs it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Command = Callable[..., Coroutine[Any, Any, Result]]
 
 @pytest.fixture
 def command(database_url: str, tmp_path: Path) -> Command:
-    """Runs a command in a thread. `credentials` are the keys of that name, `text` is the standard input."""
+    """Return a function that runs a command in a thread. `credentials` are its encryption keys, `text` its input."""
 
     async def run(*arguments: str, text: str = "", credentials: Sequence[str] = KEYS) -> Result:
         keys = {

@@ -1,4 +1,4 @@
-"""The commands of operators and publishers, against a real relay in its own thread of the test."""
+"""Commands of operators and publishers against a running relay."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Command = Callable[..., Coroutine[Any, Any, Result]]
 
 @pytest.fixture
 async def command(front: Front) -> Command:
-    """Runs a command in a thread, while this one serves."""
+    """Return a function that runs a command in a thread, while this one serves."""
 
     async def run(*arguments: str, token: str = "") -> Result:
         environ = {
@@ -34,20 +34,24 @@ async def command(front: Front) -> Command:
     return run
 
 
-async def made(command: Command, *arguments: str, token: str = "") -> Any:
+async def run_as_json(command: Command, *arguments: str, token: str = "") -> Any:
     result = await command(*arguments, "--json", token=token)
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
 
-async def test_from_nothing_to_an_install_token(command: Command, front: Front, tmp_path: Path) -> None:
-    publisher = await made(command, "publisher", "create", "Ada")
-    app = await made(command, "app", "create", "Chess", "--publisher", publisher["id"], "--app-id", "chess")
+async def test_commands_lead_from_a_publisher_to_an_install_token(
+    command: Command, front: Front, tmp_path: Path
+) -> None:
+    publisher = await run_as_json(command, "publisher", "create", "Ada")
+    app = await run_as_json(
+        command, "app", "create", "Chess", "--publisher", publisher["id"], "--app-id", "chess"
+    )
     assert app["app_id"] == "chess"
 
     key = tmp_path / "AuthKey_KEY0000001.p8"
     key.write_text(pems.p8())
-    credential = await made(command, "credential", "add", "--p8", str(key), "--team", TEAM)
+    credential = await run_as_json(command, "credential", "add", "--p8", str(key), "--team", TEAM)
     assert (credential["key_id"], credential["environment"]) == ("KEY0000001", "production")
 
     uuid = str(uuid4())
@@ -63,14 +67,18 @@ async def test_from_nothing_to_an_install_token(command: Command, front: Front, 
         "--team",
         TEAM,
     ]
-    installed = await made(command, "installation", "put", uuid, *copy)
+    installed = await run_as_json(command, "installation", "put", uuid, *copy)
     identity = await front.call("GET", "installation/", token=installed["install_token"])
     assert identity.body["installation_uuid"] == uuid
 
     manage = publisher["manage_token"]
-    token = await made(command, "push-token", "create", "--app", "chess", "--label", "mine", token=manage)
+    token = await run_as_json(
+        command, "push-token", "create", "--app", "chess", "--label", "mine", token=manage
+    )
     assert token["token"].startswith("push_")
-    device = await made(command, "test-device", "add", front.udid(), "--label", "my phone", token=manage)
+    device = await run_as_json(
+        command, "test-device", "add", front.udid(), "--label", "my phone", token=manage
+    )
 
     for arguments, shown, secret in (
         (["publisher", "list"], "Ada", "manage_"),
@@ -81,49 +89,51 @@ async def test_from_nothing_to_an_install_token(command: Command, front: Front, 
         (["audit"], "credential.put", manage),
         (["audit", "--last", "1"], "test_device.added", "credential.put"),
     ):
-        who = manage if arguments[0] in ("push-token", "test-device") else ""
-        listed = await command(*arguments, token=who)
+        acting_token = manage if arguments[0] in ("push-token", "test-device") else ""
+        listed = await command(*arguments, token=acting_token)
         assert listed.exit_code == 0, listed.output
         assert shown in listed.stdout
         assert secret not in listed.stdout
 
-    own = await made(command, "audit", token=manage)
-    assert [entry["action"] for entry in own[:2]] == ["test_device.added", "push_token.created"]
-    for arguments, who in (
+    entries = await run_as_json(command, "audit", token=manage)
+    assert [entry["action"] for entry in entries[:2]] == ["test_device.added", "push_token.created"]
+    for arguments, acting_token in (
         (["credential", "resume", str(credential["id"])], ""),
         (["credential", "remove", str(credential["id"])], ""),
         (["push-token", "revoke", token["id"], "--app", "chess"], manage),
         (["test-device", "remove", device["id"]], manage),
         (["installation", "retire", uuid], ""),
     ):
-        assert (await command(*arguments, token=who)).exit_code == 0, arguments
+        assert (await command(*arguments, token=acting_token)).exit_code == 0, arguments
     assert (await front.call("GET", "installation/", token=installed["install_token"])).status == 401
 
 
-async def test_a_name_is_shown_as_it_is(command: Command) -> None:
-    """Brackets are no mark-up: a label must not hide itself, or end the command, in the operator's terminal."""
+async def test_markup_in_a_name_is_shown_as_text(command: Command) -> None:
+    """A name in brackets must neither disappear from the operator's terminal nor end the command."""
     name = "[/b] [red]Ada"
-    await made(command, "publisher", "create", name)
+    await run_as_json(command, "publisher", "create", name)
     for arguments in (["publisher", "list"], ["audit"]):
         listed = await command(*arguments)
         assert (listed.exit_code, name in listed.stdout) == (0, True), listed.output
 
 
-async def test_what_goes_wrong_is_said(command: Command, front: Front, tmp_path: Path) -> None:
-    async def says(*arguments: str, token: str = "") -> str:
+async def test_a_failure_is_explained_without_a_traceback(
+    command: Command, front: Front, tmp_path: Path
+) -> None:
+    async def error_of(*arguments: str, token: str = "") -> str:
         result = await command(*arguments, token=token)
         assert result.exit_code == 1, result.output
         assert "Traceback" not in result.output
         return str(result.stderr)
 
-    assert "/team_id" in await says("credential", "add", "--p8", str(_file(tmp_path, pems.p8())))
-    assert "cannot be read" in await says("credential", "add", "--p8", str(tmp_path / "none.p8"))
-    assert "manage token" in await says("test-device", "list")
-    assert "unknown, revoked or expired" in await says("publisher", "list", token="operator_x")
-    assert "cannot be reached" in await says("publisher", "list", "--url", "http://127.0.0.1:1")
-    assert "characters" in await says("publisher", "list", token="a\nb")
-    assert "token file" in await says("publisher", "list", "--token-file", str(tmp_path / "none"))
-    assert "Not found" in await says(
+    assert "/team_id" in await error_of("credential", "add", "--p8", str(_file(tmp_path, pems.p8())))
+    assert "cannot be read" in await error_of("credential", "add", "--p8", str(tmp_path / "none.p8"))
+    assert "manage token" in await error_of("test-device", "list")
+    assert "unknown, revoked or expired" in await error_of("publisher", "list", token="operator_x")
+    assert "cannot be reached" in await error_of("publisher", "list", "--url", "http://127.0.0.1:1")
+    assert "characters" in await error_of("publisher", "list", token="a\nb")
+    assert "token file" in await error_of("publisher", "list", "--token-file", str(tmp_path / "none"))
+    assert "Not found" in await error_of(
         "push-token", "list", "--app", "../x", token=(await front.publisher())[1]
     )
 
@@ -141,12 +151,12 @@ async def test_bulk_import(command: Command, front: Front, tmp_path: Path) -> No
         for n in range(1500)
     ]
     lines = [json.dumps(copy) for copy in copies]
-    # A new version of the first copy: the same device, another uuid. It comes later, so it wins.
+    # A new version of the first copy, on its device with another UUID. The later line counts.
     newer = {**copies[0], "installation_uuid": str(uuid4()), "app_version": "2.0"}
     lines[10:10] = [json.dumps(newer), "", "{nonsense", json.dumps({**copies[5], "team_id": "x"})]
     file, out = tmp_path / "copies.ndjson", tmp_path / "tokens.ndjson"
     file.write_text("\n".join(lines))
-    out.touch(0o644)  # it was there before, for all to read
+    out.touch(0o644)  # the file exists, and all may read it
 
     first = await command("import", str(file), "--out", str(out), "--json")
     assert first.exit_code == 1
@@ -154,11 +164,11 @@ async def test_bulk_import(command: Command, front: Front, tmp_path: Path) -> No
     assert "copies.ndjson:13: The line is not valid JSON" in first.stderr
     assert "copies.ndjson:14: team_id: Expected 10 capital letters and digits." in first.stderr
     tokens = {
-        one["installation_uuid"]: one["install_token"]
-        for one in map(json.loads, out.read_text().splitlines())
+        line["installation_uuid"]: line["install_token"]
+        for line in map(json.loads, out.read_text().splitlines())
     }
     assert len(tokens) == 1501
-    assert out.stat().st_mode & 0o77 == 0, "tokens are for their owner's eyes"
+    assert out.stat().st_mode & 0o77 == 0, "only the file's owner may read tokens"
     for copy, status in ((copies[0], 401), (newer, 200), (copies[1499], 200)):
         answer = await front.call("GET", "installation/", token=tokens[copy["installation_uuid"]])
         assert answer.status == status
@@ -167,6 +177,6 @@ async def test_bulk_import(command: Command, front: Front, tmp_path: Path) -> No
     again = await command("import", str(file), "--out", str(out))
     assert again.exit_code == 0, again.output
     assert {
-        one["installation_uuid"]: one["install_token"]
-        for one in map(json.loads, out.read_text().splitlines())
+        line["installation_uuid"]: line["install_token"]
+        for line in map(json.loads, out.read_text().splitlines())
     } == {copy["installation_uuid"]: tokens[copy["installation_uuid"]] for copy in copies[1:]}

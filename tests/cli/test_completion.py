@@ -1,4 +1,4 @@
-"""Completion of the command line: in a real bash, as `--install-completion` has it."""
+"""Completion of the command line in a real bash, as `--install-completion` sets it up, and its names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from relay.cli.main import app
 
 @pytest.mark.needs("bash")
 def test_bash_completes_commands() -> None:
-    """The script is loaded as a shell's start-up file would load it, and its function asked as the Tab key does."""
+    """The script is loaded as by a shell's start-up file, and its function called as by the Tab key."""
     script = f"""
         PATH={Path(sys.executable).parent}:$PATH
         eval "$(_PUSH_RELAY_COMPLETE=source_bash push-relay)"
@@ -33,22 +33,22 @@ def test_bash_completes_commands() -> None:
     assert done.stdout.split() == ["rotate"], done.stderr
 
 
-def test_each_command_has_one_name_and_speaks_json() -> None:
-    """Names of former versions work, and are not listed."""
+def test_each_command_is_listed_once_and_has_a_json_option() -> None:
+    """Names of earlier versions still work, and are not listed."""
     servers = {"demo", "apns"}
     listed: set[str] = set()
 
-    def look(command: object, path: str) -> None:
+    def walk(command: object, path: str) -> None:
         commands = getattr(command, "commands", None)
         if commands is None:
             listed.add(path)
-            options = {name for one in getattr(command, "params", ()) for name in one.opts}
+            options = {name for parameter in getattr(command, "params", ()) for name in parameter.opts}
             assert "--json" in options or path in servers, path
             return
-        for name, one in commands.items():
-            if not one.hidden:
-                look(one, f"{path} {name}".strip())
+        for name, subcommand in commands.items():
+            if not subcommand.hidden:
+                walk(subcommand, f"{path} {name}".strip())
 
-    look(get_command(app), "")
+    walk(get_command(app), "")
     assert {"doctor", "status", "queue", "retire", "vacuum", "credentials rotate", "tokens list"} <= listed
     assert not listed & {"token-check", "operator-token", "credentials rotate-key", "credential list"}

@@ -1,4 +1,4 @@
-"""push-relay import-4d: folders of a 4D Mobile App Server against the operator's API."""
+"""`push-relay import-4d` with folders of a 4D Mobile App Server against a running relay."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEY, OTHER_KEY, NEW_KEY = "KEY0000001", "KEY0000002", "KEY0000003"
 
 
 class MobileApps:
-    """A MobileApps folder, and the command on it."""
+    """A MobileApps folder, and the command that imports it."""
 
     def __init__(self, directory: Path, front: Front, publisher: str) -> None:
         self.directory, self.front, self.publisher = directory, front, publisher
@@ -44,7 +44,7 @@ class MobileApps:
         return await asyncio.to_thread(lambda: CliRunner().invoke(app, command, env=environ))
 
     async def done(self, *arguments: str, exit_code: int = 0, publisher: str = "") -> dict[str, Any]:
-        """For each folder, its problem or what was done, as "what did subject"."""
+        """Return by folder its problem, or its steps as (kind, action, subject)."""
         result = await self.run(*arguments, "--json", publisher=publisher)
         assert result.exit_code == exit_code, result.output
         return {
@@ -56,8 +56,8 @@ class MobileApps:
     async def credentials(self) -> dict[tuple[str, str, str], tuple[str, int]]:
         listed = await self.front.call("GET", "operator/credentials/")
         return {
-            (one["team_id"], one["environment"], one["bundle_id"]): (one["key_id"], one["version"])
-            for one in listed.body["items"]
+            (item["team_id"], item["environment"], item["bundle_id"]): (item["key_id"], item["version"])
+            for item in listed.body["items"]
         }
 
 
@@ -85,20 +85,20 @@ async def test_a_folder_becomes_an_app_and_a_credential_once(folders: MobileApps
 
     first = await folders.done()
     apps = (await folders.front.call("GET", "operator/apps/")).body["items"]
-    assert [(one["name"], one["publisher_id"]) for one in apps] == [("Shop", folders.publisher)]
+    assert [(app["name"], app["publisher_id"]) for app in apps] == [("Shop", folders.publisher)]
     app_id = apps[0]["app_id"]
     folder = f"{TEAM}.com.example.shop"
     assert first == rehearsal == {folder: steps(app_id, "created", ("added", ""))}
-    made = {(TEAM, "production", ""): (KEY, 1), (TEAM, "sandbox", ""): (KEY, 1)}
-    assert await folders.credentials() == made
+    imported = {(TEAM, "production", ""): (KEY, 1), (TEAM, "sandbox", ""): (KEY, 1)}
+    assert await folders.credentials() == imported
 
     log = (await folders.front.call("GET", "audit/")).body["items"]
     assert await folders.done() == {folder: steps(app_id, "unchanged", ("unchanged", ""))}
-    assert await folders.credentials() == made
+    assert await folders.credentials() == imported
     assert (await folders.front.call("GET", "audit/")).body["items"] == log
 
 
-async def test_no_other_apps_key_is_replaced(folders: MobileApps) -> None:
+async def test_the_key_of_another_app_is_not_replaced(folders: MobileApps) -> None:
     folders.add("com.example.shop")
     folders.add("com.example.chess", team=OTHER_TEAM)
     await folders.done("--environment", "production")
@@ -113,10 +113,14 @@ async def test_no_other_apps_key_is_replaced(folders: MobileApps) -> None:
     done = await folders.done("--environment", "production")
     assert done[zoo.name][1] == ("production", "replaced", "com.example.zoo")
     assert (await folders.credentials())[TEAM, "production", "com.example.zoo"] == (NEW_KEY, 2)
-    assert {one[1] for one in (await folders.done("--environment", "production"))[zoo.name]} == {"unchanged"}
+    assert {step[1] for step in (await folders.done("--environment", "production"))[zoo.name]} == {
+        "unchanged"
+    }
 
 
-async def test_what_cannot_be_imported_is_named_and_the_rest_is(folders: MobileApps, front: Front) -> None:
+async def test_a_faulty_folder_is_named_and_the_others_are_imported(
+    folders: MobileApps, front: Front
+) -> None:
     folders.add("com.example.fine")
     (folders.add("com.example.broken") / "manifest.json").write_text("{")
     (folders.add("com.example.deep") / "manifest.json").write_text('{"x":' + "[" * 60_000)
@@ -130,8 +134,8 @@ async def test_what_cannot_be_imported_is_named_and_the_rest_is(folders: MobileA
     folders.add("com.example.teamless", team="X")
     (folders.add("com.example.huge") / "manifest.json").write_text(" " * 100_000)
     done = await folders.done(exit_code=1)
-    said = {name.removeprefix(f"{TEAM}.com.example."): why for name, why in done.items()}
-    assert isinstance(said.pop("fine"), list)
+    problems = {name.removeprefix(f"{TEAM}.com.example."): problem for name, problem in done.items()}
+    assert isinstance(problems.pop("fine"), list)
     for name, word in (
         ("broken", "manifest.json cannot be read"),
         ("deep", "manifest.json cannot be read"),
@@ -143,8 +147,8 @@ async def test_what_cannot_be_imported_is_named_and_the_rest_is(folders: MobileA
         ("X.com.example.teamless", "team.id"),
         ("huge", "larger"),
     ):
-        assert word in said.pop(name)
-    assert said == {}
+        assert word in problems.pop(name)
+    assert problems == {}
     assert len((await front.call("GET", "operator/apps/")).body["items"]) == 1
 
     shown = await folders.run()
@@ -153,16 +157,16 @@ async def test_what_cannot_be_imported_is_named_and_the_rest_is(folders: MobileA
     assert "BEGIN" not in shown.output
 
 
-async def test_an_app_stays_its_publishers(folders: MobileApps, front: Front) -> None:
+async def test_an_app_stays_with_its_publisher(folders: MobileApps, front: Front) -> None:
     folder = folders.add("com.example.shop").name
     unknown = await folders.done(exit_code=1, publisher=str(uuid4()))
     assert "There is no such publisher" in unknown[folder]
     assert await folders.credentials() == {}
     await folders.done()
-    theirs = await folders.done(exit_code=1, publisher=(await front.publisher("Bob"))[0])
-    assert "another publisher" in theirs[folder]
+    refused = await folders.done(exit_code=1, publisher=(await front.publisher("Bob"))[0])
+    assert "another publisher" in refused[folder]
 
 
-async def test_an_empty_folder_is_told(folders: MobileApps) -> None:
+async def test_an_empty_folder_is_reported(folders: MobileApps) -> None:
     result = await folders.run()
     assert (result.exit_code, "no app here" in result.stdout) == (1, True)

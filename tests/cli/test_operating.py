@@ -1,4 +1,4 @@
-"""The commands on the relay's machine beside doctor: status, queue, retire, vacuum, tokens."""
+"""The commands on the relay's machine without doctor: status, queue, retire, vacuum, tokens."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ async def as_json(command: Command, *arguments: str) -> Any:
     return json.loads(result.stdout)
 
 
-async def queued(database: Database, app_id: str, *installations: int, **columns: Any) -> None:
-    """A batch in the queue, without its push."""
+async def add_batch(database: Database, app_id: str, *installations: int, **columns: Any) -> None:
+    """Add a batch to the queue, without its push."""
     now = await database.now()
     values = {"due_at": now - timedelta(minutes=10), "held_by": None, "last_reason": ""} | columns
     async with database.connection() as connection:
@@ -61,24 +61,26 @@ async def suspended_credential(front: Front) -> int:
     key = make_new_credential(secret=pems.p8())
     stored = await Credentials(database, KEYS).put(key, now, COMMAND_LINE)
     await Credentials(database, KEYS).suspend(stored.credential_id, "InvalidProviderToken", now)
-    await queued(database, app_id, 1, 2, 3)
-    await queued(database, app_id, 4, held_by=stored.credential_id, last_reason="InvalidProviderToken")
+    await add_batch(database, app_id, 1, 2, 3)
+    await add_batch(database, app_id, 4, held_by=stored.credential_id, last_reason="InvalidProviderToken")
     return stored.credential_id
 
 
-async def test_status(command: Command, suspended_credential: int) -> None:
-    told = await as_json(command, "status")
-    assert [one["host"] for one in told["nodes"]] == ["node-of-the-test"]
-    assert {one["outcome"]: one["in_1_hour"] for one in told["rates"]} == {"delivered": 1000, "failed": 3}
-    assert {one["outcome"]: one["in_5_minutes"] for one in told["rates"]} == {"delivered": 600, "failed": 3}
-    assert told["failures"] == [{"outcome": "failed", "reason": "TopicDisallowed", "in_1_hour": 3}]
-    assert [one["credential_id"] for one in told["suspended"]] == [suspended_credential]
-    assert (told["queue"]["batches"], told["queue"]["installations"]) == (2, 4)
-    assert told["queue"]["by_app"][0]["app_id"] == "chess"
-    assert told["database_bytes"] > 0
+async def test_status_as_json(command: Command, suspended_credential: int) -> None:
+    status = await as_json(command, "status")
+    assert [node["host"] for node in status["nodes"]] == ["node-of-the-test"]
+    rates_by_outcome = {
+        rate["outcome"]: (rate["in_5_minutes"], rate["in_1_hour"]) for rate in status["rates"]
+    }
+    assert rates_by_outcome == {"delivered": (600, 1000), "failed": (3, 3)}
+    assert status["failures"] == [{"outcome": "failed", "reason": "TopicDisallowed", "in_1_hour": 3}]
+    assert [credential["credential_id"] for credential in status["suspended"]] == [suspended_credential]
+    assert (status["queue"]["batches"], status["queue"]["installations"]) == (2, 4)
+    assert status["queue"]["by_app"][0]["app_id"] == "chess"
+    assert status["database_bytes"] > 0
 
 
-async def test_status_for_people(command: Command, suspended_credential: int) -> None:
+async def test_status_as_text(command: Command, suspended_credential: int) -> None:
     shown = await command("status")
     assert shown.exit_code == 0, shown.output
     for words in ("node-of-the-test", "TopicDisallowed", "Suspended credentials", "2 batches with 4 targets"):
@@ -86,19 +88,22 @@ async def test_status_for_people(command: Command, suspended_credential: int) ->
     assert "BEGIN" not in shown.stdout
 
 
-async def test_queue(command: Command, suspended_credential: int) -> None:
+async def test_the_queue_of_all_apps_and_of_one(command: Command, suspended_credential: int) -> None:
     whole = await command("queue")
     assert "chess" in whole.stdout
     assert "Held by credentials" in whole.stdout
     of_app = await as_json(command, "queue", "--app", "chess")
-    assert [(one["state"], one["installations"]) for one in of_app["batches"]] == [("due", 3), ("held", 1)]
+    assert [(batch["state"], batch["installations"]) for batch in of_app["batches"]] == [
+        ("due", 3),
+        ("held", 1),
+    ]
     table = await command("queue", "--app", "chess")
     assert f"held by {suspended_credential}" in table.stdout, table.stdout
-    unknown = await command("queue", "--app", "nobody's")
+    unknown = await command("queue", "--app", "unknown")
     assert (unknown.exit_code, "no such app" in unknown.stderr) == (1, True)
 
 
-async def test_status_of_a_database_where_nothing_happened(command: Command, database: Database) -> None:
+async def test_status_of_an_empty_database(command: Command, database: Database) -> None:
     shown = await command("status")
     assert shown.exit_code == 0, shown.output
     assert "none was seen in the last hour" in shown.stdout
@@ -114,12 +119,14 @@ def test_rates_are_sums() -> None:
         MinuteCount(start, "unregistered", "Unregistered", 2),
         MinuteCount(start, "retried", "ServiceUnavailable", 9),
     ]
-    found = {
-        one.outcome: (one.in_5_minutes, one.in_1_hour) for one in rates(counts, start + timedelta(minutes=1))
+    by_outcome = {
+        rate.outcome: (rate.in_5_minutes, rate.in_1_hour)
+        for rate in rates(counts, start + timedelta(minutes=1))
     }
-    assert found["delivered"] == (300, 310)
-    assert found["failed"] == (0, 1)
-    assert [(one.reason, one.in_1_hour) for one in failures(counts)] == [("Unregistered", 2), ("BadTopic", 1)]
+    assert by_outcome["delivered"] == (300, 310)
+    assert by_outcome["failed"] == (0, 1)
+    by_reason = [(failure.reason, failure.in_1_hour) for failure in failures(counts)]
+    assert by_reason == [("Unregistered", 2), ("BadTopic", 1)]
 
 
 @dataclass
@@ -140,10 +147,12 @@ async def copies(front: Front) -> dict[str, Installed]:
     for customer, phones in (("anna", 2), ("ben", 1), ("cleo", 1)):
         for number in range(phones):
             uuid = uuid4()
-            udid = uuid.hex.ljust(40, "0")  # of each phone one: it would else have changed hands
+            udid = uuid.hex.ljust(40, "0")  # each copy is on another phone: a phone has one customer
             token = await front.install(front.copy(app_id, customer=customer, udid=udid), uuid)
-            known = (await front.call("GET", "installation/", token=token)).body
-            copies[f"{customer}{number}"] = Installed(uuid, token, known["customer_id"], known["device_id"])
+            identity = (await front.call("GET", "installation/", token=token)).body
+            copies[f"{customer}{number}"] = Installed(
+                uuid, token, identity["customer_id"], identity["device_id"]
+            )
     return copies
 
 
@@ -151,7 +160,7 @@ async def is_installed(front: Front, copy: Installed) -> bool:
     return (await front.call("GET", "installation/", token=copy.token)).status == 200
 
 
-async def test_retiring_a_device(command: Command, front: Front, copies: dict[str, Installed]) -> None:
+async def test_retire_a_device(command: Command, front: Front, copies: dict[str, Installed]) -> None:
     first, second = copies["anna0"], copies["anna1"]
     dry = await as_json(command, "retire", "--app", "chess", first.customer_id, "--dry-run")
     assert (dry["found"], dry["retired"]) == (2, 0)
@@ -165,7 +174,7 @@ async def test_retiring_a_device(command: Command, front: Front, copies: dict[st
     assert (await is_installed(front, first), await is_installed(front, second)) == (False, True)
 
 
-async def test_retiring_a_customer_and_an_installation(
+async def test_retire_a_customer_and_an_installation(
     command: Command, front: Front, copies: dict[str, Installed]
 ) -> None:
     anna, uuid = copies["anna0"].customer_id, copies["ben0"].uuid
@@ -173,10 +182,10 @@ async def test_retiring_a_customer_and_an_installation(
     assert (both["found"], both["retired"]) == (3, 3)
     assert [await is_installed(front, copy) for copy in copies.values()] == [False, False, False, True]
     entries = await AuditRepository(front.database).list_entries(None, 2)
-    assert [(one.action, one.actor) for one in entries] == [("installation.retired", "operator")] * 2
+    assert [(entry.action, entry.actor) for entry in entries] == [("installation.retired", "operator")] * 2
 
 
-async def test_retiring_all(command: Command, front: Front, copies: dict[str, Installed]) -> None:
+async def test_retire_all(command: Command, front: Front, copies: dict[str, Installed]) -> None:
     anna = copies["anna0"].customer_id
     for wrong in ([], [anna, "--all"], ["anna@example.com"], ["--all", "--json"]):
         assert (await command("retire", "--app", "chess", *wrong)).exit_code == 2, wrong
@@ -188,7 +197,7 @@ async def test_retiring_all(command: Command, front: Front, copies: dict[str, In
     assert not await is_installed(front, copies["cleo0"])
 
 
-async def test_vacuum(command: Command, database: Database) -> None:
+async def test_vacuum_deletes_expired_partitions_and_rows(command: Command, database: Database) -> None:
     now = await database.now()
     long_ago = now - timedelta(days=400)
     await MinuteCountRepository(database).add_counts(long_ago, {("delivered", ""): 1})
@@ -207,14 +216,14 @@ async def test_vacuum(command: Command, database: Database) -> None:
 
     dry = await as_json(command, "vacuum", "--dry-run")
     swept = await as_json(command, "vacuum")
-    for told in (dry["swept"], swept["swept"]):
-        assert told["partitions"] == [f"push_{day:%Y%m%d}"]
-        assert (told["rows"]["audit"], told["rows"]["minute_count"]) == (3, 1)
+    for report in (dry["swept"], swept["swept"]):
+        assert report["partitions"] == [f"push_{day:%Y%m%d}"]
+        assert (report["rows"]["audit"], report["rows"]["minute_count"]) == (3, 1)
     assert swept["swept"]["left"] == []
     again = await command("vacuum")
     assert (again.exit_code, "nothing past its time" in again.stdout) == (0, True), again.output
     kept = await MinuteCountRepository(database).sum_counts(long_ago, now + timedelta(minutes=1), 60)
-    assert [one.count for one in kept] == [1]
+    assert [minute.count for minute in kept] == [1]
 
 
 class PushToken(NamedTuple):
@@ -230,26 +239,28 @@ class PushToken(NamedTuple):
 async def push_token(front: Front) -> PushToken:
     publisher, manage = await front.publisher()
     path = f"apps/{await front.app(publisher)}/tokens/"
-    made = await front.call("POST", path, {"label": "[/b] staging", "test_only": True}, token=manage)
-    return PushToken(publisher, manage, made.body["id"], made.body["token"])
+    answer = await front.call("POST", path, {"label": "[/b] staging", "test_only": True}, token=manage)
+    return PushToken(publisher, manage, answer.body["id"], answer.body["token"])
 
 
 async def test_tokens_are_listed(command: Command, push_token: PushToken) -> None:
     listed = await as_json(command, "tokens", "list")
-    assert {one["kind"] for one in listed} == {"push", "manage", "operator"}
+    assert {token["kind"] for token in listed} == {"push", "manage", "operator"}
     [push] = await as_json(command, "tokens", "list", "--kind", "push")
     assert push["token_id"] == push_token.token_id
     assert await as_json(command, "tokens", "list", "--app", "another") == []
     of_publisher = await as_json(command, "tokens", "list", "--publisher", push_token.publisher)
-    assert {one["kind"] for one in of_publisher} == {"push", "manage"}
-    assert len(await as_json(command, "tokens", "list", "--unused-days", "1")) == len(listed), "made in March"
+    assert {token["kind"] for token in of_publisher} == {"push", "manage"}
+    assert len(await as_json(command, "tokens", "list", "--unused-days", "1")) == len(listed), (
+        "the tokens were created in March"
+    )
 
 
-async def test_tokens_are_listed_for_people_without_their_text(
+async def test_tokens_are_listed_as_text_without_their_secret(
     command: Command, front: Front, push_token: PushToken
 ) -> None:
     shown = await command("tokens", "list")
-    assert "[/b] staging" in shown.stdout, "other people's text is no mark-up"
+    assert "[/b] staging" in shown.stdout, "a label is shown without interpreting its brackets"
     assert "test-only" in shown.stdout
     for secret in (push_token.manage, front.operator_token, push_token.text):
         assert secret not in shown.output
@@ -258,8 +269,8 @@ async def test_tokens_are_listed_for_people_without_their_text(
 async def test_tokens_are_revoked(command: Command, push_token: PushToken) -> None:
     ids = [push_token.token_id, str(uuid4())]
     revoked = await command("tokens", "revoke", *ids, "--json")
-    assert revoked.exit_code == 1, "one of them is not there"
-    assert [one["revoked"] for one in json.loads(revoked.stdout)] == [True, False]
+    assert revoked.exit_code == 1, "one of the tokens does not exist"
+    assert [token["revoked"] for token in json.loads(revoked.stdout)] == [True, False]
     assert await as_json(command, "tokens", "list", "--kind", "push") == []
     assert len(await as_json(command, "tokens", "list", "--kind", "push", "--revoked")) == 1
 
@@ -268,8 +279,8 @@ async def test_a_token_that_leaked_is_checked_and_revoked(command: Command, fron
     new = (await as_json(command, "tokens", "create-operator", "--label", "mine"))["operator_token"]
     assert (await front.call("GET", "operator/apps/", token=new)).status == 200
     checked = await command("tokens", "check", "--revoke", "--json", text=f"{new}\n")
-    told = json.loads(checked.stdout)
-    assert (told["kind"], told["known"], told["revoked_now"], told["token"]["label"]) == (
+    report = json.loads(checked.stdout)
+    assert (report["kind"], report["known"], report["revoked_now"], report["token"]["label"]) == (
         "operator",
         True,
         True,

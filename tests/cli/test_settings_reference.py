@@ -1,4 +1,4 @@
-"""The reference of settings: every one of them is in it, with what it does, and docs/settings.md is that of today."""
+"""The reference of settings: every setting has a description, and docs/settings.md is up to date."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ from relay.settings import Settings, load
 ROOT = Path(__file__).parents[2]
 
 
-def printed(*arguments: str) -> str:
+def print_settings(*arguments: str) -> str:
     done = CliRunner().invoke(app, ["settings", *arguments])
     assert done.exit_code == 0
     return done.output
 
 
-def test_the_page_is_that_of_today() -> None:
+def test_the_page_is_up_to_date() -> None:
     page = (ROOT / "docs" / "settings.md").read_text("utf-8")
-    assert page == printed(), "make it anew: push-relay settings > docs/settings.md"
+    assert page == print_settings(), "write it again: push-relay settings > docs/settings.md"
 
 
 @pytest.mark.parametrize("setting", settings(), ids=lambda setting: setting.name)
-def test_a_setting_says_what_it_does(setting: Setting) -> None:
+def test_a_setting_has_a_description(setting: Setting) -> None:
     assert len(setting.schema.get("description", "")) > 5, "relay/settings.py has no text below it"
     assert setting.schema["description"].endswith(".")
 
 
 @pytest.mark.parametrize("setting", settings(), ids=lambda setting: setting.name)
 def test_the_variable_of_a_setting_is_read(setting: Setting) -> None:
-    """With its default it changes nothing. What belongs to a host is named together with it."""
+    """A variable with the default changes nothing. The settings of a host are set together."""
     together = [
-        one
-        for one in settings()
-        if one == setting or (len(setting.path) == 3 and one.path[:2] == setting.path[:2])
+        other
+        for other in settings()
+        if other == setting or (len(setting.path) == 3 and other.path[:2] == setting.path[:2])
     ]
-    environ = {one.variable: json.dumps(one.schema["default"]) for one in together}
+    environ = {other.variable: json.dumps(other.schema["default"]) for other in together}
     assert load(None, environ) == Settings()
 
 
 def test_the_example_fits_the_schema() -> None:
-    made = json.loads(printed("--json"))
-    assert made == json.loads(json.dumps(schema()))
-    jsonschema.Draft202012Validator.check_schema(made)
+    document = json.loads(print_settings("--json"))
+    assert document == json.loads(json.dumps(schema()))
+    jsonschema.Draft202012Validator.check_schema(document)
     example = yaml.safe_load((ROOT / "config" / "relay.yaml").read_text("utf-8"))
-    jsonschema.validate(example, made)
+    jsonschema.validate(example, document)
     for wrong in ({"htttp": {}}, {"http": {"port": 65_536}}, {"log": "loud"}, {"database": {"uri": ""}}):
         with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate(wrong, made)
+            jsonschema.validate(wrong, document)

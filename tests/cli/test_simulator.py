@@ -1,4 +1,4 @@
-"""Pushes to simulators: through a stand-in for xcrun that notes what it is given, and as files to drag."""
+"""Pushes to simulators, through a stand-in for xcrun that records its calls, and as files to drag."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ if arguments[2].endswith("F"):
 
 
 class Xcrun:
+    """A stand-in for xcrun in `directory`. `seen` holds the arguments and the input of each call."""
+
     def __init__(self, directory: Path) -> None:
         self.path, self._seen = directory / "xcrun", directory / "seen"
         self.path.write_text(XCRUN.format(python=sys.executable, seen=str(self._seen)))
@@ -44,7 +46,7 @@ def xcrun(tmp_path: Path) -> Xcrun:
     return Xcrun(tmp_path)
 
 
-async def test_simctl_gets_the_payload_and_no_shell_does(xcrun: Xcrun, tmp_path: Path) -> None:
+async def test_simctl_gets_the_payload_without_a_shell(xcrun: Xcrun, tmp_path: Path) -> None:
     simulators = Simulators(BUNDLE, tmp_path, xcrun=str(xcrun.path))
     result = await simulators.push([PHONE, PHONE], {"payload": NASTY})
     assert (result.success, result.warnings, result.errors) == (True, (), ())
@@ -54,7 +56,9 @@ async def test_simctl_gets_the_payload_and_no_shell_does(xcrun: Xcrun, tmp_path:
     assert not (tmp_path / "x").exists()
 
 
-async def test_one_simulator_that_fails_is_a_warning(xcrun: Xcrun, tmp_path: Path) -> None:
+async def test_a_simulator_that_fails_is_a_warning_beside_another_that_works(
+    xcrun: Xcrun, tmp_path: Path
+) -> None:
     simulators = Simulators(BUNDLE, tmp_path, xcrun=str(xcrun.path))
     some = await simulators.push(["booted", PHONE], {"payload": NASTY})
     assert (some.success, some.errors) == (True, ())
@@ -63,19 +67,19 @@ async def test_one_simulator_that_fails_is_a_warning(xcrun: Xcrun, tmp_path: Pat
     assert (none.success, [error.code for error in none.errors]) == (False, ["simulator"])
 
 
-async def test_simctl_that_hangs_is_ended(xcrun: Xcrun, tmp_path: Path) -> None:
+async def test_a_hanging_simctl_is_ended(xcrun: Xcrun, tmp_path: Path) -> None:
     simulators = Simulators(BUNDLE, tmp_path, xcrun=str(xcrun.path), timeout=0.5)
     result = await simulators.push([PHONE.replace("ABCD", "ABCF")], {"payload": NASTY})
     assert "does not end" in result.errors[0].detail
 
 
-async def test_xcrun_that_is_none(tmp_path: Path) -> None:
+async def test_a_missing_xcrun_is_an_error(tmp_path: Path) -> None:
     result = await Simulators(BUNDLE, xcrun=str(tmp_path / "none")).push([PHONE], {"payload": NASTY})
     assert "does not start" in result.errors[0].detail
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="there is a real xcrun")
-async def test_elsewhere_a_file_to_drag_is_written(tmp_path: Path) -> None:
+async def test_a_file_to_drag_is_written_where_there_is_no_xcrun(tmp_path: Path) -> None:
     for _ in range(2):
         result = await Simulators(BUNDLE, tmp_path).push(["booted"], {"payload": NASTY})
         (file,) = tmp_path.glob("*.apns")
@@ -87,7 +91,7 @@ async def test_elsewhere_a_file_to_drag_is_written(tmp_path: Path) -> None:
     assert [error.code for error in nowhere.errors] == ["simulator"]
 
 
-async def test_a_notification_becomes_what_a_relay_would_send(xcrun: Xcrun) -> None:
+async def test_a_notification_becomes_the_payload_that_a_relay_would_send(xcrun: Xcrun) -> None:
     notification = {
         "title": "New",
         "image_url": "https://example.com/a.png",
@@ -113,7 +117,7 @@ async def test_a_notification_becomes_what_a_relay_would_send(xcrun: Xcrun) -> N
         ({"notification": {"body": "No title"}}, "/notification/title"),
     ],
 )
-async def test_what_a_relay_refuses_no_simulator_gets(
+async def test_content_that_a_relay_refuses_is_not_pushed(
     xcrun: Xcrun, tmp_path: Path, content: Any, pointer: str
 ) -> None:
     result = await Simulators(BUNDLE, tmp_path, xcrun=str(xcrun.path)).push([PHONE], content)
@@ -122,6 +126,6 @@ async def test_what_a_relay_refuses_no_simulator_gets(
 
 
 @pytest.mark.parametrize("bundle_id", ["", "-h", "a b", "a;b", "../a", "a..b"])
-def test_a_bundle_identifier_is_one(bundle_id: str) -> None:
+def test_a_wrong_bundle_identifier_is_refused(bundle_id: str) -> None:
     with pytest.raises(ValueError, match="bundle identifier"):
         Simulators(bundle_id)

@@ -1,4 +1,4 @@
-"""The commands that need the settings and the database: rotating the key of credentials, and checking a found token."""
+"""Rotation of the key of credentials, and the check of a token that was found somewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.factories import make_new_credential
 OLD, NEW = KEYS
 
 
-async def test_rotating_the_key_of_credentials(command: Command, database: Database) -> None:
+async def test_the_key_of_credentials_is_rotated(command: Command, database: Database) -> None:
     new = make_new_credential(
         secret=pems.p8(),
     )
@@ -31,7 +31,7 @@ async def test_rotating_the_key_of_credentials(command: Command, database: Datab
 
     done = await command("credential", "rotate-key")
     assert (done.exit_code, done.stdout[:8]) == (0, "1 of 1 c"), done.output
-    assert [one.secret for one in await Credentials(database, (NEW,)).load()] == [new.secret]
+    assert [credential.secret for credential in await Credentials(database, (NEW,)).load()] == [new.secret]
     again = await command("credential", "rotate-key", credentials=(NEW,))
     assert (again.exit_code, again.stdout[:8]) == (0, "0 of 1 c"), again.output
 
@@ -44,19 +44,19 @@ async def _now(database: Database) -> Any:
 async def test_a_found_token_is_recognised_and_revoked(command: Command, front: Front) -> None:
     publisher, manage = await front.publisher()
     app_id = await front.app(publisher)
-    made = await front.call("POST", f"apps/{app_id}/tokens/", {"label": "staging"}, token=manage)
-    push = made.body["token"]
+    answer = await front.call("POST", f"apps/{app_id}/tokens/", {"label": "staging"}, token=manage)
+    push = answer.body["token"]
     for token, words in (
-        (push, ["push_ token", "active", made.body["id"], "staging", publisher, app_id]),
+        (push, ["push_ token", "active", answer.body["id"], "staging", publisher, app_id]),
         (manage, ["manage_ token", "active", publisher]),
         (front.operator_token, ["operator_ token", "active"]),
     ):
-        said = await command("token-check", text=f"  {token}\n")
-        assert said.exit_code == 0, said.output
-        assert [word for word in words if word not in said.output] == []
-        assert token not in said.output
+        checked = await command("token-check", text=f"  {token}\n")
+        assert checked.exit_code == 0, checked.output
+        assert [word for word in words if word not in checked.output] == []
+        assert token not in checked.output
         assert (await front.call("GET", "audit/", token=token)).status in (200, 403), (
-            "looking revokes nothing"
+            "a check without --revoke revokes nothing"
         )
 
         revoked = await command("token-check", "--revoke", text=token)
@@ -69,25 +69,25 @@ async def test_a_found_token_is_recognised_and_revoked(command: Command, front: 
         assert token not in revoked.output + again.output
 
     entries = await AuditRepository(front.database).list_entries(None, 3)
-    assert [(one.action, one.actor, one.token_id) for one in entries] == [
+    assert [(entry.action, entry.actor, entry.token_id) for entry in entries] == [
         (f"{kind}_token.revoked", "operator", None) for kind in ("operator", "manage", "push")
     ]
 
 
-async def test_an_expired_token(command: Command, front: Front) -> None:
+async def test_an_expired_token_is_recognised(command: Command, front: Front) -> None:
     publisher, manage = await front.publisher()
     path = f"apps/{await front.app(publisher)}/tokens/"
-    made = await front.call("POST", path, {"expires_at": "2026-03-02T00:00:00Z"}, token=manage)
-    assert "expired since 2026-03-02" in (await command("token-check", text=made.body["token"])).output
+    answer = await front.call("POST", path, {"expires_at": "2026-03-02T00:00:00Z"}, token=manage)
+    assert "expired since 2026-03-02" in (await command("token-check", text=answer.body["token"])).output
 
 
-async def test_what_is_no_token_of_ours(command: Command, front: Front) -> None:
+async def test_a_text_that_is_not_a_token_of_this_relay_is_explained(command: Command, front: Front) -> None:
     before = await AuditRepository(front.database).list_entries(None, 100)
     stranger = make_token("push", secrets.token_bytes(32))
-    forged = InstallTokens(("a key of somebody else, long enough",)).sign_claims(
+    forged = InstallTokens(("a key of another relay, long enough",)).sign_claims(
         InstallClaims("chess", uuid4(), 1)
     )
-    for text, why in (
+    for text, reason in (
         ("", "no token"),
         ("hello", "no token"),
         (stranger[:-1] + ("A" if stranger[-1] != "A" else "B"), "checksum is wrong"),
@@ -95,19 +95,23 @@ async def test_what_is_no_token_of_ours(command: Command, front: Front) -> None:
         (stranger, "did not make it"),
         (forged, "no key in keys.installations"),
     ):
-        said = await command("token-check", "--revoke", text=text)
-        assert (said.exit_code, why in said.output) == (1, True), said.output
-        assert not text or text not in said.output
+        checked = await command("token-check", "--revoke", text=text)
+        assert (checked.exit_code, reason in checked.output) == (1, True), checked.output
+        assert not text or text not in checked.output
     assert await AuditRepository(front.database).list_entries(None, 100) == before
     assert (await command("token-check", stranger)).exit_code == 2, "never as an argument"
 
 
-async def test_a_found_install_token(command: Command, front: Front) -> None:
+async def test_a_found_install_token_is_recognised(command: Command, front: Front) -> None:
     app_id, uuid = await front.app(), uuid4()
     token = await front.install(front.copy(app_id), uuid)
-    said = await command("token-check", text=token)
-    assert (said.exit_code, str(uuid) in said.output, "It is active" in said.output) == (0, True, True)
+    checked = await command("token-check", text=token)
+    assert (checked.exit_code, str(uuid) in checked.output, "It is active" in checked.output) == (
+        0,
+        True,
+        True,
+    )
     await front.call("DELETE", f"operator/installations/{uuid}/")
-    said = await command("token-check", text=token)
-    assert "It does not hold any more" in said.output
-    assert token not in said.output
+    checked = await command("token-check", text=token)
+    assert "It does not hold any more" in checked.output
+    assert token not in checked.output

@@ -1,4 +1,4 @@
-"""Upkeep: what is kept for a while is kept for as long as that, also where a clock is wrong."""
+"""Maintenance: rows are kept for their time, also on a node whose clock is wrong."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from relay.store.operations.audit import COMMAND_LINE, AuditAction, AuditEntry
 
 
 class Clock:
-    """Ahead of the machine's by so many days."""
+    """A clock that is `days` ahead of the machine's."""
 
     def __init__(self, days: float) -> None:
         self._ahead = timedelta(days=days)
@@ -26,8 +26,8 @@ class Clock:
         return datetime.now(UTC) + self._ahead
 
 
-async def kept(database: Database, clock: Clock) -> tuple[int, int]:
-    """How many idempotency keys and entries of the audit log there are after a round."""
+async def count_kept(database: Database, clock: Clock) -> tuple[int, int]:
+    """Run a round, and return the number of idempotency keys and of entries of the audit log after it."""
     once = asyncio.Event()
 
     async def last() -> None:
@@ -42,7 +42,7 @@ async def kept(database: Database, clock: Clock) -> tuple[int, int]:
         return keys, await connection.fetchval("SELECT count(*) FROM audit")
 
 
-async def test_a_node_whose_clock_is_ahead_drops_nothing_for_that(
+async def test_a_clock_that_is_wrong_deletes_nothing_too_early(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(maintenance, "_ROUND_PAUSE_SECONDS", 0.01)
@@ -58,5 +58,5 @@ async def test_a_node_whose_clock_is_ahead_drops_nothing_for_that(
         for days in (1, 366):
             entry = AuditEntry(AuditAction.PUSH_CANCELLED, "a push")
             await audit.write_entries(connection, COMMAND_LINE, now - timedelta(days=days), entry)
-    assert await kept(database, Clock(days=-3)) == (3, 2)
-    assert await kept(database, Clock(days=800)) == (2, 1)
+    assert await count_kept(database, Clock(days=-3)) == (3, 2)
+    assert await count_kept(database, Clock(days=800)) == (2, 1)

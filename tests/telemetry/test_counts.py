@@ -1,4 +1,4 @@
-"""Counts: by closed reasons only, for Prometheus and for the charts alike."""
+"""Counts of outcomes by a closed set of reasons, for Prometheus and for the charts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from relay.telemetry import counts, metrics
 from relay.telemetry.counts import Tally
 
 
-def test_a_tally_gives_everything_once() -> None:
+def test_a_tally_gives_each_count_once() -> None:
     tally = Tally()
     tally.add("delivered", "", 3)
     tally.add("failed", "BadTopic", 1)
@@ -17,11 +17,11 @@ def test_a_tally_gives_everything_once() -> None:
     assert tally.take_counts() == {}
 
 
-def test_outcomes_are_counted_for_prometheus_by_closed_reasons() -> None:
-    before = value("push_relay_outcomes_total", outcome="failed", reason=OTHER)
+def test_prometheus_counts_unknown_reasons_as_other() -> None:
+    before = sample("push_relay_outcomes_total", outcome="failed", reason=OTHER)
     counts.ended({("failed", "MadeUp"): 2, ("failed", "MadeUpToo"): 3})
-    assert value("push_relay_outcomes_total", outcome="failed", reason=OTHER) == before + 5
+    assert sample("push_relay_outcomes_total", outcome="failed", reason=OTHER) == before + 5
 
 
-def value(name: str, **labels: str) -> float:
+def sample(name: str, **labels: str) -> float:
     return metrics.REGISTRY.get_sample_value(name, labels) or 0.0

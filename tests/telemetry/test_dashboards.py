@@ -1,4 +1,4 @@
-"""The Grafana dashboard and the alerts ask for metrics that exist, by labels that these have."""
+"""The Grafana dashboard and the alerts query metrics and labels that exist."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from relay.core.delivery.reasons import REASONS
 from relay.telemetry import metrics
 
 ROOT = Path(__file__).parents[2]
-_OF_THE_DATABASE = {
+_DATABASE_METRICS = {
     "push_relay_build_info": {"version", "python"},
     "push_relay_database_up": set(),
     "push_relay_credentials": {"state"},
@@ -28,26 +28,26 @@ _OF_THE_DATABASE = {
     "push_relay_queue_oldest_due_seconds": set(),
     "push_relay_queue_waiting": {"what"},
 }
-"""That these are shown is tested in tests/end_to_end/test_metrics.py."""
-OF_PROMETHEUS = {"up": {"job", "instance"}}
+"""The metrics that are read from the database. tests/end_to_end/test_metrics.py tests their presence."""
+PROMETHEUS_METRICS = {"up": {"job", "instance"}}
 
 
-def known() -> dict[str, set[str]]:
-    """The labels of every series, by its name."""
-    found = {**_OF_THE_DATABASE, **OF_PROMETHEUS}
-    for one in vars(metrics).values():
-        if isinstance(one, MetricWrapperBase):
-            (family,) = one.describe()
-            labels = set(one._labelnames)
+def labels_by_series() -> dict[str, set[str]]:
+    """Return the labels of every series by its name."""
+    series = {**_DATABASE_METRICS, **PROMETHEUS_METRICS}
+    for metric in vars(metrics).values():
+        if isinstance(metric, MetricWrapperBase):
+            (family,) = metric.describe()
+            labels = set(metric._labelnames)
             match family.type:
                 case "counter":
-                    found[f"{family.name}_total"] = labels
+                    series[f"{family.name}_total"] = labels
                 case "histogram":
-                    found |= {f"{family.name}{end}": labels for end in ("_sum", "_count")}
-                    found[f"{family.name}_bucket"] = labels | {"le"}
+                    series |= {f"{family.name}{end}": labels for end in ("_sum", "_count")}
+                    series[f"{family.name}_bucket"] = labels | {"le"}
                 case _:
-                    found[family.name] = labels
-    return found
+                    series[family.name] = labels
+    return series
 
 
 def alerts() -> list[dict[str, Any]]:
@@ -70,7 +70,7 @@ def expressions() -> Iterator[Any]:
 
 
 def parts(node: Any) -> Iterator[Any]:
-    """An expression and all that it is made of."""
+    """Yield an expression and all of its parts."""
     yield node
     for name in ("lhs", "rhs", "expr", "param", "vector_selector"):
         if (child := getattr(node, name, None)) is not None:
@@ -80,35 +80,35 @@ def parts(node: Any) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("expression", list(expressions()))
-def test_what_is_asked_for_exists(expression: str) -> None:
-    series = known()
+def test_an_expression_queries_metrics_and_labels_that_exist(expression: str) -> None:
+    series = labels_by_series()
     labels: set[str] = set()
     grouped: set[str] = set()
     for part in parts(promql_parser.parse(expression)):
         if isinstance(part, promql_parser.VectorSelector):
             assert part.name in series
             matchers = part.matchers.matchers
-            assert {one.name for one in matchers} <= series[part.name]
-            for one in matchers:
-                if one.name == "reason":
-                    assert set(one.value.split("|")) <= REASONS
+            assert {matcher.name for matcher in matchers} <= series[part.name]
+            for matcher in matchers:
+                if matcher.name == "reason":
+                    assert set(matcher.value.split("|")) <= REASONS
             labels |= series[part.name]
         elif isinstance(part, promql_parser.AggregateExpr) and part.modifier is not None:
             grouped |= set(part.modifier.labels)
     assert labels or "push_relay_" in expression or expression.startswith("up")
-    assert grouped <= labels, "it is grouped by labels that there are"
+    assert grouped <= labels, "it is grouped by labels of its series"
 
 
 def test_every_metric_is_on_the_dashboard() -> None:
     shown = " ".join(target["expr"] for panel in panels() for target in panel["targets"])
-    for name in known():
+    for name in labels_by_series():
         family = re.sub(r"_(total|bucket|sum|count)$", "", name)
-        assert name in OF_PROMETHEUS or family in shown, name
+        assert name in PROMETHEUS_METRICS or family in shown, name
 
 
 def test_every_metric_has_our_prefix_and_no_label_that_grows() -> None:
-    for name, labels in known().items():
-        if name not in OF_PROMETHEUS:
+    for name, labels in labels_by_series().items():
+        if name not in PROMETHEUS_METRICS:
             assert name.startswith("push_relay_")
             assert not labels & {
                 "app",
@@ -125,7 +125,7 @@ def test_every_metric_has_our_prefix_and_no_label_that_grows() -> None:
 def test_every_alert_leads_to_a_heading_of_the_runbook() -> None:
     text = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    anchors = {re.sub(r"[^a-z0-9 _-]", "", one.lower()).replace(" ", "-") for one in headings}
+    anchors = {re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}
     for rule in alerts():
         file, _, anchor = rule["annotations"]["runbook"].partition("#")
         assert file == "docs/operating.md"

@@ -1,4 +1,4 @@
-"""The form of log lines, ours and other libraries'."""
+"""The form of log lines, those of the relay and those of libraries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from relay.telemetry.request_ids import REQUEST_ID
 
 
 class Lines(logging.Handler):
-    """Keeps what is logged, as it would be written."""
+    """A handler that keeps log lines in their written form."""
 
     def __init__(self, form: Form) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ def test_a_line_of_text_is_one_line(log: BoundLogger, lines: Lines) -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_other_libraries_lines_look_the_same(lines: Lines, form: Form) -> None:
+def test_lines_of_libraries_have_the_form_of_the_relays(lines: Lines, form: Form) -> None:
     logging.getLogger("tests.of.logs.theirs").warning("%d things happened", 2)
     assert "2 things happened" in lines.texts[0]
     assert "tests.of.logs.theirs" in lines.texts[0]
@@ -78,7 +78,7 @@ def test_other_libraries_lines_look_the_same(lines: Lines, form: Form) -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_an_exception_is_told_without_its_values(lines: Lines) -> None:
+def test_an_exception_is_logged_without_its_values(lines: Lines) -> None:
     device_token = "secret-device-token"
     try:
         int(device_token)
@@ -90,7 +90,7 @@ def test_an_exception_is_told_without_its_values(lines: Lines) -> None:
     assert "Traceback" not in lines.texts[0]
 
 
-def test_lines_of_a_request_say_so(log: BoundLogger, lines: Lines) -> None:
+def test_lines_of_a_request_name_it(log: BoundLogger, lines: Lines) -> None:
     set_before = REQUEST_ID.set("4bf92f3577b34da6")
     try:
         log.warning("inside")
@@ -105,7 +105,7 @@ def test_lines_of_a_request_say_so(log: BoundLogger, lines: Lines) -> None:
 def test_a_level_that_is_off_writes_nothing(log: BoundLogger, lines: Lines) -> None:
     class Costly:
         def __str__(self) -> Any:
-            raise AssertionError("nobody needed to know")
+            raise AssertionError("a detail was formatted that is not logged")
 
     logging.getLogger("tests.of.logs").setLevel(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""Which traces are made, and whether any are."""
+"""The choice of the traces that are recorded."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ COLLECTOR = "http://127.0.0.1:9"
 push_ids = st.builds(make_uuid7, st.integers(0, (1 << 48) - 1), st.integers(0, (1 << 74) - 1))
 
 
-def test_without_a_collector_there_are_none() -> None:
+def test_without_a_collector_no_traces_are_recorded() -> None:
     assert open_traces(Settings(), uuid4()) is NO_TRACES
     assert not NO_TRACES.on
 
 
-def test_the_variable_of_opentelemetry_counts_too() -> None:
+def test_the_variable_of_opentelemetry_names_the_collector_unless_ours_does() -> None:
     named = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
     assert load(None, named).telemetry == TelemetrySettings(endpoint="http://collector:4318")
     ours = {
@@ -45,7 +45,7 @@ def test_the_url_is_not_shown() -> None:
     assert "secret" not in repr(Settings(telemetry=TelemetrySettings(endpoint="http://me:secret@collector")))
 
 
-async def test_libraries_that_are_missing_are_named(
+async def test_missing_libraries_are_named(
     database: Database, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, "relay.telemetry.otlp", raising=False)
@@ -57,11 +57,11 @@ async def test_libraries_that_are_missing_are_named(
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[list[OtlpTraces]]:
-    """Two nodes that make half of all traces, one that makes a tenth."""
-    made = [OtlpTraces(COLLECTOR, part, uuid4()) for part in (0.5, 0.5, 0.1)]
-    yield made
-    for one in made:
-        one.close(30)
+    """Yield two nodes that record half of all traces, and one that records a tenth."""
+    nodes = [OtlpTraces(COLLECTOR, share, uuid4()) for share in (0.5, 0.5, 0.1)]
+    yield nodes
+    for node in nodes:
+        node.close(30)
 
 
 @given(push=push_ids)
@@ -72,8 +72,8 @@ def test_all_nodes_agree_on_a_push(nodes: list[OtlpTraces], push: UUID) -> None:
     assert root.is_valid
 
 
-@pytest.mark.parametrize(("node", "part"), [(0, 0.5), (2, 0.1)])
-def test_a_part_of_all_pushes_is_traced(nodes: list[OtlpTraces], node: int, part: float) -> None:
+@pytest.mark.parametrize(("node", "share"), [(0, 0.5), (2, 0.1)])
+def test_a_share_of_all_pushes_is_traced(nodes: list[OtlpTraces], node: int, share: float) -> None:
     pushes = [make_uuid7(1, step * (1 << 74) // 1009) for step in range(1009)]
     sampled = sum(nodes[node]._root(push).trace_flags.sampled for push in pushes)
-    assert abs(sampled / len(pushes) - part) < 0.05
+    assert abs(sampled / len(pushes) - share) < 0.05
