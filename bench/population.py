@@ -19,6 +19,7 @@ import yaml
 
 from bench.work import TEAM_ID
 from relay.core.identifiers import RANDOM_BYTES, Identifiers
+from relay.core.ids import AppId
 
 _DEVICES_PER_SLICE = 50_000
 """Bounds the memory of the benchmark."""
@@ -91,7 +92,7 @@ async def _populate(
         )
         numbers = iter(range(first, first + count))
         while chunk := list(islice(numbers, _DEVICES_PER_SLICE)):
-            minted = list(_mint(identifiers, app_id, chunk))
+            minted = list(_mint(identifiers, AppId(app_id), chunk))
             kept += [customer for _, customer, _ in minted[: keep - len(kept)]]
             await connection.execute("TRUNCATE member")
             await connection.copy_records_to_table("member", records=minted)
@@ -106,7 +107,7 @@ async def _populate(
     return kept
 
 
-def _mint(identifiers: Identifiers, app_id: str, numbers: list[int]) -> Iterator[tuple[int, str, str]]:
+def _mint(identifiers: Identifiers, app_id: AppId, numbers: list[int]) -> Iterator[tuple[int, str, str]]:
     for number in numbers:
         customer = identifiers.mint_customer(app_id, secrets.token_bytes(RANDOM_BYTES))
         yield number, customer, identifiers.mint_device(app_id, customer, secrets.token_bytes(RANDOM_BYTES))
