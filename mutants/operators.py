@@ -147,7 +147,7 @@ def _in_statement(node: ast.stmt) -> Iterator[tuple[Node, str, str]]:
 
 
 def _is_removable(node: ast.stmt) -> bool:
-    """Tell statements that can go; without the assignment of a name there would only be a NameError."""
+    """Return whether the statement may be removed. Without the assignment of a name there would only be a NameError."""
     if isinstance(node, ast.Assign):
         return not isinstance(node.targets[0], ast.Name | ast.Tuple)
     return isinstance(node, ast.Expr | ast.Raise | ast.Continue | ast.Break)

@@ -81,7 +81,7 @@ class Baseline:
 
 
 class _Plugin:
-    """What a child's pytest does otherwise: few examples, given tests only, each noted."""
+    """The plugin of a child's pytest: few examples of properties, only the given tests, and their durations."""
 
     def __init__(
         self, order: Mapping[str, int] | None = None, measured: coverage.Coverage | None = None
@@ -130,7 +130,7 @@ class _Loader(SourceFileLoader):
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds the mutated module in memory."""
+    """A finder of the mutated module in memory."""
 
     def __init__(self, mutant: Mutant) -> None:
         self._name = mutant.path.removesuffix(".py").replace("/", ".")
@@ -159,7 +159,7 @@ def measure(folder: str, tests: str) -> Baseline:
         pid = _fork(Path(directory) / "log", lambda: _measure(folder, tests, notes))
         if _wait({pid: float("inf")})[1] != 0:
             print((Path(directory) / "log").read_text()[-4000:], file=sys.stderr)
-            raise SystemExit(f"{tests} fails without a fault: mend that first.")
+            raise SystemExit(f"{tests} fails without a fault: repair that first.")
         return msgspec.json.decode(notes.read_bytes(), type=Baseline)
 
 
@@ -228,7 +228,7 @@ def _fork(log: Path, work: Callable[[], int]) -> int:
         os.dup2(out, 1)
         os.dup2(out, 2)
         status = work()
-    except BaseException:  # told by the log: there is nobody to raise it to
+    except BaseException:  # printed to the log: the child has no caller
         traceback.print_exc()
     finally:
         sys.stdout.flush()
@@ -243,7 +243,7 @@ def _wait(deadlines: Mapping[int, float]) -> tuple[int, int | None]:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 with contextlib.suppress(ProcessLookupError):
-                    os.killpg(pid, signal.SIGKILL)  # what it may have left behind
+                    os.killpg(pid, signal.SIGKILL)  # processes that it may have left behind
                 return pid, os.waitstatus_to_exitcode(status)
             if time.monotonic() > deadline:
                 _kill(pid)
