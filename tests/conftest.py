@@ -1,4 +1,4 @@
-"""What all tests share: a real PostgreSQL, one database a test, and the programs some tests need."""
+"""Fixtures of all tests: a real PostgreSQL, one database per test, and programs that some tests need."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from relay.store.migrations import SchemaMigrator
 pytest_plugins = ["tests.leaks_plugin", "pytester"]
 hypothesis.settings.register_profile("relay", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("relay")
-_RATHER = {"chromium": "chromium-headless-shell"}
-"""The same without windows: it starts and draws several times faster."""
+_PREFERRED_PROGRAMS = {"chromium": "chromium-headless-shell"}
+"""Programs to use instead, if installed: chromium without windows starts and draws several times faster."""
 _EXTRA_PATHS = ("/usr/sbin", "/usr/local/go/bin")
 
 
 def find_program(name: str) -> str | None:
-    """Where a program is, daemons' directories included."""
+    """Return the path of a program, or None. Directories of daemons are searched too."""
     path = os.pathsep.join([os.environ.get("PATH", ""), *_EXTRA_PATHS])
-    return shutil.which(_RATHER.get(name, name), path=path) or shutil.which(name, path=path)
+    return shutil.which(_PREFERRED_PROGRAMS.get(name, name), path=path) or shutil.which(name, path=path)
 
 
 def pytest_configure() -> None:
-    # As Ctrl-C does: fixtures are torn down, and no server is left behind.
+    # Like Ctrl-C: fixtures are torn down, so that no server keeps running.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
@@ -46,21 +46,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    # CI installs every program first, so there nothing may be skipped.
+    # CI installs every program first, so no test may be skipped there.
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") and reporter is not None and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def _memory() -> str | None:
-    """A directory in memory where the machine has one: databases come and go with every test."""
+def _memory_folder() -> str | None:
+    """Return a folder in memory if the machine has one: every test creates a database."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
-    """One server for the whole run. Its disk is not waited for: nothing here survives the run."""
-    directory = Path(tempfile.mkdtemp(prefix="push-relay-tests-", dir=_memory()))
+    """Run one server for the session. It does not wait for its disk: no data outlives the run."""
+    directory = Path(tempfile.mkdtemp(prefix="push-relay-tests-", dir=_memory_folder()))
     server = EmbeddedPostgres(directory / "postgres")
 
     async def prepare() -> None:
@@ -82,13 +82,13 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 
 @pytest.fixture
 def template() -> str:
-    """What a test's database begins as: with the schema of today."""
+    """Return the template of a test's database: the current schema."""
     return "template_relay"
 
 
 @pytest.fixture
 async def database_url(postgres: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
-    """A database of its own."""
+    """Create a database for the test and yield its URL."""
     name = f"test_{uuid4().hex}"
     connection = await asyncpg.connect(postgres.url())
     await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")

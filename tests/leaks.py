@@ -1,8 +1,8 @@
-"""Whether a secret of the suite is in a log line or in an answer.
+"""Search for secrets of the test suite in log lines and answers.
 
-Every log record and every answer of the tests' clients is searched, as it comes, for words that have the form of a
-secret; which of them are secrets is known at the end. Secrets are noted where they are sent to the relay or issued by
-it. A text without a form of its own (a customer's reference, the text of a push) is found if it says `secret-…`.
+Every log record and every answer to the tests' clients is searched at once for words with the form of a secret. The end
+of the run shows which of them are secrets: those that were sent to the relay or issued by it. A text without a special
+form (a customer's reference, the text of a push) is recognized by the prefix `secret-`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 
 SECRET_FIELDS = ("udid", "device_token", "p8", "certificate", "customer", "alias", "payload", "notification")
-"""What a caller sends and the relay keeps to itself, but for the payload in the trace and in a validation."""
+"""Fields of requests that no answer may contain, except the payload in a trace or a validation."""
 _ISSUED = re.compile(r'"(?:token|manage_token|install_token|secret)": ?"([^"]+)"')
 _FORMS = re.compile(
     r"(?:push|manage|operator)_[A-Za-z0-9_-]{48}"
@@ -28,32 +28,30 @@ _FORMS = re.compile(
     r"|[0-9A-Fa-f]{16,}"
     r"|secret-[a-z0-9-]+"
 )
-"""API tokens, install tokens, secrets of webhooks, UDIDs, device tokens and keys, and texts that say so."""
+"""API tokens, install tokens, webhook secrets, UDIDs, device tokens and keys, and texts with the prefix `secret-`."""
 _PEM = re.compile(r"[A-Za-z0-9+/]{60,}")
 _BYTES = re.compile(r"""\bb'(?:[^'\\]|\\.)*'|\bb"(?:[^"\\]|\\.)*\"""")
 _PEM_WORD = 40
 
 
 def words(text: str) -> set[str]:
-    """Everything in the text that has the form of a secret."""
-    found: set[str] = set()
+    """Return all words of the text that have the form of a secret."""
+    secrets: set[str] = set()
     for word in _FORMS.findall(text):
-        found.add(word if "_" in word else word.lower())
+        secrets.add(word if "_" in word else word.lower())
     for line in _PEM.findall(text):
-        found |= {
-            line[:_PEM_WORD],
-            line[1 : _PEM_WORD + 1],
-        }  # in JSON the letter n of the line's end stands before it
+        # In JSON, the letter n of the escaped line end precedes the line.
+        secrets |= {line[:_PEM_WORD], line[1 : _PEM_WORD + 1]}
     for shown in _BYTES.findall(text):
         try:
-            found |= words(ast.literal_eval(shown).hex())
+            secrets |= words(ast.literal_eval(shown).hex())
         except (SyntaxError, ValueError):
             continue
-    return found
+    return secrets
 
 
 class Leaks(logging.Handler):
-    """Put it on the root logger, and `tracing()` into the clients; then ask `found()`."""
+    """A search for secrets: a handler for the root logger, and a trace configuration for clients."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -61,34 +59,34 @@ class Leaks(logging.Handler):
         self._seen: dict[str, str] = {}
 
     def found(self) -> list[str]:
-        """What was found, and where; without the secrets themselves."""
+        """Return the kind and place of each leaked secret, without the secrets themselves."""
         leaked = self._seen.keys() & self._secrets.keys()
         return sorted({f"{self._secrets[word]} in {self._seen[word]}" for word in leaked})
 
     @property
     def known(self) -> int:
-        """How many secrets are known: to see that it looks for some."""
+        """Return the number of known secrets: proves that the search has some."""
         return len(self._secrets)
 
     def note(self, kind: str, text: str) -> None:
-        """Whatever in the text has the form of a secret is one."""
+        """Register every word of the text with the form of a secret as a secret of kind `kind`."""
         for word in words(text):
             self._secrets.setdefault(word, kind)
 
     def search(self, text: str, where: str) -> None:
-        """A text that must not hold a secret."""
+        """Search a text that must not contain a secret."""
         test = os.environ.get("PYTEST_CURRENT_TEST", "no test")
         for word in words(text):
             self._seen.setdefault(word, f"{where}, during {test}")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """A line of a log, with its traceback."""
+        """Search a log record, including its traceback."""
         self.search(self.format(record), f"the log of {record.name} at {record.pathname}:{record.lineno}")
 
     # --- the traffic of a client ---
 
     def tracing(self) -> aiohttp.TraceConfig:
-        """What a client session must be given so that its requests and answers are seen."""
+        """Return the trace configuration with which a client session's requests and answers are searched."""
         tracing = aiohttp.TraceConfig()
         tracing.on_request_chunk_sent.append(self._request)
         tracing.on_request_end.append(self._head)
@@ -120,9 +118,9 @@ class Leaks(logging.Handler):
             self.note("a token", " ".join(_ISSUED.findall(text)))
             text = _ISSUED.sub("", text)
         if got.url.path.rstrip("/").endswith(("/trace", "/validate")) and context.status == 200:
-            text = text.replace("secret-text", "")  # its owner may see the payload
+            text = text.replace("secret-text", "")  # the owner may see the payload
         self.search(text, f"the answer to {got.method} {got.url.path}: {context.status}")
 
 
 LEAKS = Leaks()
-"""The one of the whole run."""
+"""The search of this test run."""

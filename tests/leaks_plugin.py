@@ -1,4 +1,4 @@
-"""The search for secrets as a part of every run of the tests."""
+"""Plugin that searches every test run for leaked secrets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .leaks import LEAKS
 
 
 def pytest_configure() -> None:
-    # What the relay would log if it were told to log everything.
+    # The relay logs at the most detailed level.
     logging.getLogger().addHandler(LEAKS)
     logging.getLogger().setLevel(logging.DEBUG)
     quiet_libraries()
@@ -21,7 +21,7 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_leaks() -> Iterator[None]:
-    """An error of the last test, so that it counts in each of several processes as well."""
+    """Fail the last test if a secret leaked. A failure of a test counts in every xdist process."""
     yield
-    found = LEAKS.found()
-    assert not found, "secrets in logs or answers:\n" + "\n".join(found)
+    leaks = LEAKS.found()
+    assert not leaks, "secrets in logs or answers:\n" + "\n".join(leaks)

@@ -1,4 +1,4 @@
-"""A publisher's server for tests: it takes messages of webhooks, or does not, and checks what comes as one should."""
+"""A publisher's server for tests: it accepts or refuses webhook messages and verifies their signatures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,11 @@ class Message:
 
 @dataclass
 class Receiver:
-    """`answers` are statuses that are given first, by path; after them 204. `hangs` names paths that never answer."""
+    """A receiver of webhooks.
+
+    `secrets` verify signatures, by path. `answers` are the first statuses of a path, `always` its later ones (default
+    204). Paths in `hangs` never answer.
+    """
 
     tls: ssl.SSLContext | None = None
     secrets: dict[str, str] = field(default_factory=dict)
@@ -43,7 +47,7 @@ class Receiver:
     async def __aenter__(self) -> Receiver:
         application = web.Application()
         application.router.add_route("*", "/{path:.*}", self._take)
-        # A request that the relay has given up is not one of those that it has under way.
+        # A request that the relay has cancelled must not count as open.
         self._runner = web.AppRunner(
             application, access_log=None, shutdown_timeout=0.1, handler_cancellation=True
         )
@@ -79,20 +83,23 @@ class Receiver:
 
     def _note(self, request: web.Request, path: str, body: bytes) -> None:
         if path in self.secrets:
-            said = datetime.fromtimestamp(int(request.headers["webhook-timestamp"]), UTC)
-            verify_message(
-                self.secrets[path], request.headers, body, said
-            )  # the clock of a node may be ahead in a test
+            # Verified at the time of the message: the clock of a node may be ahead in a test.
+            sent_at = datetime.fromtimestamp(int(request.headers["webhook-timestamp"]), UTC)
+            verify_message(self.secrets[path], request.headers, body, sent_at)
         message = json.loads(body)
         assert request.content_type == "application/json"
         assert datetime.fromisoformat(message["timestamp"]).tzinfo is not None
         self.messages.append(Message(request.headers["webhook-id"], path, message["type"], message["data"]))
 
     def of(self, event: str, path: str | None = None) -> list[dict[str, Any]]:
-        """The data of all messages of that type."""
-        return [one.data for one in self.messages if one.type == event and path in (None, one.path)]
+        """Return the data of all messages of a type, optionally of one path."""
+        return [
+            message.data
+            for message in self.messages
+            if message.type == event and path in (None, message.path)
+        ]
 
     async def got(self, count: int) -> list[Message]:
-        """All messages, once there are so many different ones: what is answered late comes again."""
+        """Return all messages once `count` different ones have arrived. The relay repeats those answered late."""
         await eventually(lambda: len({message.id for message in self.messages}) >= count)
         return self.messages

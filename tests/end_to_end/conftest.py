@@ -1,4 +1,4 @@
-"""A whole relay with its APNs stand-in, on real ports."""
+"""Fixtures of a whole relay with its APNs stand-in, on real ports."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def apns(tmp_path: Path) -> AsyncIterator[ApnsStandIn]:
 
 @pytest.fixture
 def dispatch() -> DispatchSettings:
-    """Waits are short, so that a test sees a retry."""
+    """Short waits, so that tests see retries."""
     return DispatchSettings(retry_first=0.2, retry_longest=1.0, poll=0.1)
 
 
@@ -67,7 +67,7 @@ def settings(
 
     return Settings(
         http=HttpSettings(port=0),
-        # A machine that stands still for a moment is no database that is away.
+        # A pause of a busy machine must not count as an absent database.
         database=DatabaseSettings(url=database_url, connections=4, connect_timeout=60, statement_timeout=60),
         keys=KeysSettings(file=str(tmp_path / "keys.yaml")),
         apns=ApnsSettings(production=endpoint(apns.production_url), sandbox=endpoint(apns.sandbox_url)),

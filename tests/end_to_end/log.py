@@ -1,4 +1,4 @@
-"""What the relay logs."""
+"""Log records of the relay, as JSON lines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Log(logging.Handler):
         return [json.loads(line) for line in self.lines if text in line]
 
     async def until(self, text: str, event: str) -> list[dict[str, Any]]:
-        """The lines with that text, when one of them says that event."""
+        """Return the lines that contain `text`, once one of them has the event `event`."""
 
         def lines_with_event() -> list[dict[str, Any]]:
             lines = self.grep(text)

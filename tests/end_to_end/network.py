@@ -1,4 +1,4 @@
-"""A network between the relay and its database that a test can break: a real server behind a port that misbehaves."""
+"""A network between the relay and its database that a test can break."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Pipe = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Network:
-    """Forwards a port to a PostgreSQL's Unix socket. `url` leads through it."""
+    """A TCP port that forwards to the Unix socket of a PostgreSQL. `url` is the database behind it."""
 
     def __init__(self, database_url: str) -> None:
         parts = urlsplit(database_url)
@@ -30,14 +30,14 @@ class Network:
         return urlunsplit(("postgresql", f"{user}@127.0.0.1:{self._port}", self._parts.path, "", ""))
 
     async def up(self) -> None:
-        """Connections are taken, and everything flows."""
+        """Accept connections and forward data."""
         self._flows.set()
         if self._server is None:
             self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
             self._port = self._server.sockets[0].getsockname()[1]
 
     async def down(self) -> None:
-        """All connections are cut, and new ones are refused."""
+        """Abort all connections and refuse new ones."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -45,7 +45,7 @@ class Network:
             writer.transport.abort()
 
     def stall(self) -> None:
-        """Connections stay and are taken, but nothing flows."""
+        """Keep and accept connections, but forward no data."""
         self._flows.clear()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -67,7 +67,7 @@ class Network:
 
 @asynccontextmanager
 async def network_to(database_url: str) -> AsyncIterator[Network]:
-    """A network that is up, and down at the end."""
+    """Open a network that is up; take it down at the end."""
     network = Network(database_url)
     await network.up()
     try:

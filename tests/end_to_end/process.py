@@ -1,4 +1,4 @@
-"""`push-relay serve` as a process of its own."""
+"""`push-relay serve` as a separate process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.leaks import LEAKS
 
 @asynccontextmanager
 async def serving(process: Process) -> AsyncIterator[str]:
-    """The URL of a `serve` that was started with its output piped. At the end it does not run any more."""
+    """Yield the URL of a `serve` process whose output is a pipe. Kill the process at the end."""
     try:
         assert process.stdout is not None
         line = (await process.stdout.readline()).decode()
@@ -27,7 +27,7 @@ async def serving(process: Process) -> AsyncIterator[str]:
 
 
 def scattered(url: str) -> aiohttp.ClientSession:
-    """A session with a connection for each request: among workers the kernel spreads connections, not requests."""
+    """Open a session with one connection per request: the kernel spreads connections among workers, not requests."""
     connector = aiohttp.TCPConnector(force_close=True)
     return aiohttp.ClientSession(url, connector=connector, trace_configs=[LEAKS.tracing()])
 

@@ -1,4 +1,4 @@
-"""A caller that writes bytes, not requests."""
+"""A caller that writes raw bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .store import PATIENCE
 
 
 class RawAnswer(NamedTuple):
-    """One answer as it came."""
+    """One HTTP answer as received."""
 
     status: int
     headers: dict[str, str]
@@ -22,7 +22,7 @@ class RawAnswer(NamedTuple):
 
     @property
     def problem(self) -> Any:
-        """The body of an error, which is a problem with its status."""
+        """Return the body of an error, after checks that it is a problem with the right status and request id."""
         assert self.headers["content-type"] == "application/problem+json", self
         problem = json.loads(self.body)
         assert problem["status"] == self.status
@@ -44,7 +44,7 @@ async def connection(url: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyn
 
 
 async def read_answer(reader: asyncio.StreamReader) -> RawAnswer:
-    """The next answer. Raises asyncio.IncompleteReadError if the connection is closed instead."""
+    """Return the next answer. Raises asyncio.IncompleteReadError if the connection is closed instead."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     headers = {}
     for line in head[1:-2]:
@@ -56,7 +56,7 @@ async def read_answer(reader: asyncio.StreamReader) -> RawAnswer:
 
 
 async def ends(reader: asyncio.StreamReader) -> bool:
-    """Whether the relay closes the connection without another word."""
+    """Return True if the relay closes the connection without further data."""
     try:
         return await reader.read(1) == b""
     except ConnectionError:
@@ -64,7 +64,10 @@ async def ends(reader: asyncio.StreamReader) -> bool:
 
 
 async def say(url: str, *pieces: bytes, end: bool = True) -> RawAnswer | None:
-    """The answer to those bytes, or None if the connection is closed. With `end` it must be closed in any case."""
+    """Return the answer to the bytes in `pieces`, or None if the connection was closed without one.
+
+    With `end`, the connection must be closed after the answer.
+    """
     async with connection(url) as (reader, writer):
         with contextlib.suppress(ConnectionError):
             for piece in pieces:

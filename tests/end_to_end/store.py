@@ -1,4 +1,4 @@
-"""A small app store for tests: everything through the API, as operator, publisher and app would do it."""
+"""A small app store for tests. Everything goes through the API, as operator, publisher and app use it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from apns_standin import ApnsStandIn
 from tests.eventually import eventually
 
 PATIENCE = 60.0
-"""Seconds after which a test gives up: generous, because a busy machine is no failure."""
+"""Seconds until a test gives up. Generous, because a busy machine is no failure."""
 ALERT = {"aps": {"alert": {"title": "secret-text-of-a-push", "body": "…"}}}
 
 
@@ -31,7 +31,7 @@ class Publisher:
 
 @dataclass
 class Copy:
-    """One installed copy, as its device knows it."""
+    """An installed copy with the identifiers that its device knows."""
 
     app: App
     uuid: str
@@ -48,10 +48,10 @@ class Store:
         self.operator_token = operator_token
         self._teams: set[tuple[str, str]] = set()
         self.rights: dict[str, Any] = {"broadcast": True}
-        """Of the push tokens of its apps."""
+        """Fields of the push tokens of new apps."""
 
     async def call(self, method: str, path: str, token: str | None, body: Any = None, **options: Any) -> Any:
-        """(status, parsed body) of one request."""
+        """Send a request and return (status, parsed body)."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         if body is not None:
             options["json"] = body
@@ -64,8 +64,8 @@ class Store:
         return answer
 
     async def publisher(self) -> Publisher:
-        made = await self.must("POST", "/v1.0/operator/publishers/", self.operator_token, {"name": "P"})
-        return Publisher(made["id"], made["manage_token"])
+        created = await self.must("POST", "/v1.0/operator/publishers/", self.operator_token, {"name": "P"})
+        return Publisher(created["id"], created["manage_token"])
 
     async def app(self, publisher: Publisher | None = None, **fields: Any) -> App:
         publisher = publisher or await self.publisher()
@@ -74,8 +74,8 @@ class Store:
         return App(app_id, await self.push_token(publisher, app_id, **self.rights), publisher)
 
     async def push_token(self, publisher: Publisher, app_id: str, **fields: Any) -> str:
-        made = await self.must("POST", f"/v1.0/apps/{app_id}/tokens/", publisher.manage_token, fields)
-        return str(made["token"])
+        created = await self.must("POST", f"/v1.0/apps/{app_id}/tokens/", publisher.manage_token, fields)
+        return str(created["token"])
 
     async def credential(self, team_id: str, environment: str) -> None:
         if (team_id, environment) in self._teams:
@@ -96,7 +96,7 @@ class Store:
         environment: str | None = "production",
         register: bool = True,
     ) -> Copy:
-        """Install a copy on a device, start it, and let it register."""
+        """Install a copy on a device and, with `register`, register its device token."""
         await self.credential(team_id, environment or "production")
         bundle_id = f"com.example.{uuid4().hex}"
         body = {
@@ -110,13 +110,13 @@ class Store:
             "app_version": "1.0",
         }
         uuid = str(uuid4())
-        made = await self.must("PUT", f"/v1.0/operator/installations/{uuid}/", self.operator_token, body)
-        token = made["install_token"]
-        known = await self.must("GET", "/v1.0/installation/", token)
+        enrolled = await self.must("PUT", f"/v1.0/operator/installations/{uuid}/", self.operator_token, body)
+        token = enrolled["install_token"]
+        installation = await self.must("GET", "/v1.0/installation/", token)
         issued = self.apns.issue_device_token(bundle_id, team_id, environment or "production").token
         if register:
             await self.must("PUT", "/v1.0/installation/device-token/", token, {"device_token": issued})
-        return Copy(app, uuid, token, known["customer_id"], known["device_id"], issued)
+        return Copy(app, uuid, token, installation["customer_id"], installation["device_id"], issued)
 
     async def send(
         self, app: App, destinations: Any, payload: Any = ALERT, token: str | None = None, **fields: Any
@@ -126,7 +126,7 @@ class Store:
         return answer
 
     async def post(self, app: App, customer: str) -> aiohttp.ClientResponse:
-        """Send to one customer, for what the answer says in its head."""
+        """Send to one customer and return the answer, for its status and headers."""
         headers = {"Authorization": f"Bearer {app.push_token}"}
         body = {"app_id": app.app_id, "payload": ALERT, "destinations": {customer: []}}
         async with self.http.post("/v1.0/send/", json=body, headers=headers) as response:
@@ -134,7 +134,7 @@ class Store:
             return response
 
     async def push(self, app: App, destinations: Any, payload: Any = ALERT, **fields: Any) -> dict[str, Any]:
-        """Send and wait until the push is done; its page."""
+        """Send, wait until the push is done, and return its page."""
         status, answer = await self.send(app, destinations, payload, **fields)
         assert status == 202, answer
         return await self.done(app, answer["push_id"])
@@ -155,10 +155,10 @@ class Store:
         return await eventually(page_that_holds, poll_seconds=0.02)
 
     async def received(self, *copies: Copy) -> list[int]:
-        """How many notifications each copy has received."""
+        """Return the number of received notifications for each copy."""
         return [len(await self.apns.notifications(copy.device_token)) for copy in copies]
 
     async def token_state(self, copy: Copy) -> bool:
-        """Whether a push to that copy's device has anywhere to go."""
+        """Return True if a push to the device of that copy has a target."""
         _, answer = await self.send(copy.app, {copy.customer: [copy.device]}, debug=False)
         return not answer["warnings"]

@@ -31,7 +31,7 @@ async def test_an_address_reaches_every_copy_of_every_customer_who_has_it_once(s
     assert await store.received(*anna, bert, carl) == [2, 2, 2, 1]
 
 
-async def test_an_address_is_of_one_app(store: Store) -> None:
+async def test_an_address_belongs_to_one_app(store: Store) -> None:
     app, other = await store.app(), await store.app()
     here, there = await store.copy(app, "anna", "a1"), await store.copy(other, "anna", "a1")
     await attach(store, there, "test@example.com")
@@ -42,34 +42,34 @@ async def test_an_address_is_of_one_app(store: Store) -> None:
     assert await store.received(here, there) == [1, 0]
 
 
-async def test_an_address_without_devices_is_a_warning_and_none_at_all_an_error(store: Store) -> None:
+async def test_an_address_without_devices_is_a_warning_and_no_recipient_at_all_an_error(store: Store) -> None:
     app = await store.app()
     copy, silent = await store.copy(app, "anna", "a1"), await store.copy(app, "bert", "b1", register=False)
     await attach(store, copy, "anna@example.com")
     await attach(store, silent, "bert@example.com")
-    nobody = ["bert@example.com", "nobody@example.com"]
-    status, answer = await store.send(app, ["anna@example.com", *nobody])
+    unreachable = ["bert@example.com", "unknown@example.com"]
+    status, answer = await store.send(app, ["anna@example.com", *unreachable])
     assert (status, answer["targets"]) == (202, 1)
     assert faults(answer, "warnings") == [("unreachable", f"/destinations/{n}") for n in (1, 2)]
-    status, answer = await store.send(app, {name: [] for name in ("anna@example.com", *nobody)})
-    assert faults(answer, "warnings") == [("unreachable", f"/destinations/{name}") for name in nobody]
-    by_name: dict[str, list[str]] = {name: [] for name in nobody}
-    for destinations in (nobody, by_name):
+    status, answer = await store.send(app, {name: [] for name in ("anna@example.com", *unreachable)})
+    assert faults(answer, "warnings") == [("unreachable", f"/destinations/{name}") for name in unreachable]
+    by_name: dict[str, list[str]] = {name: [] for name in unreachable}
+    for destinations in (unreachable, by_name):
         status, answer = await store.send(app, destinations)
         assert (status, faults(answer)) == (422, [("no_recipients", "/destinations")])
-    status, answer = await store.send(app, {silent.customer: [], "nobody@example.com": []})
-    assert (status, answer["targets"], len(answer["warnings"])) == (202, 0, 2), "customers are as ever"
+    status, answer = await store.send(app, {silent.customer: [], "unknown@example.com": []})
+    assert (status, answer["targets"], len(answer["warnings"])) == (202, 0, 2), "a customer is a warning only"
     assert await store.received(copy) == [2]
 
 
-async def test_nothing_is_stored_of_a_push_without_recipients_and_all_of_those_that_come_with_it(
+async def test_a_push_without_recipients_is_not_stored_and_the_others_of_its_group_are(
     store: Store,
 ) -> None:
-    """They are stored in groups: one that is refused harms no other."""
+    """Pushes are stored in groups: a refused push must not affect the others of its group."""
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
     answers = await asyncio.gather(
-        *(store.send(app, [copy.customer] if n % 2 else [f"nobody{n}@example.com"]) for n in range(20))
+        *(store.send(app, [copy.customer] if n % 2 else [f"unknown{n}@example.com"]) for n in range(20))
     )
     assert [status for status, _ in answers] == [422, 202] * 10
     for status, answer in answers:
@@ -78,7 +78,7 @@ async def test_nothing_is_stored_of_a_push_without_recipients_and_all_of_those_t
     assert await store.received(copy) == [10]
 
 
-async def test_devices_that_are_not_on_the_list_are_somebody(store: Store) -> None:
+async def test_devices_off_the_list_count_as_recipients(store: Store) -> None:
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
     await attach(store, copy, "anna@example.com")
@@ -86,7 +86,7 @@ async def test_devices_that_are_not_on_the_list_are_somebody(store: Store) -> No
     assert (status, answer["targets"], answer["skipped"], answer["warnings"]) == (202, 0, 1, [])
 
 
-async def test_a_removed_alias_reaches_nobody(store: Store) -> None:
+async def test_a_removed_alias_has_no_recipients(store: Store) -> None:
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
     path = f"/v1.0/customers/{copy.customer}/aliases/"

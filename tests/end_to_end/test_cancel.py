@@ -1,4 +1,4 @@
-"""`DELETE /v1.0/pushes/{push_id}/`: what has not been sent is not sent, and the page of the push adds up."""
+"""`DELETE /v1.0/pushes/{push_id}/`: unsent targets are not sent, and the counts of the push add up."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .store import App, Store
 
 @pytest.fixture
 def dispatch() -> DispatchSettings:
-    """Who waits for a retry of these waits long."""
+    """Retries are due long after the test."""
     return DispatchSettings(retry_first=3600.0, retry_longest=3600.0, poll=0.1)
 
 
@@ -43,7 +43,7 @@ async def waits(relay: Relay, push_id: str, condition: str) -> None:
         await eventually(lambda: connection.fetchval(statement, push_id))
 
 
-async def test_what_would_be_tried_again_is_not(store: Store, relay: Relay) -> None:
+async def test_a_cancelled_push_is_not_retried(store: Store, relay: Relay) -> None:
     app = await store.app()
     good, bad = await store.copy(app, "anna", "a1"), await store.copy(app, "anna", "a2")
     store.apns.answer(bad.device_token, 503, "ServiceUnavailable")
@@ -57,7 +57,7 @@ async def test_what_would_be_tried_again_is_not(store: Store, relay: Relay) -> N
     )
     assert page["reasons"] == {"Cancelled": 1}
     assert page["cancelled_at"] is not None
-    assert await cancel(store, app, sent["push_id"]) == page, "again it changes nothing"
+    assert await cancel(store, app, sent["push_id"]) == page, "a second cancellation changes nothing"
     assert await store.page(app, sent["push_id"]) == page
     deliveries = await store.must("GET", f"/v1.0/pushes/{sent['push_id']}/deliveries/", app.push_token)
     [item] = [item for item in deliveries["items"] if item["outcome"] == "cancelled"]
@@ -65,7 +65,9 @@ async def test_what_would_be_tried_again_is_not(store: Store, relay: Relay) -> N
     assert await store.received(good, bad) == [1, 0]
 
 
-async def test_what_waits_for_a_credential_is_not_sent_when_it_is_resumed(store: Store, relay: Relay) -> None:
+async def test_a_cancelled_push_is_not_sent_when_its_credential_is_resumed(
+    store: Store, relay: Relay
+) -> None:
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
     store.apns.answer(copy.device_token, 403, "InvalidProviderToken", times=1)
@@ -75,19 +77,21 @@ async def test_what_waits_for_a_credential_is_not_sent_when_it_is_resumed(store:
     assert (page["state"], counts(page)) == ("cancelled", {"cancelled": 1})
     credentials = "/v1.0/operator/credentials/"
 
-    async def listed_with_a_suspended_one() -> list[dict[str, Any]]:
+    async def items_with_a_suspended_credential() -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = (await store.must("GET", credentials, store.operator_token))["items"]
         assert "suspended" in [item["state"] for item in items]
         return items
 
-    for item in await eventually(listed_with_a_suspended_one):  # the suspension is stored after the batch
+    for item in await eventually(
+        items_with_a_suspended_credential
+    ):  # the suspension is stored after the batch
         resume = f"/v1.0/operator/credentials/{item['id']}/resume/"
         await store.call("POST", resume, store.operator_token)
     assert counts(await store.push(app, {copy.customer: []})) == {"delivered": 1}
     assert await store.received(copy) == [1]
 
 
-async def test_what_is_on_its_way_ends_as_it_ends(store: Store) -> None:
+async def test_requests_under_way_at_cancellation_keep_their_outcome(store: Store) -> None:
     app = await store.app()
     good, bad = await store.copy(app, "anna", "a1"), await store.copy(app, "anna", "a2")
     store.apns.answer(good.device_token, delay=5.0, times=1)
@@ -99,7 +103,7 @@ async def test_what_is_on_its_way_ends_as_it_ends(store: Store) -> None:
     assert (page["state"], counts(page)) == ("cancelled", {"delivered": 1, "cancelled": 1})
 
 
-async def test_what_is_done_stays_done(store: Store) -> None:
+async def test_a_done_push_stays_done(store: Store) -> None:
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
     done = await store.push(app, {copy.customer: []})
@@ -107,7 +111,7 @@ async def test_what_is_done_stays_done(store: Store) -> None:
     assert (done["state"], done["cancelled_at"]) == ("done", None)
 
 
-async def test_its_publisher_reads_who_cancelled_it(store: Store, relay: Relay) -> None:
+async def test_a_cancellation_is_audited_with_its_token(store: Store, relay: Relay) -> None:
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
     store.apns.answer(copy.device_token, 503, "ServiceUnavailable")
@@ -122,7 +126,7 @@ async def test_its_publisher_reads_who_cancelled_it(store: Store, relay: Relay) 
     assert entry["token_id"] == tokens["items"][0]["id"]
 
 
-async def test_a_push_to_all_is_cancelled_by_one_node_before_another_has_begun_it(
+async def test_a_push_to_all_can_be_cancelled_before_a_node_has_begun_it(
     settings: Settings, apns: ApnsStandIn, database: Database
 ) -> None:
     token = await create_operator_token(database, SystemClock(), secrets.token_bytes)

@@ -1,4 +1,4 @@
-"""`make chaos` in short: three nodes, each fault once and briefly, one kill of each kind; nothing is lost."""
+"""A short run of `make chaos`: three nodes, each fault once, one kill of each kind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chaos.run import ChaosPlan, run
 
 
 @pytest.mark.slow
-def test_nothing_is_lost() -> None:
+def test_no_push_is_lost() -> None:
     plan = ChaosPlan(seed=4, seconds=1.0, kills=1, fan_out=1000, hold=0.5)
     # Not pytest's directory: PostgreSQL may run as another user, who has to get there.
     directory = Path(tempfile.mkdtemp(prefix="push-relay-chaos-"))
@@ -26,4 +26,4 @@ def test_nothing_is_lost() -> None:
     assert report.broken == []
     assert report.verdict.delivered > 0
     assert report.node_kills == 1
-    assert {one.kind for one in FAULTS} | {POSTGRES_KILLED, POSTGRES_RESTARTED} <= set(report.recoveries)
+    assert {fault.kind for fault in FAULTS} | {POSTGRES_KILLED, POSTGRES_RESTARTED} <= set(report.recoveries)

@@ -30,11 +30,13 @@ async def test_a_payload_arrives_and_its_outcome_is_watched(store: Store, relay:
         seen = [push async for push in sender.watch(result.push_id, 0.05)]
         assert (seen[-1]["state"], seen[-1]["counts"]["delivered"]) == ("done", 1)
         assert await store.received(copy, other) == [1, 0]
-        listed = [one async for one in sender.every(f"pushes/{result.push_id}/deliveries/")]
-        assert [(one["device"], one["outcome"]) for one in listed] == [(copy.device, "delivered")]
+        listed = [delivery async for delivery in sender.every(f"pushes/{result.push_id}/deliveries/")]
+        assert [(delivery["device"], delivery["outcome"]) for delivery in listed] == [
+            (copy.device, "delivered")
+        ]
 
 
-async def test_what_the_relay_refuses_is_told_by_field(store: Store, relay: Relay) -> None:
+async def test_a_refused_push_has_an_error_for_each_field(store: Store, relay: Relay) -> None:
     app, foreign = await store.app(), await store.app()
     stranger = await store.copy(foreign, "anna", "a1")
     async with sender_of(store, app, relay) as sender:
@@ -51,7 +53,7 @@ async def test_what_the_relay_refuses_is_told_by_field(store: Store, relay: Rela
         assert raised.value.status == 401
 
 
-async def test_nobody_reached(store: Store, relay: Relay) -> None:
+async def test_a_push_without_recipients_is_an_error(store: Store, relay: Relay) -> None:
     app = await store.app()
     silent = await store.copy(app, "anna", "a1", register=False)
     async with sender_of(store, app, relay) as sender:
@@ -61,7 +63,7 @@ async def test_nobody_reached(store: Store, relay: Relay) -> None:
         assert [warning.pointer for warning in result.warnings] == [f"/destinations/{silent.customer}"]
 
 
-async def test_without_asyncio(store: Store, relay: Relay) -> None:
+async def test_the_blocking_client_sends(store: Store, relay: Relay) -> None:
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
 

@@ -1,4 +1,4 @@
-"""`push-relay doctor` and `credentials rotate` beside a whole relay and its stand-in for Apple, over real TLS."""
+"""`push-relay doctor` and `credentials rotate` against a whole relay and its APNs stand-in, over real TLS."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Command = Callable[..., Coroutine[Any, Any, Result]]
 
 @pytest.fixture
 def settings_file(settings: Settings, tmp_path: Path) -> Path:
-    """The settings of the relay that runs, as its operator has them."""
+    """Write the settings of the running relay to a file and return its path."""
     file = tmp_path / "relay.yaml"
     file.write_text(yaml.safe_dump(msgspec.to_builtins(settings)))
     file.chmod(0o600)
@@ -36,7 +36,7 @@ def settings_file(settings: Settings, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def command(settings_file: Path, relay: Relay, store: Store) -> Command:
-    """Runs a command in a thread, while the relay serves."""
+    """Return a function that runs a command in a thread, while the relay serves."""
 
     async def run(*arguments: str, **environ: str) -> Result:
         known = {
@@ -55,12 +55,12 @@ def lines(result: Result, check: str) -> list[str]:
     return [line for line in result.stdout.splitlines() if line[2:].startswith(f"{check} ")]
 
 
-async def test_a_relay_that_works_has_nothing_bad(command: Command, store: Store) -> None:
+async def test_a_working_relay_has_no_findings(command: Command, store: Store) -> None:
     await store.credential("TEAM000001", "production")
     await store.credential("TEAM000001", "sandbox")
     result = await command("doctor", "--ask-apple", "--workers", "2")
     [database] = lines(result, "database")
-    assert "PostgreSQL" in database  # that of the tests has no fsync, so it is not good
+    assert "PostgreSQL" in database  # the database of the tests has no fsync, so this check fails
     assert [line for line in result.stdout.splitlines() if line[0] == "✗" and line != database] == []
     for check, text in (
         ("keys", "nobody else may read"),
@@ -77,21 +77,23 @@ async def test_a_relay_that_works_has_nothing_bad(command: Command, store: Store
     assert store.operator_token not in result.output
 
 
-async def test_for_programs(command: Command, store: Store) -> None:
+async def test_the_report_as_json(command: Command, store: Store) -> None:
     await store.credential("TEAM000001", "production")
     result = await command("doctor", "--json")
-    told = json.loads(result.stdout)
-    assert (told["good"], result.exit_code) == (False, 1), "the database of the tests has no fsync"
-    seen = [one["seen"] for one in told["findings"] if one["check"] == "credential 1"]
-    assert [one.get("key_id", "") != "" for one in seen] == [True, False]
+    report = json.loads(result.stdout)
+    assert (report["good"], result.exit_code) == (False, 1), "the database of the tests has no fsync"
+    seen = [finding["seen"] for finding in report["findings"] if finding["check"] == "credential 1"]
+    assert [facts.get("key_id", "") != "" for facts in seen] == [True, False]
     assert seen[1]["alpn"] == "h2"
     assert seen[1]["streams"] > 0
 
 
-async def test_a_key_that_apple_refuses(command: Command, store: Store, apns: ApnsStandIn) -> None:
+async def test_a_key_that_apple_refuses_is_reported(
+    command: Command, store: Store, apns: ApnsStandIn
+) -> None:
     body = {"team_id": "TEAM000009", "environment": "production", "key_id": "KEY0000009", "p8": pems.p8()}
     await store.must("POST", "/v1.0/operator/credentials/", store.operator_token, body)
-    # The stand-in judges the device token first, Apple the key; so this is told to answer as Apple does.
+    # Apple checks the key before the device token; the stand-in does not, so a fault sets its answer.
     await apns.set_fault(ListenerFault("invalid_provider_token"))
     quiet = await command("doctor")
     assert not any("refuses" in line for line in lines(quiet, "credential 1")), (
@@ -104,13 +106,14 @@ async def test_a_key_that_apple_refuses(command: Command, store: Store, apns: Ap
     )
 
     await store.must("POST", "/v1.0/operator/credentials/1/suspend/", store.operator_token)
-    told = await command("doctor")
+    suspended = await command("doctor")
     assert any(
-        "suspended since" in line and "SuspendedByOperator" in line for line in lines(told, "credential 1")
+        "suspended since" in line and "SuspendedByOperator" in line
+        for line in lines(suspended, "credential 1")
     )
 
 
-async def test_apple_that_cannot_be_reached(command: Command, store: Store) -> None:
+async def test_an_unreachable_apple_is_reported(command: Command, store: Store) -> None:
     nowhere = {"PUSH_RELAY_APNS__PRODUCTION__PORT": "9", "PUSH_RELAY_APNS__PRODUCTION__HOST": "127.0.0.1"}
     unstored = await command("doctor", **nowhere)
     assert any("ConnectFailed" in line for line in lines(unstored, "apns production")), unstored.output
@@ -121,7 +124,9 @@ async def test_apple_that_cannot_be_reached(command: Command, store: Store) -> N
     assert any("ConnectFailed" in line for line in lines(stored, "credential 1")), stored.output
 
 
-async def test_what_is_wrong_with_the_machine(command: Command, settings_file: Path, tmp_path: Path) -> None:
+async def test_faults_of_the_machine_and_the_settings_are_reported(
+    command: Command, settings_file: Path, tmp_path: Path
+) -> None:
     os.chmod(tmp_path / "keys.yaml", 0o644)
     result = await command("doctor", "--workers", "1000")
     assert any("✗" in line and "chmod 600" in line for line in lines(result, "keys")), result.output
@@ -129,7 +134,7 @@ async def test_what_is_wrong_with_the_machine(command: Command, settings_file: P
 
     missing = await command("doctor", PUSH_RELAY_KEYS__FILE=str(tmp_path / "none.yaml"))
     assert any("is not there" in line for line in lines(missing, "keys")), missing.output
-    assert not (tmp_path / "none.yaml").exists(), "it makes nothing"
+    assert not (tmp_path / "none.yaml").exists(), "doctor creates no file"
 
     nowhere = tmp_path / "nowhere"
     away = await command("doctor", PUSH_RELAY_DATABASE__URL="''", PUSH_RELAY_DATABASE__EMBEDDED=str(nowhere))
@@ -145,16 +150,16 @@ async def test_what_is_wrong_with_the_machine(command: Command, settings_file: P
     assert (unknown.exit_code, finding["check"], "nonsense" in finding["text"]) == (1, "settings", True)
 
 
-async def test_rotating_the_key_of_a_team(
+async def test_the_key_of_a_team_is_rotated(
     command: Command, store: Store, apns: ApnsStandIn, tmp_path: Path
 ) -> None:
-    """A key that Apple refuses replaces none; a good one does in both environments, and what was held arrives."""
-    one = await store.app()
-    copy = await store.copy(one, "anna", "a1", environment="production")
+    """A key that Apple refuses replaces none. A valid key replaces both, and held pushes are sent."""
+    shop = await store.app()
+    copy = await store.copy(shop, "anna", "a1", environment="production")
     await store.credential("TEAM000001", "sandbox")
     suspended = await command("credentials", "suspend", "1")
     assert suspended.exit_code == 0, suspended.output
-    status, answer = await store.send(one, {copy.customer: []})
+    status, answer = await store.send(shop, {copy.customer: []})
     assert status == 202
 
     stranger = tmp_path / "AuthKey_KEY0000009.p8"
@@ -179,7 +184,7 @@ async def test_rotating_the_key_of_a_team(
         ("production", issued.key_id, "active"),
         ("sandbox", issued.key_id, "active"),
     }
-    page = await store.done(one, answer["push_id"])
+    page = await store.done(shop, answer["push_id"])
     assert page["counts"]["delivered"] == 1
 
     none = await command("credentials", "rotate", "--team", "TEAM000002", "--p8", str(file))

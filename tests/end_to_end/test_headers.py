@@ -1,4 +1,4 @@
-"""Every answer tells browsers to do nothing with it, and nobody which software gave it."""
+"""Security headers: every answer has them, and none names the software behind it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_security_headers_are_on_every_answer(relay: Relay, store: Store) 
             assert not {"X-Powered-By", "Via"} & set(response.headers), where
 
 
-async def test_they_are_on_answers_that_no_endpoint_gave(relay: Relay) -> None:
+async def test_security_headers_are_on_answers_of_the_http_parser(relay: Relay) -> None:
     answer = await say(relay.url, b"EHLO relay\r\n\r\n")
     assert answer is not None
     assert answer.status == 400

@@ -1,4 +1,4 @@
-"""Callers that don't speak HTTP, or speak it to do harm: an answer that says what is wrong, or a closed connection."""
+"""Callers that send invalid or harmful HTTP: they get a problem or a closed connection."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from relay.settings import HttpSettings, Settings
 
 from .process import serving
 from .raw import connection, ends, read_answer, say
-from .store import ALERT, Store
+from .store import ALERT, PATIENCE, Store
 
 HOST = b"Host: relay\r\n"
 CLOSE = HOST + b"Connection: close\r\n"
 POST = b"POST /v1.0/send/ HTTP/1.1\r\n" + CLOSE
 SENT = b'{"app_id": "x"}'
 TIMES = int(os.environ.get("CONNECTIONS", "20"))
-"""Connections of each kind, twice, in the test of memory."""
+"""Connections of each kind in each of the two rounds of the memory test."""
 
 NOT_HTTP = {
     "bytes": (b"\x00\xff\xfe" * 20 + b"\r\n\r\n", 400),
@@ -52,7 +52,7 @@ NOT_HTTP = {
     "space in name": (b"GET /healthz HTTP/1.1\r\n" + HOST + b"X : a\r\n\r\n", 400),
     "line feeds": (b"GET /healthz HTTP/1.1\nHost: relay\n\n", 400),
     "expectation": (b"POST /v1.0/send/ HTTP/1.1\r\n" + CLOSE + b"Expect: wonders\r\n\r\n", 417),
-    # What two servers in a row could read differently.
+    # Two servers in a row could disagree about these: request smuggling.
     "two lengths": (POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n" + SENT, 400),
     "the same length twice": (POST + b"Content-Length: 15\r\nContent-Length: 15\r\n\r\n" + SENT, 400),
     "list of lengths": (POST + b"Content-Length: 15, 15\r\n\r\n" + SENT, 400),
@@ -75,7 +75,7 @@ NOT_HTTP = {
 }
 
 
-async def test_what_is_not_http_is_refused_and_says_why(relay: Relay) -> None:
+async def test_invalid_http_is_refused_with_a_problem(relay: Relay) -> None:
     for name, (said, status) in NOT_HTTP.items():
         answer = await say(relay.url, said)
         assert answer is not None, name
@@ -85,7 +85,7 @@ async def test_what_is_not_http_is_refused_and_says_why(relay: Relay) -> None:
         assert answer.headers["server"] == "push-relay", name
 
 
-async def test_no_answer_to_a_refused_request_repeats_it(relay: Relay) -> None:
+async def test_the_answer_to_an_invalid_request_does_not_repeat_it(relay: Relay) -> None:
     secret = b"push_" + b"s3cr3t" * 8
     for said in (
         b"GET / HTTP/1.1\r\n" + HOST + b"Authorization: Bearer " + secret + b"\x00\r\n\r\n",
@@ -98,7 +98,7 @@ async def test_no_answer_to_a_refused_request_repeats_it(relay: Relay) -> None:
         assert secret not in answer.body
 
 
-async def test_a_head_that_comes_in_pieces_is_bounded_too(relay: Relay) -> None:
+async def test_a_head_in_pieces_is_bounded(relay: Relay) -> None:
     async with connection(relay.url) as (reader, writer):
         writer.write(b"GET /healthz HTTP/1.1\r\n")
         for _ in range(5):
@@ -111,7 +111,7 @@ async def test_a_head_that_comes_in_pieces_is_bounded_too(relay: Relay) -> None:
         assert await ends(reader)
 
 
-async def test_bodies_that_do_harm(relay: Relay, store: Store) -> None:
+async def test_harmful_bodies_are_refused(relay: Relay, store: Store) -> None:
     app = await store.app()
     post = POST + f"Authorization: Bearer {app.push_token}\r\nContent-Type: application/json\r\n".encode()
     chunked = b"Transfer-Encoding: chunked\r\n\r\n"
@@ -137,9 +137,9 @@ async def test_bodies_that_do_harm(relay: Relay, store: Store) -> None:
         ("a million keys", [sized(b"{" + b",".join(b'"%d":1' % n for n in range(200_000)) + b"}")], 422),
         ("half a character", [sized(b'{"app_id":"\xe2\x82"}')], 400),
     ):
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(2 * PATIENCE):
             answer = await say(relay.url, *pieces, end=False)
-        # Who is still writing when the connection ends may miss the answer.
+        # A caller that is still writing when the connection ends may miss the answer.
         if answer is None:
             assert len(b"".join(pieces)) > 100_000, name
             continue
@@ -149,7 +149,7 @@ async def test_bodies_that_do_harm(relay: Relay, store: Store) -> None:
         assert await connected.fetchval("SELECT count(*) FROM push") == 0
 
 
-async def test_pipelined_requests_are_answered_in_order_and_what_is_none_ends_it(relay: Relay) -> None:
+async def test_pipelined_requests_are_answered_in_order_until_an_invalid_one(relay: Relay) -> None:
     ask = b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n"
     miss = b"GET /nothing HTTP/1.1\r\n" + HOST + b"\r\n"
     async with connection(relay.url) as (reader, writer):
@@ -160,7 +160,7 @@ async def test_pipelined_requests_are_answered_in_order_and_what_is_none_ends_it
         assert await ends(reader)
 
 
-async def test_odd_requests_that_are_http_are_answered_as_usual(relay: Relay) -> None:
+async def test_unusual_but_valid_requests_are_answered(relay: Relay) -> None:
     for line, status in (
         (b"OPTIONS * HTTP/1.1", 404),
         (b"TRACE /healthz HTTP/1.1", 405),
@@ -183,8 +183,10 @@ async def test_odd_requests_that_are_http_are_answered_as_usual(relay: Relay) ->
 
 
 @pytest.mark.slow
-async def test_memory_stays_as_it_was(settings: Settings, relay: Relay, store: Store, tmp_path: Path) -> None:
-    """All of the above, many at a time, in a process of its own."""
+async def test_attacks_leave_no_memory_in_use(
+    settings: Settings, relay: Relay, store: Store, tmp_path: Path
+) -> None:
+    """All attacks above, many at a time, against a separate process."""
     app = await store.app()
     good = json.dumps({"app_id": app.app_id, "payload": ALERT, "destinations": {"c_x": []}}).encode()
     bearer = f"Authorization: Bearer {app.push_token}\r\n".encode()
@@ -192,26 +194,26 @@ async def test_memory_stays_as_it_was(settings: Settings, relay: Relay, store: S
     sized = POST + b"Content-Length: %d\r\n"
     attacks = {
         **{name: said for name, (said, _) in NOT_HTTP.items()},
-        "a bomb, of nobody": sized % len(bomb) + b"Content-Encoding: deflate\r\n\r\n" + bomb,
+        "a bomb, without a token": sized % len(bomb) + b"Content-Encoding: deflate\r\n\r\n" + bomb,
         "a bomb": sized % len(bomb) + bearer + b"Content-Encoding: deflate\r\n\r\n" + bomb,
-        "a large body, of nobody": sized % 5_000_000 + b"\r\n" + b" " * 5_000_000,
+        "a large body, without a token": sized % 5_000_000 + b"\r\n" + b" " * 5_000_000,
         "half a body": sized % 1000 + bearer + b"\r\n{",
         "half a head": POST + b"X: ",
-        "chunks of nobody": POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 1000,
+        "chunks without a token": POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 1000,
         "deep json": sized % 100_000 + bearer + b"\r\n" + b"[" * 100_000,
         "refused": sized % len(good) + bearer + b"\r\n" + good,
-        "a page nobody reads": b"GET /v1.0/spec/swagger-ui-bundle.js HTTP/1.1\r\n" + HOST + b"\r\n",
+        "an unread page": b"GET /v1.0/spec/swagger-ui-bundle.js HTTP/1.1\r\n" + HOST + b"\r\n",
     }
     limits = HttpSettings(port=0, header_timeout=1, body_timeout=1, answer_timeout=1)
-    own = msgspec.structs.replace(settings, http=limits)
-    file = tmp_path / "own.yaml"
-    file.write_text(yaml.safe_dump(msgspec.to_builtins(own)))
+    separate = msgspec.structs.replace(settings, http=limits)
+    file = tmp_path / "separate.yaml"
+    file.write_text(yaml.safe_dump(msgspec.to_builtins(separate)))
     command = [sys.executable, "-m", "relay", "serve", "--api", "--config", str(file)]
     process = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
     async with serving(process) as url:
         relays = psutil.Process(process.pid)
 
-        async def all_of_them() -> int:
+        async def kib_after_all_attacks() -> int:
             for said in attacks.values():
                 await asyncio.gather(*(_leave(url, said) for _ in range(TIMES)))
             answer = await say(url, b"GET /healthz HTTP/1.1\r\n" + CLOSE + b"\r\n")
@@ -220,14 +222,14 @@ async def test_memory_stays_as_it_was(settings: Settings, relay: Relay, store: S
             return relays.memory_info().rss // 1024
 
         start = relays.memory_info().rss // 1024
-        first = await all_of_them()
-        second = await all_of_them()
+        first = await kib_after_all_attacks()
+        second = await kib_after_all_attacks()
     print(f"\nresident KiB: at the start {start}, after {TIMES} of each {first}, after {2 * TIMES} {second}")
     assert second - first < 8 * 1024
 
 
 async def _leave(url: str, said: bytes) -> None:
-    """Say it, take what comes at once, and leave; who is answered slowly does not wait for it."""
+    """Write the bytes, read for up to two seconds, and leave."""
     async with connection(url) as (reader, writer):
         try:
             writer.write(said)

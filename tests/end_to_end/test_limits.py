@@ -1,4 +1,4 @@
-"""One publisher who sends too much: told to wait, in the words of the standard, and nobody else notices."""
+"""Limits: a publisher who sends too much gets 429 or 503 with standard headers; other publishers are not affected."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def test_a_full_queue_refuses_its_app_only_and_drops_nothing(store: Store,
     accepted = 0
     while (answer := await store.post(flooding, flooded.customer)).status == 202:
         accepted += 1
-        assert accepted <= 2 * LIMIT, "nothing stops it"
+        assert accepted <= 2 * LIMIT, "the queue has a limit"
     assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
     assert accepted >= LIMIT
     assert (await store.post(quiet, other.customer)).status == 202
@@ -41,14 +41,14 @@ async def test_a_full_queue_refuses_its_app_only_and_drops_nothing(store: Store,
     async with AsyncExitStack() as stack:
         await Relay.start(settings, stack, roles=Roles(api=False))
 
-        async def all_received() -> bool:
+        async def everything_received() -> bool:
             return sum(await store.received(flooded, other)) > accepted
 
-        async def taken_again() -> bool:  # once the queue is counted again
+        async def accepted_again() -> bool:  # once the queue is counted again
             return (await store.post(flooding, flooded.customer)).status != 503
 
-        await eventually(all_received)
-        await eventually(taken_again, poll_seconds=0.05)
+        await eventually(everything_received)
+        await eventually(accepted_again, poll_seconds=0.05)
 
 
 @pytest.mark.parametrize("limits", [LimitsSettings(pushes_per_second=0.01, burst=3)])

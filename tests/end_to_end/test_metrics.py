@@ -1,4 +1,4 @@
-"""GET /metrics: what a push adds to it, who may read it, and that it survives a database that is away."""
+"""GET /metrics: the counters of a push, access from allowed networks only, and an absent database."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 def samples(text: str) -> Samples:
     return {
-        (one.name, frozenset(one.labels.items())): one.value
+        (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
-        for one in family.samples
+        for sample in family.samples
     }
 
 
-def value(found: Samples, name: str, **labels: str) -> float:
-    return found.get((name, frozenset(labels.items())), 0.0)
+def value(scraped: Samples, name: str, **labels: str) -> float:
+    return scraped.get((name, frozenset(labels.items())), 0.0)
 
 
 async def scrape(session: aiohttp.ClientSession) -> Samples:
@@ -63,13 +63,13 @@ async def until(session: aiohttp.ClientSession, holds: Callable[[Samples], bool]
     return await eventually(scrape_that_holds, poll_seconds=0.05)
 
 
-async def test_a_push_is_counted_on_all_of_its_way(store: Store) -> None:
+async def test_a_push_is_counted_from_request_to_outcome(store: Store) -> None:
     app = await store.app()
     copies = [await store.copy(app, "anna", f"a{number}") for number in range(3)]
     before = await scrape(store.http)
     await store.push(app, {copies[0].customer: []})
-    wanted = value(before, DELIVERED[0], **DELIVERED[1]) + 3
-    after = await until(store.http, lambda found: value(found, DELIVERED[0], **DELIVERED[1]) == wanted)
+    delivered = value(before, DELIVERED[0], **DELIVERED[1]) + 3
+    after = await until(store.http, lambda scraped: value(scraped, DELIVERED[0], **DELIVERED[1]) == delivered)
 
     def grew(name: str, **labels: str) -> float:
         return value(after, name, **labels) - value(before, name, **labels)
@@ -85,21 +85,23 @@ async def test_a_push_is_counted_on_all_of_its_way(store: Store) -> None:
     assert value(after, "push_relay_database_connections_limit") == 4
 
 
-async def test_all_of_the_database_is_shown(store: Store) -> None:
-    """Also every series without labels: those exist before anything happens."""
+async def test_all_metrics_of_the_database_are_exported(store: Store) -> None:
+    """Also every series without labels: these exist from the start."""
     team = {"team_id": "TEAM000001", "environment": "production"}
     await store.credential(*team.values())
-    found = await until(store.http, lambda found: value(found, "push_relay_credentials", state="active") == 1)
-    labels = {name: {key for key, _ in keys} for name, keys in found}
-    for name, wanted in known().items():
-        if name not in OF_PROMETHEUS and (not wanted - {"le"} or name in labels):
-            assert labels.get(name) == wanted, name
-    assert value(found, "push_relay_database_up") == 1
+    scraped = await until(
+        store.http, lambda scraped: value(scraped, "push_relay_credentials", state="active") == 1
+    )
+    labels = {name: {key for key, _ in keys} for name, keys in scraped}
+    for name, expected in known().items():
+        if name not in OF_PROMETHEUS and (not expected - {"le"} or name in labels):
+            assert labels.get(name) == expected, name
+    assert value(scraped, "push_relay_database_up") == 1
     assert {"state", "size"} == labels["push_relay_queue_batches"]
     assert "push_relay_nodes" in labels
 
 
-async def test_who_writes_odd_paths_adds_no_series(store: Store) -> None:
+async def test_unknown_paths_add_no_series(store: Store) -> None:
     for path in ("/odd-path", "/v1.0/pushes/00000000-0000-0000-0000-000000000000/", "/v1.0/send/"):
         async with store.http.request("PURGE" if "odd" in path else "GET", path) as response:
             assert response.status >= 400
@@ -119,8 +121,8 @@ FORWARDED = [
 ]
 
 
-async def test_what_comes_through_a_proxy_is_refused(store: Store) -> None:
-    """A proxy on this machine would else make them everybody's."""
+async def test_requests_through_a_proxy_are_refused(store: Store) -> None:
+    """Otherwise a proxy on this machine would publish the metrics."""
     async with store.http.get("/no-such-path") as response:
         missing = await response.json()
     for headers in FORWARDED:
@@ -130,7 +132,7 @@ async def test_what_comes_through_a_proxy_is_refused(store: Store) -> None:
             assert (await response.json())["detail"] == missing["detail"]
 
 
-async def test_other_networks_find_nothing(settings: Settings) -> None:
+async def test_other_networks_get_404(settings: Settings) -> None:
     elsewhere = msgspec.structs.replace(settings, metrics=MetricsSettings(networks=("192.0.2.0/24",)))
     async with AsyncExitStack() as stack:
         relay = await Relay.start(elsewhere, stack)
@@ -142,23 +144,23 @@ async def test_other_networks_find_nothing(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("network", ["10.0.0.0/99", "localhost", ""])
-def test_what_is_no_network_is_refused_with_the_settings(network: str) -> None:
+def test_settings_with_an_invalid_network_are_refused(network: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=r"metrics\.networks"):
         msgspec.convert({"metrics": {"networks": [network]}}, Settings)
 
 
-async def test_a_database_that_is_away_is_said_and_is_no_error(settings: Settings) -> None:
+async def test_metrics_work_without_the_database(settings: Settings) -> None:
     away = DatabaseSettings(url="postgresql://relay@127.0.0.1:1/relay")
     async with AsyncExitStack() as stack:
         relay = await Relay.start(msgspec.structs.replace(settings, database=away), stack)
         session = await stack.enter_async_context(aiohttp.ClientSession(relay.url))
-        found = await scrape(session)
-        assert ("push_relay_database_up", frozenset()) in found
-        assert value(found, "push_relay_database_up") == 0
-        assert ("push_relay_queue_oldest_due_seconds", frozenset()) not in found
+        scraped = await scrape(session)
+        assert ("push_relay_database_up", frozenset()) in scraped
+        assert value(scraped, "push_relay_database_up") == 0
+        assert ("push_relay_queue_oldest_due_seconds", frozenset()) not in scraped
 
 
-async def test_what_happened_is_added_to_the_minutes(relay: Relay, store: Store) -> None:
+async def test_counts_per_minute_are_stored(relay: Relay, store: Store) -> None:
     app = await store.app()
     copy = await store.copy(app, "anna", "a")
     await store.push(app, {copy.customer: []})
@@ -168,8 +170,8 @@ async def test_what_happened_is_added_to_the_minutes(relay: Relay, store: Store)
 
     async def counts_with_a_delivery() -> dict[tuple[str, str], int]:
         counts = {
-            (one.outcome, one.reason): one.count
-            for one in await minutes.sum_counts(now - hour, now + hour, 7200)
+            (row.outcome, row.reason): row.count
+            for row in await minutes.sum_counts(now - hour, now + hour, 7200)
         }
         assert counts["delivered", ""] >= 1
         return counts
@@ -179,7 +181,7 @@ async def test_what_happened_is_added_to_the_minutes(relay: Relay, store: Store)
     assert counts["targets", ""] >= 1
 
 
-async def test_a_node_says_that_it_lives(relay: Relay) -> None:
+async def test_a_node_stores_its_heartbeat(relay: Relay) -> None:
     now = await relay.database.now()
     [node] = await eventually(lambda: NodeRepository(relay.database).list_nodes(now))
     assert (node.roles, node.process_id) == (("api", "dispatch"), os.getpid())
@@ -187,7 +189,7 @@ async def test_a_node_says_that_it_lives(relay: Relay) -> None:
 
 
 @pytest.mark.slow
-async def test_any_worker_answers_for_all_also_for_one_that_died(
+async def test_any_worker_answers_for_all_including_a_dead_one(
     settings: Settings, apns: ApnsStandIn, database: Database, tmp_path: Path
 ) -> None:
     token = await create_operator_token(database, SystemClock(), secrets.token_bytes)
@@ -200,18 +202,18 @@ async def test_any_worker_answers_for_all_also_for_one_that_died(
             for _ in range(6):
                 await store.push(app, {copy.customer: []})
 
-            def whole(found: Samples) -> bool:
-                live = value(found, "push_relay_database_connections_limit") == 2 * 4
-                return live and value(found, DELIVERED[0], **DELIVERED[1]) == 6
+            def counts_all_workers(scraped: Samples) -> bool:
+                both_live = value(scraped, "push_relay_database_connections_limit") == 2 * 4
+                return both_live and value(scraped, DELIVERED[0], **DELIVERED[1]) == 6
 
-            for _ in range(6):  # whoever answers
-                found = await until(session, whole)
-                assert value(found, "push_relay_accepted_pushes_total", kind="push") == 6
+            for _ in range(6):  # each worker answers some of them
+                scraped = await until(session, counts_all_workers)
+                assert value(scraped, "push_relay_accepted_pushes_total", kind="push") == 6
             dead = workers(process)[0]
             dead.kill()
             await eventually(lambda: worker_is_replaced(process, dead))
-            found = await until(session, whole)
-            assert value(found, "push_relay_accepted_pushes_total", kind="push") == 6
+            scraped = await until(session, counts_all_workers)
+            assert value(scraped, "push_relay_accepted_pushes_total", kind="push") == 6
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(90):
             assert await process.wait() == 0

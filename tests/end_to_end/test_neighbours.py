@@ -1,4 +1,4 @@
-"""One bad neighbour harms nobody: whatever is stuck, refused, throttled or flooding, others get through."""
+"""Isolation from bad neighbours: stuck, refused, throttled or flooding apps do not delay the others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .store import PATIENCE, Store
 
 @pytest.fixture
 def dispatch() -> DispatchSettings:
-    """Room for eight pushes at a time: each of the neighbours alone could take all of it."""
+    """Eight targets in flight at most: each neighbour alone could take them all."""
     return DispatchSettings(retry_first=0.2, retry_longest=1.0, poll=0.1, batch_size=4, in_flight=8)
 
 
@@ -50,7 +50,7 @@ async def test_a_push_goes_through_beside_four_bad_neighbours(store: Store) -> N
     accepted = 0
     while (await store.send(flooding, {flooded.customer: []}))[0] == 202:
         accepted += 1
-        assert accepted < 100, "its queue has no end"
+        assert accepted < 100, "the queue has a limit"
     for _ in range(15):
         for app, copy in ((refused, held), (throttled, slowed)):
             await store.send(app, {copy.customer: []})  # until their queues are full too
@@ -58,7 +58,7 @@ async def test_a_push_goes_through_beside_four_bad_neighbours(store: Store) -> N
     for _ in range(10):
         assert (await store.push(quiet, {mine.customer: []}))["counts"]["delivered"] == 1
     page = await store.page(stuck, broadcast["push_id"])
-    assert page["counts"]["delivered"] == 0  # nobody had to wait for that
+    assert page["counts"]["delivered"] == 0  # so none of the pushes above waited for it
 
     await store.apns.clear_faults("production")
     assert (await store.done(stuck, broadcast["push_id"]))["counts"]["delivered"] == len(everyone)

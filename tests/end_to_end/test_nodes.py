@@ -21,13 +21,13 @@ from .store import Store
 API, DISPATCH = Roles(dispatch=False), Roles(api=False)
 
 
-async def test_three_nodes_share_one_queue_and_each_push_is_sent_by_one_of_them(
+async def test_three_nodes_share_one_queue_and_send_each_push_once(
     settings: Settings, apns: ApnsStandIn, database: Database
 ) -> None:
-    """Nobody looks at the queue by itself in time: they have to tell each other."""
+    """The poll interval is too long for the test: nodes must notify each other."""
     token = await create_operator_token(database, SystemClock(), secrets.token_bytes)
-    seldom = msgspec.structs.replace(settings.dispatch, poll=3600.0, batch_size=1)
-    settings = msgspec.structs.replace(settings, dispatch=seldom)
+    rare_polls = msgspec.structs.replace(settings.dispatch, poll=3600.0, batch_size=1)
+    settings = msgspec.structs.replace(settings, dispatch=rare_polls)
     async with AsyncExitStack() as stack:
         door = await Relay.start(settings, stack, roles=API)
         for _ in range(2):
@@ -45,8 +45,8 @@ async def test_a_node_that_only_sends_has_no_api(settings: Settings, database: D
     async with AsyncExitStack() as stack:
         relay = await Relay.start(settings, stack, roles=DISPATCH)
         session = await stack.enter_async_context(aiohttp.ClientSession(relay.url))
-        found = {}
+        statuses = {}
         for path in ("/healthz", "/readyz", "/v1.0/operator/publishers/"):
             async with session.get(path, headers={"Authorization": f"Bearer {token}"}) as response:
-                found[path] = response.status
-        assert found == {"/healthz": 200, "/readyz": 200, "/v1.0/operator/publishers/": 404}
+                statuses[path] = response.status
+        assert statuses == {"/healthz": 200, "/readyz": 200, "/v1.0/operator/publishers/": 404}

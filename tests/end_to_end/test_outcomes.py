@@ -1,4 +1,4 @@
-"""What follows from Apple's answers: outcomes, retries, retirements, suspended credentials."""
+"""Effects of Apple's answers: outcomes, retries, retirements, suspended credentials."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from relay.node.main import Relay
 from relay.settings import DispatchSettings
+from tests.eventually import eventually
 
 from .store import ALERT, Copy, Store
 
@@ -40,7 +41,9 @@ async def active(relay: Relay, copy: Copy) -> bool:
         (410, "Unregistered", "unregistered"),
     ],
 )
-async def test_an_answer_that_ends_it(store: Store, status: int, reason: str, outcome: str) -> None:
+async def test_a_final_answer_becomes_the_outcome(
+    store: Store, status: int, reason: str, outcome: str
+) -> None:
     app = await store.app()
     good, bad = await store.copy(app, "anna", "a1"), await store.copy(app, "anna", "a2")
     store.apns.answer(bad.device_token, status, reason)
@@ -60,7 +63,7 @@ async def test_a_dead_token_is_retired_and_not_tried_again(store: Store, relay: 
     assert (status, answer["targets"]) == (202, 0)
 
 
-async def test_a_late_410_does_not_kill_a_token_registered_since(store: Store, relay: Relay) -> None:
+async def test_a_late_410_does_not_retire_a_token_registered_since(store: Store, relay: Relay) -> None:
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
     an_hour_ago = int((time.time() - 3600) * 1000)
@@ -101,9 +104,7 @@ async def test_a_jump_of_bad_tokens_stops_retiring_them(store: Store, relay: Rel
         (400, "IdleTimeout"),
     ],
 )
-async def test_a_passing_fault_is_tried_again_with_the_same_id(
-    store: Store, status: int, reason: str
-) -> None:
+async def test_a_push_is_retried_after_a_passing_fault(store: Store, status: int, reason: str) -> None:
     app = await store.app()
     copy, sibling = await store.copy(app, "anna", "a1"), await store.copy(app, "anna", "a2")
     store.apns.answer(copy.device_token, status, reason, times=2)
@@ -114,8 +115,8 @@ async def test_a_passing_fault_is_tried_again_with_the_same_id(
     assert {item["device"]: item["attempts"] for item in items} == {copy.device: 3, sibling.device: 1}
 
 
-async def test_an_expired_provider_token_costs_neither_pushes_nor_tokens(store: Store, relay: Relay) -> None:
-    """What meets it waits until the JWT can be replaced or, if it is young, Apple takes it again."""
+async def test_an_expired_provider_token_loses_neither_pushes_nor_tokens(store: Store, relay: Relay) -> None:
+    """Pushes wait until the JWT can be replaced or, if it is young, until Apple accepts it again."""
     app = await store.app()
     copy, sibling = await store.copy(app, "anna", "a1"), await store.copy(app, "anna", "a2")
     store.apns.answer(copy.device_token, 403, "ExpiredProviderToken", times=1)
@@ -160,12 +161,14 @@ async def test_a_refused_credential_is_suspended_alone_and_its_pushes_wait(
     page = await store.until(app, answer["push_id"], lambda page: page["counts"]["delivered"] == 1)
     assert (page["state"], counts(page)) == ("sending", {"delivered": 1, "pending": 1})
     assert await store.received(fine, broken) == [1, 0]
-    for _ in range(1000):
+
+    async def suspended_credential() -> dict[str, Any]:
         listed = await store.must("GET", "/v1.0/operator/credentials/", store.operator_token)
-        [row] = [row for row in listed["items"] if row["team_id"] == "TEAM000002"]
-        if row["state"] == "suspended":
-            break
-    assert (row["state"], row["state_reason"]) == ("suspended", "InvalidProviderToken")
+        [item] = [item for item in listed["items"] if item["team_id"] == "TEAM000002"]
+        assert item["state"] == "suspended"
+        return dict(item)
+
+    assert (await eventually(suspended_credential))["state_reason"] == "InvalidProviderToken"
     assert await active(relay, broken), "no token is retired for a credential's fault"
     key = store.apns.issue_key("TEAM000002")
     body = {"team_id": "TEAM000002", "environment": "production", "key_id": key.key_id, "p8": key.p8}
@@ -197,7 +200,7 @@ async def test_a_push_waits_for_a_credential_that_comes_later(store: Store) -> N
     assert counts(await store.done(app, answer["push_id"])) == {"delivered": 1}
 
 
-async def test_deliveries_come_in_pages_and_show_nothing_secret(store: Store) -> None:
+async def test_deliveries_are_paged_and_contain_no_secret(store: Store) -> None:
     app = await store.app()
     copies = [await store.copy(app, "anna-ref", f"{n:02x}") for n in range(5)]
     store.apns.unregister(copies[0].device_token)
@@ -219,7 +222,7 @@ async def test_deliveries_come_in_pages_and_show_nothing_secret(store: Store) ->
     assert "anna-ref" not in text
 
 
-async def test_nobody_else_sees_a_push(store: Store) -> None:
+async def test_other_publishers_do_not_see_a_push(store: Store) -> None:
     app, other = await store.app(), await store.app()
     copy = await store.copy(app, "anna", "a1")
     page = await store.push(app, {copy.customer: []})

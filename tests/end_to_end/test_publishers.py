@@ -1,4 +1,4 @@
-"""What 4D's publishers are used to, through the client, down to the devices; and what they did not have."""
+"""The calls that 4D's publishers know, and newer ones, through the client down to the devices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from relay.node.main import Relay
 
 from .store import App, Copy, Store
 
-ANNA, BERT, NOBODY = "anna@example.com", "bert@example.com", "nobody@example.com"
+ANNA, BERT, UNKNOWN = "anna@example.com", "bert@example.com", "unknown@example.com"
 NOTIFICATION = {
     "title": "secret-text-of-a-title",
     "subtitle": "secret-text-of-a-subtitle",
@@ -25,13 +25,15 @@ NOTIFICATION = {
 
 
 class Shop:
-    """An app on three devices of two customers, who have addresses."""
+    """An app on three devices of two customers, with e-mail addresses."""
 
     def __init__(self, store: Store, app: App, copies: list[Copy]) -> None:
         self.store, self.app, self.copies = store, app, copies
 
     async def payloads(self, copy: Copy) -> list[Any]:
-        return [one["payload"] for one in await self.store.apns.notifications(copy.device_token)]
+        return [
+            notification["payload"] for notification in await self.store.apns.notifications(copy.device_token)
+        ]
 
     async def settled(self, push_id: str | None) -> dict[str, Any]:
         assert push_id is not None
@@ -59,7 +61,7 @@ async def sender(shop: Shop, relay: Relay) -> AsyncIterator[PushSender]:
 
 
 async def test_a_notification_to_an_address(shop: Shop, sender: PushSender) -> None:
-    result = await sender.send_notification(NOTIFICATION, [ANNA, NOBODY])
+    result = await sender.send_notification(NOTIFICATION, [ANNA, UNKNOWN])
     assert (result.success, result.errors) == (True, ())
     assert [warning.pointer for warning in result.warnings] == ["/destinations/1"]
     await shop.settled(result.push_id)
@@ -70,7 +72,7 @@ async def test_a_notification_to_an_address(shop: Shop, sender: PushSender) -> N
 
 
 async def test_no_recipients_at_all_is_an_error(sender: PushSender) -> None:
-    result = await sender.send_notification(NOTIFICATION, [NOBODY])
+    result = await sender.send_notification(NOTIFICATION, [UNKNOWN])
     assert (result.success, [error.code for error in result.errors]) == (False, ["no_recipients"])
     assert [error.code for error in (await sender.send_notification(NOTIFICATION, [])).errors] == [
         "no_recipients"
@@ -78,12 +80,12 @@ async def test_no_recipients_at_all_is_an_error(sender: PushSender) -> None:
 
 
 async def test_opening_a_list_or_a_record(shop: Shop, sender: PushSender) -> None:
-    for what, more in (
+    for target, more in (
         ("Invoices", {}),
         (Record("Invoices", 7), {}),
         (Record("Invoices", 7), {"user_info": {"dataSynchro": False}}),
     ):
-        result = await sender.open(what, {"title": "secret-text-of-a-title", **more}, BERT)
+        result = await sender.open(target, {"title": "secret-text-of-a-title", **more}, BERT)
         await shop.settled(result.push_id)
     base = {"aps": {"alert": {"title": "secret-text-of-a-title"}}, "dataClass": "Invoices"}
     assert await shop.payloads(shop.copies[2]) == [
@@ -93,7 +95,9 @@ async def test_opening_a_list_or_a_record(shop: Shop, sender: PushSender) -> Non
     ]
 
 
-async def test_everybody_and_with_the_right_only(shop: Shop, sender: PushSender, relay: Relay) -> None:
+async def test_a_push_to_everybody_needs_the_broadcast_right(
+    shop: Shop, sender: PushSender, relay: Relay
+) -> None:
     result = await sender.send_all(NOTIFICATION)
     assert result.success
     assert (await shop.settled(result.push_id))["counts"]["delivered"] == 3
@@ -103,8 +107,8 @@ async def test_everybody_and_with_the_right_only(shop: Shop, sender: PushSender,
     assert (refused.success, [error.pointer for error in refused.errors]) == (False, ["/destinations"])
 
 
-async def test_an_answer_that_is_lost_is_no_second_push(shop: Shop, relay: Relay) -> None:
-    """The relay stores the push, and the connection ends before its answer is through."""
+async def test_a_lost_answer_causes_no_second_push(shop: Shop, relay: Relay) -> None:
+    """The relay stores the push, and the connection breaks before the answer arrives."""
     lost = asyncio.Event()
     port = urlsplit(relay.url).port
 
@@ -137,10 +141,10 @@ async def test_an_answer_that_is_lost_is_no_second_push(shop: Shop, relay: Relay
     assert await shop.store.received(*shop.copies) == [1, 1, 0]
 
 
-async def test_an_outcome_is_waited_for(shop: Shop, sender: PushSender) -> None:
+async def test_a_send_can_wait_for_the_outcome(shop: Shop, sender: PushSender) -> None:
     shop.store.apns.unregister(shop.copies[1].device_token)
     some = await sender.send_notification(NOTIFICATION, ANNA, wait=30)
-    assert (some.success, [one.detail for one in some.warnings]) == (True, ["1 × Unregistered"])
+    assert (some.success, [warning.detail for warning in some.warnings]) == (True, ["1 × Unregistered"])
     assert some.answer["push"]["state"] == "done"
     none = await sender.send_notification(
         NOTIFICATION, {shop.copies[1].customer: [shop.copies[1].device]}, wait=30
@@ -148,7 +152,7 @@ async def test_an_outcome_is_waited_for(shop: Shop, sender: PushSender) -> None:
     assert (none.success, [error.code for error in none.errors]) == (False, ["no_recipients"])
 
 
-async def test_validating(shop: Shop, sender: PushSender) -> None:
+async def test_a_notification_is_validated(shop: Shop, sender: PushSender) -> None:
     result = await sender.validate({"notification": NOTIFICATION}, [ANNA, BERT])
     assert (result.success, result.push_id, result.answer["targets"]) == (True, None, 3)
     assert result.answer["payload"]["aps"]["badge"] == 3
@@ -157,15 +161,17 @@ async def test_validating(shop: Shop, sender: PushSender) -> None:
     assert await shop.store.received(*shop.copies) == [0, 0, 0]
 
 
-async def test_a_push_that_is_over_can_be_cancelled_in_vain(shop: Shop, sender: PushSender) -> None:
+async def test_cancelling_a_done_push_changes_nothing(shop: Shop, sender: PushSender) -> None:
     result = await sender.send_notification(NOTIFICATION, BERT, wait=30)
     assert result.push_id is not None
     assert (await sender.cancel(result.push_id))["counts"]["delivered"] == 1
 
 
-async def test_sessions(shop: Shop, sender: PushSender) -> None:
+async def test_customers_are_listed_and_searched(shop: Shop, sender: PushSender) -> None:
     anna, _, bert = shop.copies
-    everybody = {one["customer_id"]: len(one["devices"]) async for one in sender.every("customers/")}
+    everybody = {
+        customer["customer_id"]: len(customer["devices"]) async for customer in sender.every("customers/")
+    }
     assert everybody == {anna.customer: 2, bert.customer: 1}
-    found = await sender.call("POST", "customers/search/", {"alias": "Bert@Example.com "})
-    assert [one["customer_id"] for one in found["items"]] == [bert.customer]
+    result = await sender.call("POST", "customers/search/", {"alias": "Bert@Example.com "})
+    assert [customer["customer_id"] for customer in result["items"]] == [bert.customer]

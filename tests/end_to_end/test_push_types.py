@@ -1,4 +1,4 @@
-"""Every push type, from the SDK that registers a device token to the one token that receives, and no other."""
+"""Every push type, from the SDK's device token to the notification: no other device token receives it."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ class Phone:
         self.device = device
 
     async def received(self) -> dict[str, list[dict[str, Any]]]:
-        """What arrived since the last call, by kind of device token: headers and payload of each."""
+        """Return headers and payload of each notification since the last call, by kind of device token."""
         arrived = {kind: await self.device.receive(0, kind) for kind in KINDS}
         return {
-            kind: [{**one.headers, "payload": one.payload} for one in got]
-            for kind, got in arrived.items()
-            if got
+            kind: [{**received.headers, "payload": received.payload} for received in notifications]
+            for kind, notifications in arrived.items()
+            if notifications
         }
 
 
@@ -101,12 +101,12 @@ def body(push_type: str, aps: dict[str, Any]) -> dict[str, Any]:
 async def send(
     store: Store, copy: Copy, push_type: str, aps: dict[str, Any], **fields: Any
 ) -> dict[str, Any]:
-    """Send to the customer of that copy and wait for the end."""
+    """Send to the customer of that copy and return the page of the done push."""
     everything = {copy.customer: []}
     return await store.push(copy.app, everything, body(push_type, aps), push_type=push_type, **fields)
 
 
-def test_every_push_type_is_sent_here() -> None:
+def test_every_push_type_has_a_send() -> None:
     assert {row[0] for row in SENDS} == PUSH_TYPES.keys()
 
 
@@ -124,7 +124,7 @@ async def test_every_push_type_reaches_its_own_device_token(store: Store, phone:
         assert arrived["payload"] == body(push_type, aps), where
 
 
-async def test_calls_are_not_kept(store: Store, phone: Phone) -> None:
+async def test_calls_expire_at_once(store: Store, phone: Phone) -> None:
     await send(store, phone.copy, "voip", {})
     await send(store, phone.copy, "pushtotalk", {})
     await send(store, phone.copy, "voip", {}, ttl=20)
@@ -138,8 +138,8 @@ async def test_calls_are_not_kept(store: Store, phone: Phone) -> None:
         assert (status, answer["errors"][0]["pointer"]) == (422, "/ttl")
 
 
-async def test_a_start_that_is_tried_again_goes_to_the_same_device_token(store: Store, phone: Phone) -> None:
-    """What is claimed from the queue knows its kind as well as what was handed over at once."""
+async def test_a_retried_start_goes_to_the_start_token(store: Store, phone: Phone) -> None:
+    """A retry is claimed from the queue, where the kind of token must be known too."""
     token = await phone.device.register("liveactivity-start")
     store.apns.answer(token, 503, "ServiceUnavailable", times=2)
     page = await send(store, phone.copy, "liveactivity", START)
@@ -147,13 +147,13 @@ async def test_a_start_that_is_tried_again_goes_to_the_same_device_token(store: 
     assert (await phone.received()).keys() == {"liveactivity-start"}
 
 
-async def test_a_start_for_everybody(store: Store, phone: Phone) -> None:
+async def test_a_start_for_all_goes_to_start_tokens(store: Store, phone: Phone) -> None:
     page = await store.push(phone.copy.app, "all", {"aps": START}, push_type="liveactivity")
     assert (page["counts"]["delivered"], page["targets"]) == (1, 1)
     assert (await phone.received()).keys() == {"liveactivity-start"}
 
 
-async def test_the_end_of_an_activity_retires_no_token_and_a_dead_one_only_itself(
+async def test_the_end_of_an_activity_retires_no_token_and_a_dead_token_only_itself(
     store: Store, phone: Phone
 ) -> None:
     copy = phone.copy
@@ -170,7 +170,7 @@ async def test_the_end_of_an_activity_retires_no_token_and_a_dead_one_only_itsel
     assert (await send(store, copy, "alert", {"alert": "x"}))["counts"]["delivered"] == 1
 
 
-async def test_an_activity_that_the_app_ended(store: Store, phone: Phone) -> None:
+async def test_an_activity_that_the_app_ended_has_no_targets(store: Store, phone: Phone) -> None:
     await phone.device.withdraw("liveactivity:game-1")
     page = await send(store, phone.copy, "liveactivity", UPDATE, activity="game-1")
     assert page["targets"] == 0
@@ -198,7 +198,7 @@ async def test_an_activity_that_the_app_ended(store: Store, phone: Phone) -> Non
         ({"aps": {}}, {"push_type": "voip", "expiration": NOW + 3600}, "/expiration"),
     ],
 )
-async def test_what_does_not_suit_its_push_type_is_named_and_not_sent(
+async def test_fields_that_do_not_suit_the_push_type_are_refused(
     store: Store, phone: Phone, payload: Any, fields: dict[str, Any], pointer: str
 ) -> None:
     status, answer = await store.send(phone.copy.app, {phone.copy.customer: []}, payload, **fields)

@@ -1,4 +1,4 @@
-"""What `/v1.0/send/` refuses: always a problem that names the field, and nothing stored."""
+"""Refusals of `/v1.0/send/`: always a problem that names the field, and nothing is stored."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_the_php_senders_request_byte_for_byte_with_and_without_slash(stor
     assert await store.received(copy) == [2]
 
 
-async def test_bad_input_is_named_and_changes_nothing(store: Store, relay: Relay) -> None:
+async def test_invalid_input_is_refused_with_pointers_and_stores_nothing(store: Store, relay: Relay) -> None:
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
     c, d = copy.customer, copy.device
@@ -122,7 +122,9 @@ async def test_bad_input_is_named_and_changes_nothing(store: Store, relay: Relay
         (b'{"payload":"' + b"x" * (5 * 1024 * 1024) + b'"}', 413),
     ],
 )
-async def test_a_body_that_cannot_be_read(store: Store, relay: Relay, body: bytes, status: int) -> None:
+async def test_a_body_that_is_no_json_is_refused(
+    store: Store, relay: Relay, body: bytes, status: int
+) -> None:
     app = await store.app()
     got, problem, headers = await post(store, app.push_token, body)
     assert got == status, problem
@@ -138,7 +140,7 @@ async def test_a_body_that_is_not_declared_json_is_refused(store: Store) -> None
         assert got in (400, 415)
 
 
-async def test_all_wrong_destinations_are_named_at_once(store: Store) -> None:
+async def test_all_invalid_destinations_are_named_at_once(store: Store) -> None:
     app = await store.app()
     _, problem = await store.send(app, {f"c_{n}": [] for n in range(5)}, {"aps": {"badge": "1"}})
     assert len(problem["errors"]) == 6
@@ -196,9 +198,11 @@ async def test_a_revoked_or_expired_token_is_refused_at_once(store: Store) -> No
     copy = await store.copy(app, "anna", "a1")
     path = f"/v1.0/apps/{app.app_id}/tokens/"
     soon = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()
-    made = await store.must("POST", path, app.publisher.manage_token, {"label": "short", "expires_at": soon})
-    # It is used while it is good, so that the relay remembers it; a busy machine may be too late for that.
-    used = (await store.send(app, {copy.customer: []}, token=made["token"]))[0]
+    short_lived = await store.must(
+        "POST", path, app.publisher.manage_token, {"label": "short", "expires_at": soon}
+    )
+    # Used while it is valid, so that the relay caches it. A busy machine may be too late for that.
+    used = (await store.send(app, {copy.customer: []}, token=short_lived["token"]))[0]
     assert used == 202 or datetime.now(UTC) >= datetime.fromisoformat(soon)
     assert (await store.send(app, {copy.customer: []}))[0] == 202
     listed = await store.must("GET", path, app.publisher.manage_token)
@@ -208,7 +212,7 @@ async def test_a_revoked_or_expired_token_is_refused_at_once(store: Store) -> No
     assert (await store.send(app, {copy.customer: []}))[0] == 401
     while datetime.now(UTC) < datetime.fromisoformat(soon):
         await store.call("GET", "/healthz", None)
-    assert (await store.send(app, {copy.customer: []}, token=made["token"]))[0] == 401
+    assert (await store.send(app, {copy.customer: []}, token=short_lived["token"]))[0] == 401
 
 
 async def test_50_000_destinations_are_one_push(store: Store) -> None:

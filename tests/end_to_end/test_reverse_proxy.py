@@ -1,4 +1,4 @@
-"""config/nginx.conf before a relay: the real nginx, with its own settings but for addresses, ports and files."""
+"""A relay behind the real nginx with config/nginx.conf; only addresses, ports and files are replaced."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ pytestmark = pytest.mark.needs("nginx")
 
 
 def configuration(folder: Path, node: str, clear: int, encrypted: int) -> str:
-    """config/nginx.conf, with one node that is there and one that isn't."""
+    """Return config/nginx.conf with one node that runs and one that does not."""
     text = (ROOT / "config" / "nginx.conf").read_text("utf-8")
     issued = (ca := trustme.CA()).issue_cert("localhost")
     ca.cert_pem.write_to_path(str(folder / "ca.pem"))
     issued.private_key_and_cert_chain_pem.write_to_path(str(folder / "both.pem"))
-    own = "".join(
+    temp_paths = "".join(
         f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     user = "user root;" if os.geteuid() == 0 else ""
-    for theirs, ours in {
-        "http {": f"daemon off; {user} http {{ {own}",
+    for original, replacement in {
+        "http {": f"daemon off; {user} http {{ {temp_paths}",
         "pid /run/nginx.pid;": f"pid {folder}/pid;",
         "/dev/stderr": f"{folder}/error.log",
         "/dev/stdout": f"{folder}/access.log",
@@ -50,13 +50,13 @@ def configuration(folder: Path, node: str, clear: int, encrypted: int) -> str:
         "listen 80 ": f"listen 127.0.0.1:{clear} ",
         "listen 443 ": f"listen 127.0.0.1:{encrypted} ",
     }.items():
-        assert theirs in text
-        text = text.replace(theirs, ours)
+        assert original in text
+        text = text.replace(original, replacement)
     return text
 
 
 class Proxy:
-    """A running nginx, and a client of it that speaks HTTP/2."""
+    """A running nginx and an HTTP/2 client of it."""
 
     def __init__(self, folder: Path, client: httpx.AsyncClient, clear: str) -> None:
         self._folder = folder
@@ -98,7 +98,7 @@ async def proxy(folder: Path, node: str) -> AsyncIterator[Proxy]:
 
 @asynccontextmanager
 async def mirror() -> AsyncIterator[str]:
-    """A node that answers with the headers it got; its address."""
+    """Run a node that answers with the request's headers, and yield its address."""
 
     async def answer(request: web.Request) -> web.Response:
         return web.json_response(list(request.headers.items()))
@@ -114,8 +114,8 @@ async def mirror() -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def test_a_node_is_told_who_calls_and_by_nobody_else(tmp_path: Path) -> None:
-    lies = [
+async def test_forwarded_headers_of_callers_are_replaced(tmp_path: Path) -> None:
+    forged = [
         ("X-Forwarded-For", "192.0.2.1"),
         ("X-Forwarded-For", "192.0.2.2, 192.0.2.3"),
         ("X-Forwarded-Proto", "http"),
@@ -123,19 +123,19 @@ async def test_a_node_is_told_who_calls_and_by_nobody_else(tmp_path: Path) -> No
         ("X-Request-Id", "the-callers-own"),
     ]
     async with mirror() as node, proxy(tmp_path, node) as nginx:
-        for _ in range(4):  # every second one would go to the node that isn't there
-            answer = await nginx.client.get("/anything", headers=lies)
+        for _ in range(4):  # without failover, every second request would fail
+            answer = await nginx.client.get("/anything", headers=forged)
             assert answer.http_version == "HTTP/2"
             assert answer.headers["Strict-Transport-Security"]
             seen: list[tuple[str, str]] = [(name.lower(), value) for name, value in answer.json()]
-            told = {name: [value for other, value in seen if other == name] for name, _ in seen}
-            assert told["x-forwarded-for"] == ["127.0.0.1"]
-            assert told["x-forwarded-proto"] == ["https"]
-            assert told["x-request-id"] == ["the-callers-own"]
-            assert "forwarded" not in told
+            by_name = {name: [value for other, value in seen if other == name] for name, _ in seen}
+            assert by_name["x-forwarded-for"] == ["127.0.0.1"]
+            assert by_name["x-forwarded-proto"] == ["https"]
+            assert by_name["x-request-id"] == ["the-callers-own"]
+            assert "forwarded" not in by_name
 
 
-async def test_a_relay_behind_it(relay: Relay, store: Store, tmp_path: Path) -> None:
+async def test_a_relay_behind_nginx_accepts_pushes(relay: Relay, store: Store, tmp_path: Path) -> None:
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
     body: dict[str, Any] = {"app_id": app.app_id, "payload": ALERT, "destinations": {copy.customer: []}}
@@ -153,7 +153,7 @@ async def test_a_relay_behind_it(relay: Relay, store: Store, tmp_path: Path) -> 
             page = await store.done(app, answer.json()["push_id"])
             assert page["counts"]["delivered"] == 1
 
-        # What is too large the relay refuses, in its own words.
+        # The relay itself refuses a body that is too large.
         large = json.dumps(body | {"more": "x" * 4_300_000}).encode()
         refused = await nginx.client.post(
             "/v1.0/send/", content=large, headers={**headers, "Content-Type": "application/json"}
@@ -167,7 +167,7 @@ async def test_a_relay_behind_it(relay: Relay, store: Store, tmp_path: Path) -> 
         assert "secret-argument" not in nginx.logged()
 
 
-async def test_in_clear_nothing_is_answered(tmp_path: Path) -> None:
+async def test_plain_http_is_refused_or_redirected(tmp_path: Path) -> None:
     async with proxy(tmp_path, f"127.0.0.1:{free_port()}") as nginx, httpx.AsyncClient() as clear:
         sent = await clear.post(f"{nginx.clear}/v1.0/send/", headers={"Authorization": "Bearer push_x"})
         assert sent.status_code == 403
@@ -175,7 +175,7 @@ async def test_in_clear_nothing_is_answered(tmp_path: Path) -> None:
         assert (typed.status_code, typed.headers["Location"]) == (308, "https://127.0.0.1/console/")
 
 
-async def test_without_a_node_the_answer_is_still_a_problem(tmp_path: Path) -> None:
+async def test_without_a_node_the_answer_is_a_problem(tmp_path: Path) -> None:
     async with proxy(tmp_path, f"127.0.0.1:{free_port()}") as nginx:
         answer = await nginx.client.post("/v1.0/send/", json={})
         assert answer.status_code == 503

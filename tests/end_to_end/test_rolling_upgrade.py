@@ -1,7 +1,7 @@
-"""From the first version to today's without an end: its schema and its data, and nodes of both side by side.
+"""Rolling upgrade from the first version: its schema and data, and nodes of both versions side by side.
 
-The wheel in `versions/` is the first version as it was. It stays: every later version has to get along with it, or say
-in its migration why not.
+The wheel in `versions/` is the unchanged first version. Every later version must work beside it, or give the reason in
+its migration.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from .store import Store
 
 _WHEEL = Path(__file__).parent / "versions" / "push_relay-0.1.0-py3-none-any.whl"
 _SECTIONS = ("database", "apns", "keys", "dispatch")
-"""What the first version's settings know as well,"""
+"""Sections of the settings that the first version has too."""
 _LATER = (("keys", "alias"), ("database", "connect_timeout"), ("database", "statement_timeout"))
-"""but for these."""
+"""Fields of these sections that the first version lacks."""
 
 
 @pytest.fixture
 def template() -> str:
-    """An empty database."""
+    """Return the template of an empty database."""
     return "template1"
 
 
@@ -75,7 +75,7 @@ async def test_a_rolling_upgrade_loses_nothing(
     settings: Settings, apns: ApnsStandIn, database_url: str, tmp_path: Path
 ) -> None:
     first = FirstVersion(settings, tmp_path)
-    token = await first.operator_token()  # this makes the first version's schema
+    token = await first.operator_token()  # this creates the first version's schema
     admin = await asyncpg.connect(database_url)
     applied = [row[0] for row in await admin.fetch("SELECT name FROM migration")]
     assert 0 < len(applied) < len(list_migrations())
@@ -83,22 +83,22 @@ async def test_a_rolling_upgrade_loses_nothing(
         old = await first.run("serve")
         old_url = await stack.enter_async_context(serving(old))
         before = Store(await stack.enter_async_context(aiohttp.ClientSession(old_url)), apns, token)
-        before.rights = {}  # the first version knows none, and its tokens may do what they could
+        before.rights = {}  # the first version has no rights: each token may push to all
         app = await before.app()
         copies = [await before.copy(app, "anna", f"a{n}") for n in range(3)]
         anna = {copies[0].customer: []}
         assert (await before.push(app, anna))["counts"]["delivered"] == 3
         apns.answer(
             copies[0].device_token, 503, "ServiceUnavailable", times=3
-        )  # tried again and again meanwhile
+        )  # retried while the new version starts
         _, waiting = await before.send(app, anna)
 
         new = await Relay.start(settings, stack)
         assert await admin.fetchval("SELECT count(*) FROM migration") == len(list_migrations())
         after = Store(await stack.enter_async_context(aiohttp.ClientSession(new.url)), apns, token)
         assert (await after.done(app, waiting["push_id"]))["counts"]["delivered"] == 3
-        # The very first version writes rows of the table's own type, which has got columns: its callers are sent to
-        # another node. Versions since then have a type for it, and go on.
+        # The first version writes rows of the table's type, which has new columns since: its callers get 503 and go to
+        # another node. Later versions have a separate type and go on.
         assert (await before.send(app, anna))[0] == 503
         for destinations in (anna, "all"):
             assert (await after.push(app, destinations))["counts"]["delivered"] == 3

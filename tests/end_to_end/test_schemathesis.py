@@ -1,7 +1,7 @@
-"""schemathesis, as anyone would run it against a running relay: its own command, with all its default checks.
+"""The command `schemathesis` with all its default checks against a running relay.
 
-Every operation is called with the kind of token that it is for. Half of the values that lead to something stored are
-genuine, so that the run gets past the door. The other settings are those of the repository.
+Every operation is called with a token of the right kind. Half of the identifiers exist, so that requests get past
+validation. The other settings are those of the repository.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from .store import Copy, Store
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE_APP = "1f0a6c7d9be24e53a8c1d2e3f405162738495a6b"
-"""The app of the examples in the document."""
+"""The app of the examples in the API description."""
 CASES = int(os.environ.get("CASES", "10"))
-"""Generated cases for each operation and phase, beside the several hundred that try every constraint there is."""
+"""Generated cases per operation and phase, besides several hundred that test each constraint."""
 
 
 @pytest.mark.slow
@@ -85,7 +85,7 @@ async def test_schemathesis_finds_no_failure(relay: Relay, store: Store, tmp_pat
 
 
 async def _used_app(store: Store) -> tuple[Copy, list[str]]:
-    """An app with a copy on a listed test device, and pushes of it that have ended in different ways."""
+    """Create an app with a copy on a listed test device. Return the copy and ids of its pushes."""
     app = await store.app(app_id=EXAMPLE_APP)
     copy = await store.copy(app, "anna", "a1", environment="sandbox")
     other = await store.copy(app, "bert", "b1")
@@ -103,14 +103,14 @@ async def _used_app(store: Store) -> tuple[Copy, list[str]]:
 
 
 async def _channels(store: Store, copy: Copy) -> list[str]:
-    """Channels that keep what is sent to them, or not."""
+    """Create a channel with message storage and one without, and return their ids."""
     bodies = ({"app_id": copy.app.app_id, "message_storage": storage} for storage in (True, False))
-    made = [await store.must("POST", "/v1.0/channels/", copy.app.push_token, body) for body in bodies]
-    return [channel["id"] for channel in made]
+    channels = [await store.must("POST", "/v1.0/channels/", copy.app.push_token, body) for body in bodies]
+    return [channel["id"] for channel in channels]
 
 
 def _operations(tag: str, token: str, genuine: dict[str, list[str]]) -> str:
-    """Settings of the operations with that tag: their token, and parameters that are genuine half of the time."""
+    """Return the settings of the operations with a tag: their token, and parameters from `genuine` half of the time."""
     lines = [
         "",
         "[[operations]]",

@@ -1,4 +1,4 @@
-"""`push-relay send` against a whole relay: what arrives, what is shown, and how it ends."""
+"""`push-relay send` against a whole relay: notifications, output and exit codes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Command = Callable[..., Coroutine[Any, Any, Result]]
 
 @pytest.fixture
 def command(relay: Relay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Runs `push-relay send` in a thread, while this one serves."""
+    """Return a function that runs `push-relay send` in a thread, while the relay serves."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "payload.json").write_text(json.dumps(ALERT))
 
@@ -41,7 +41,7 @@ def command(relay: Relay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Co
     return run
 
 
-async def test_one_device_is_sent_to_and_watched(store: Store, command: Command) -> None:
+async def test_a_push_to_one_device_is_sent_and_watched(store: Store, command: Command) -> None:
     app = await store.app()
     copy, other = await store.copy(app, "anna", "a1"), await store.copy(app, "anna", "a2")
     device = f"{copy.customer}/{copy.device}"
@@ -49,7 +49,7 @@ async def test_one_device_is_sent_to_and_watched(store: Store, command: Command)
     assert result.exit_code == 0, result.output
     assert "to 1 copies" in result.stdout
     assert "done: 1 delivered" in result.stdout
-    assert result.stderr == "", "no bar where nobody looks"
+    assert result.stderr == "", "no progress bar without a terminal"
     assert await store.received(copy, other) == [1, 0]
     whole = await command(app, device, copy.customer, "--payload", "payload.json", "--watch", "--json")
     shown = json.loads(whole.stdout)
@@ -57,11 +57,11 @@ async def test_one_device_is_sent_to_and_watched(store: Store, command: Command)
     assert shown["push_id"] == shown["push"]["push_id"]
 
 
-async def test_nothing_delivered_is_a_failure(store: Store, command: Command) -> None:
+async def test_exit_code_1_if_nothing_is_delivered(store: Store, command: Command) -> None:
     app = await store.app()
-    gone = await store.copy(app, "anna", "a1")
-    store.apns.unregister(gone.device_token)
-    watched = await command(app, gone.customer, "--payload", "payload.json", "--watch")
+    unregistered = await store.copy(app, "anna", "a1")
+    store.apns.unregister(unregistered.device_token)
+    watched = await command(app, unregistered.customer, "--payload", "payload.json", "--watch")
     assert watched.exit_code == 1
     assert "done: 1 unregistered" in watched.stdout
     assert "1 × Unregistered" in watched.stdout
@@ -103,7 +103,7 @@ async def test_the_token_and_the_payload_may_come_from_standard_input(store: Sto
         (["c_x", "--title", "x", "--idempotency-key", "é"], "ASCII"),
     ],
 )
-async def test_what_makes_no_push_is_said(
+async def test_invalid_arguments_are_explained(
     store: Store, command: Command, arguments: list[str], word: str
 ) -> None:
     result = await command(await store.app(), *arguments)

@@ -1,7 +1,7 @@
-"""Whatever is sent to `/v1.0/send/`, it is accepted as it was meant or refused as a problem, and never a fault of ours.
+"""Fuzzing of `/v1.0/send/`: each body is accepted or refused with a problem, and none is an internal error.
 
-First the parser and the checks alone, then the whole way over the real server. Requests start from one that is right:
-values of its tree are exchanged, then bytes of its text. `CASES` sets how many are tried.
+First the parser and the checks alone, then the real server. Bodies start from a valid one: values of its tree are
+replaced, then bytes of its text. `CASES` is the number of examples.
 """
 
 from __future__ import annotations
@@ -109,18 +109,18 @@ SPLINTERS = [
 
 
 def _places(tree: Any) -> list[tuple[Any, Any]]:
-    """Every container of the tree with each of its keys."""
-    found = []
+    """Return every container of the tree with each of its keys."""
+    places = []
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     for key, value in items:
-        found.append((tree, key))
-        found += _places(value)
-    return found
+        places.append((tree, key))
+        places += _places(value)
+    return places
 
 
 @st.composite
 def bodies(draw: st.DrawFn, app_id: str, customer: str, device: str) -> bytes:
-    """A request that is nearly right, or was."""
+    """Return a body near a valid one."""
     body: Any = {
         "app_id": app_id,
         "payload": {"aps": {"alert": {"title": "a", "body": "b"}, "badge": 1}, "mine": [1, {"x": None}]},
@@ -160,14 +160,14 @@ def refused(body: bytes) -> RelayError | None:
 
 
 def accept(body: bytes) -> None:
-    """What the door does with a body. Raises RelayError for what is wrong with it."""
+    """Check a body as the endpoint does. Raises RelayError if the body is invalid."""
     request = convert(strict_json.decode(body), SendBody)
     check_headers(request, NOW, Lifetimes(86_400, 10))
     check_content(request)
     check_token_kind(request)
     if request.destinations != EVERYONE:
-        wanted = check_destinations(request.destinations)
-        check = DestinationCheck(IDENTIFIERS, ADDRESSES, request.app_id, wanted)
+        destinations = check_destinations(request.destinations)
+        check = DestinationCheck(IDENTIFIERS, ADDRESSES, request.app_id, destinations)
         for _ in check.slices():
             pass
         check.finish()
@@ -187,7 +187,7 @@ def test_a_body_is_accepted_or_refused(body: bytes) -> None:
         assert encode_problem(error)
 
 
-def test_what_it_starts_from_is_right() -> None:
+def test_the_unchanged_body_is_valid() -> None:
     accept(
         json.dumps({"app_id": "chess", "payload": {"aps": {}}, "destinations": {CUSTOMER: [DEVICE]}}).encode()
     )

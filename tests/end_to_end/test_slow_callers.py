@@ -1,4 +1,4 @@
-"""Callers that take their time for the head, the body or the answer, or more connections than there are places."""
+"""Callers that are slow with the head, the body or the answer, and the limit of connections."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from .raw import connection, ends, read_answer
 from .store import Store
 
 ASK = b"GET /healthz HTTP/1.1\r\nHost: relay\r\n\r\n"
-PLACES = 20
+MAX_CONNECTIONS = 20
 
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    # Longer than a busy machine stands still.
-    limits = HttpSettings(port=0, max_connections=PLACES, header_timeout=4, body_timeout=4, answer_timeout=1)
+    # Longer than the pauses of a busy machine.
+    limits = HttpSettings(
+        port=0, max_connections=MAX_CONNECTIONS, header_timeout=4, body_timeout=4, answer_timeout=1
+    )
     return msgspec.structs.replace(settings, http=limits)
 
 
@@ -44,7 +46,7 @@ async def dribbling(writer: asyncio.StreamWriter, said: bytes) -> AsyncIterator[
 
 
 @pytest.mark.parametrize("first", [b"", ASK], ids=["first request", "second request"])
-async def test_a_head_that_dribbles_in_is_not_waited_for(relay: Relay, first: bytes) -> None:
+async def test_a_slow_head_times_out(relay: Relay, first: bytes) -> None:
     async with connection(relay.url) as (reader, writer):
         if first:
             writer.write(first)
@@ -57,7 +59,7 @@ async def test_a_head_that_dribbles_in_is_not_waited_for(relay: Relay, first: by
             assert await ends(reader)
 
 
-async def test_who_says_nothing_is_sent_away_and_who_has_asked_may_be_silent(relay: Relay) -> None:
+async def test_a_silent_connection_times_out_only_before_its_first_request(relay: Relay) -> None:
     async with connection(relay.url) as (silent, _), connection(relay.url) as (reader, writer):
         writer.write(ASK)
         assert (await read_answer(reader)).status == 200
@@ -68,7 +70,7 @@ async def test_who_says_nothing_is_sent_away_and_who_has_asked_may_be_silent(rel
         assert (await read_answer(reader)).status == 200
 
 
-async def test_a_body_that_dribbles_in_is_not_waited_for(relay: Relay, store: Store) -> None:
+async def test_a_slow_body_times_out(relay: Relay, store: Store) -> None:
     app = await store.app()
     head = f"POST /v1.0/send/ HTTP/1.1\r\nHost: relay\r\nAuthorization: Bearer {app.push_token}\r\n".encode()
     for how in (b"Content-Length: 1000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n3e8\r\n"):
@@ -78,7 +80,7 @@ async def test_a_body_that_dribbles_in_is_not_waited_for(relay: Relay, store: St
                 answer = await read_answer(reader)
                 assert answer.status == 408
                 assert answer.problem["code"] == "request_timeout"
-    async with connection(relay.url) as (reader, writer):  # a body in pieces is none that dribbles
+    async with connection(relay.url) as (reader, writer):  # a body in two pieces is not slow
         writer.write(head + b"Content-Length: 4\r\n\r\n{")
         await writer.drain()
         await asyncio.sleep(0.05)  # plays a slow caller
@@ -86,7 +88,7 @@ async def test_a_body_that_dribbles_in_is_not_waited_for(relay: Relay, store: St
         assert (await read_answer(reader)).status == 400
 
 
-async def test_an_answer_that_is_not_taken_is_given_up(relay: Relay) -> None:
+async def test_an_answer_that_is_not_read_is_given_up(relay: Relay) -> None:
     page = b"GET /v1.0/spec/swagger-ui-bundle.js HTTP/1.1\r\nHost: relay\r\n\r\n"
     async with connection(relay.url) as (_, writer):
         writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -95,10 +97,10 @@ async def test_an_answer_that_is_not_taken_is_given_up(relay: Relay) -> None:
             await dribble(writer, b"\r\n" * 1000)
 
 
-async def test_there_are_only_so_many_places(relay: Relay) -> None:
+async def test_the_number_of_connections_is_limited(relay: Relay) -> None:
     async with contextlib.AsyncExitStack() as stack:
         kept = []
-        for _ in range(PLACES):
+        for _ in range(MAX_CONNECTIONS):
             reader, writer = await stack.enter_async_context(connection(relay.url))
             kept.append((reader, writer))
             writer.write(ASK)
@@ -111,7 +113,7 @@ async def test_there_are_only_so_many_places(relay: Relay) -> None:
             assert await ends(reader)
         kept[0][1].close()
         answer = None
-        while answer is None or answer.status == 503:  # its place is free once the relay has noticed
+        while answer is None or answer.status == 503:  # until the relay has noticed the closed connection
             async with connection(relay.url) as (reader, writer):
                 writer.write(ASK)
                 with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):

@@ -1,4 +1,4 @@
-"""Spans, as an OpenTelemetry collector receives them."""
+"""Spans as an OpenTelemetry collector receives them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CALLER = "0af7651916cd43dd8448eb211c80319c"
 
 
 class Collector:
-    """Takes spans over OTLP/HTTP."""
+    """A collector of spans over OTLP/HTTP."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
@@ -35,7 +35,7 @@ class Collector:
         sent = ExportTraceServiceRequest.FromString(await request.read())
         LEAKS.search(str(sent), "a span")
         for group in sent.resource_spans:
-            about = {one.key: one.value.string_value for one in group.resource.attributes}
+            about = {item.key: item.value.string_value for item in group.resource.attributes}
             self.services.add(about["service.name"])
             for scope in group.scope_spans:
                 self.spans += scope.spans
@@ -43,7 +43,7 @@ class Collector:
         return web.Response(body=body, content_type="application/x-protobuf")
 
     async def until(self, *names: str) -> dict[str, Span]:
-        """The last span of each name, when there is one of each."""
+        """Return the last span of each name, once every name has one."""
 
         def spans_by_name() -> dict[str, Span]:
             spans = {span.name: span for span in self.spans}
@@ -71,12 +71,12 @@ def settings(settings: Settings, collector: tuple[Collector, str]) -> Settings:
 
 
 def attributes(span: Span) -> dict[str, str | int]:
-    return {one.key: one.value.string_value or one.value.int_value for one in span.attributes}
+    return {item.key: item.value.string_value or item.value.int_value for item in span.attributes}
 
 
 @pytest.fixture
 async def traced(store: Store, collector: tuple[Collector, str]) -> tuple[str, dict[str, Span]]:
-    """The id of a push that was sent with a `traceparent`, and the spans of its way by name."""
+    """Send a push with a `traceparent`. Return its id and its spans by name."""
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
     body = {"app_id": app.app_id, "payload": ALERT, "destinations": {copy.customer: []}}
@@ -124,11 +124,9 @@ async def test_the_trace_of_a_push_has_its_id(traced: tuple[str, dict[str, Span]
         assert spans[name].parent_span_id == b""
 
 
-async def test_an_error_has_a_span_and_its_text_has_none(
-    store: Store, collector: tuple[Collector, str]
-) -> None:
-    status, _ = await store.call("GET", "/v1.0/pushes/secret-text-in-a-path/", "secret-token-of-nobody")
+async def test_an_error_has_a_span_without_its_text(store: Store, collector: tuple[Collector, str]) -> None:
+    status, _ = await store.call("GET", "/v1.0/pushes/secret-text-in-a-path/", "secret-unknown-token")
     assert status == 401
-    found = await collector[0].until("GET /v1.0/pushes/{push_id}/")
-    assert attributes(found["GET /v1.0/pushes/{push_id}/"])["http.response.status_code"] == 401
+    spans = await collector[0].until("GET /v1.0/pushes/{push_id}/")
+    assert attributes(spans["GET /v1.0/pushes/{push_id}/"])["http.response.status_code"] == 401
     assert "secret-text" not in str(collector[0].spans)

@@ -1,4 +1,4 @@
-"""`/v1.0/validate/`: what a send would do, word for word, and nothing done."""
+"""`/v1.0/validate/`: the answer of a send, word for word, without effect."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ async def validate(
     return answer
 
 
-def told(problem: dict[str, Any]) -> dict[str, Any]:
+def without_request_id(problem: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in problem.items() if name != "request_id"}
 
 
-async def test_it_says_what_a_send_then_does(store: Store, relay: Relay) -> None:
+async def test_the_answer_equals_that_of_a_send(store: Store, relay: Relay) -> None:
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
     await store.copy(app, "anna", "a1", "two")
@@ -40,8 +40,8 @@ async def test_it_says_what_a_send_then_does(store: Store, relay: Relay) -> None
     assert answer["payload_bytes"] == len('{"aps":{"alert":"Žluťoučký kůň","colour":"red"}}'.encode())
     assert (answer["payload_limit"], answer["push_type"]) == (4096, "alert")
     _, sent = await store.send(app, destinations, payload)
-    for same in ("success", "targets", "skipped", "warnings", "errors"):
-        assert answer[same] == sent[same], same
+    for name in ("success", "targets", "skipped", "warnings", "errors"):
+        assert answer[name] == sent[name], name
     assert answer["targets"] == 2
     assert {warning["code"] for warning in answer["warnings"]} == {"unknown_key", "unreachable"}
     await store.done(app, sent["push_id"])
@@ -56,7 +56,7 @@ async def test_the_push_type_decides_the_limit(store: Store) -> None:
     assert (answer["push_type"], answer["targets"]) == ("background", 1)
 
 
-async def test_everyone_is_counted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_targets_of_a_push_to_all_are_counted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     app = await store.app()
     copies = [await store.copy(app, f"c{n}", f"a{n}") for n in range(3)]
     await store.copy(app, "silent", "e1", register=False)
@@ -72,7 +72,7 @@ async def test_everyone_is_counted(store: Store, monkeypatch: pytest.MonkeyPatch
     assert await store.received(*copies) == [0, 0, 0]
 
 
-async def test_what_a_send_refuses_is_refused_with_the_same_words(store: Store) -> None:
+async def test_refusals_equal_those_of_a_send(store: Store) -> None:
     app, other = await store.app(), await store.app()
     copy = await store.copy(app, "anna", "a1")
     good = {copy.customer: []}
@@ -92,10 +92,10 @@ async def test_what_a_send_refuses_is_refused_with_the_same_words(store: Store) 
         status, problem = await validate(store, app, **asked)
         assert status >= 400
         sent, refusal = await store.send(app, **asked)
-        assert (status, told(problem)) == (sent, told(refusal))
+        assert (status, without_request_id(problem)) == (sent, without_request_id(refusal))
 
 
-async def test_a_friendly_notification_is_shown_as_it_would_arrive_and_arrives_so(store: Store) -> None:
+async def test_the_payload_of_a_notification_is_shown_as_it_arrives(store: Store) -> None:
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
     notification = {"title": "Your parcel", "image_url": "i", "open": {"data_class": "Parcels"}}
@@ -114,7 +114,7 @@ async def test_a_friendly_notification_is_shown_as_it_would_arrive_and_arrives_s
     assert received["payload"] == payload
 
 
-async def test_a_notification_is_refused_where_it_is_wrong(store: Store, relay: Relay) -> None:
+async def test_an_invalid_notification_is_refused_with_pointers(store: Store, relay: Relay) -> None:
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
     for fields, pointers in (

@@ -1,4 +1,4 @@
-"""`Prefer: wait=N`: the outcome in the answer, if it comes in time."""
+"""`Prefer: wait=N`: the answer contains the outcome if the push is done in time."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ async def post(
 
 
 async def held(store: Store, app: App) -> Copy:
-    """A copy whose pushes wait: its team has no credential any more."""
+    """Return a copy whose pushes wait, because its team no longer has a credential."""
     copy = await store.copy(app, "held", "f1", team_id=UNKNOWN_TEAM)
     listed = await store.must("GET", "/v1.0/operator/credentials/", store.operator_token)
-    [credential] = [one["id"] for one in listed["items"] if one["team_id"] == UNKNOWN_TEAM]
+    [credential] = [item["id"] for item in listed["items"] if item["team_id"] == UNKNOWN_TEAM]
     await store.must("DELETE", f"/v1.0/operator/credentials/{credential}/", store.operator_token)
     return copy
 
 
-async def test_the_outcome_comes_with_the_answer(store: Store) -> None:
+async def test_the_answer_contains_the_outcome(store: Store) -> None:
     app = await store.app()
     copies = [await store.copy(app, name, f"{name}1") for name in ("a", "b")]
     store.apns.answer(copies[1].device_token, 410, "Unregistered", times=1)
@@ -55,7 +55,7 @@ async def test_the_outcome_comes_with_the_answer(store: Store) -> None:
     assert answer["push"]["counts"]["delivered"] == answer["push"]["counts"]["unregistered"] == 1
 
 
-async def test_what_does_not_end_in_time_is_accepted(store: Store) -> None:
+async def test_a_push_that_is_not_done_in_time_is_a_202(store: Store) -> None:
     app = await store.app()
     copy = await held(store, app)
     started = time.monotonic()
@@ -66,7 +66,7 @@ async def test_what_does_not_end_in_time_is_accepted(store: Store) -> None:
     assert (await store.page(app, answer["push_id"]))["state"] == "queued"
 
 
-async def test_who_does_not_ask_for_it_does_not_wait(store: Store) -> None:
+async def test_other_preferences_do_not_wait(store: Store) -> None:
     app = await store.app()
     copy = await held(store, app)
     for prefer in ("respond-async", "wait=soon", "wait=0"):
@@ -75,14 +75,14 @@ async def test_who_does_not_ask_for_it_does_not_wait(store: Store) -> None:
         assert ("Preference-Applied" in headers) is (prefer == "wait=0")
 
 
-async def test_a_push_that_reaches_nothing_has_ended(store: Store) -> None:
+async def test_a_push_without_targets_is_done_at_once(store: Store) -> None:
     app = await store.app()
     copy = await store.copy(app, "anna", "a1", register=False)
     status, answer, _ = await post(store.http, app, [copy], "wait=60")
     assert (status, answer["targets"], answer["push"]["state"]) == (200, 0, "done")
 
 
-async def test_a_repeat_waits_for_the_same_push(store: Store) -> None:
+async def test_a_repeated_request_waits_for_the_first_push(store: Store) -> None:
     app = await store.app()
     copies = [await store.copy(app, "anna", "a1")]
     first, second = await asyncio.gather(
@@ -95,7 +95,9 @@ async def test_a_repeat_waits_for_the_same_push(store: Store) -> None:
     assert await store.received(*copies) == [1]
 
 
-async def test_another_node_may_send_it(settings: Settings, apns: ApnsStandIn, database: Database) -> None:
+async def test_a_node_waits_for_pushes_that_others_send(
+    settings: Settings, apns: ApnsStandIn, database: Database
+) -> None:
     token = await create_operator_token(database, SystemClock(), secrets.token_bytes)
     async with AsyncExitStack() as stack:
         door = await Relay.start(settings, stack, roles=Roles(dispatch=False))
@@ -109,7 +111,7 @@ async def test_another_node_may_send_it(settings: Settings, apns: ApnsStandIn, d
         assert all(answer["push"]["counts"]["delivered"] == 1 for _, answer, _ in answers)
 
 
-async def test_who_waits_is_answered_when_the_node_ends(
+async def test_waiting_requests_are_answered_at_shutdown(
     settings: Settings, apns: ApnsStandIn, database: Database
 ) -> None:
     token = await create_operator_token(database, SystemClock(), secrets.token_bytes)
@@ -123,9 +125,9 @@ async def test_who_waits_is_answered_when_the_node_ends(
         waiting = asyncio.create_task(post(session, app, [copy], "wait=60"))
         async with database.connection() as connection:
             await eventually(lambda: connection.fetchval("SELECT count(*) FROM push"))
-        await nothing_happens_for(0.2)  # in which the answer comes to wait
+        await nothing_happens_for(0.2)  # until the request waits
         started = time.monotonic()
         await nodes.aclose()
         status, answer, _ = await waiting
-        assert time.monotonic() - started < 30
+        assert time.monotonic() - started < 60  # the seconds of `Prefer: wait`
         assert (status, answer["success"]) == (202, True), json.dumps(answer)

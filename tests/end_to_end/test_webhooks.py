@@ -1,4 +1,4 @@
-"""Webhooks of a whole relay: what a publisher's server hears of its pushes, and `push-relay webhook-test`."""
+"""Webhooks of a whole relay: messages to a publisher's server, and `push-relay webhook-test`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EVENTS = ["push.completed", "delivery.failed", "device.unregistered"]
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """Of a store that allows private addresses, and tries again soon."""
+    """Settings that allow private addresses and retry soon."""
     return msgspec.structs.replace(
         settings, webhooks=WebhooksSettings(allow_private=True, retry_first=0.1, retry_longest=0.5)
     )
@@ -41,37 +41,37 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
-    async with Receiver() as made:
-        yield made
+    async with Receiver() as server:
+        yield server
 
 
 async def listen(store: Store, receiver: Receiver, app: App, path: str, events: list[str] = EVENTS) -> str:
-    """Make a webhook of that app; its id."""
-    made = await store.must(
+    """Create a webhook of that app and return its id."""
+    created = await store.must(
         "POST",
         f"/v1.0/apps/{app.app_id}/webhooks/",
         app.publisher.manage_token,
         {"url": receiver.url(path), "events": events},
     )
-    receiver.secrets[path] = made["secret"]
-    return str(made["id"])
+    receiver.secrets[path] = created["secret"]
+    return str(created["id"])
 
 
 def named(copy: Copy, alongside: str = "") -> dict[str, str]:
     return {"customer": copy.customer, "device": copy.device, "alongside": alongside}
 
 
-async def test_a_publisher_hears_what_became_of_a_push(store: Store, receiver: Receiver) -> None:
+async def test_a_publisher_receives_the_outcomes_of_a_push(store: Store, receiver: Receiver) -> None:
     app = await store.app()
     await listen(store, receiver, app, "ada")
-    good, refused, gone = (
+    good, refused, removed = (
         await store.copy(app, "anna", "a1"),
         await store.copy(app, "bert", "b1", "two"),
         await store.copy(app, "carl", "c1"),
     )
     store.apns.answer(refused.device_token, 400, "TopicDisallowed")
-    store.apns.unregister(gone.device_token)
-    page = await store.push(app, {copy.customer: [] for copy in (good, refused, gone)})
+    store.apns.unregister(removed.device_token)
+    page = await store.push(app, {copy.customer: [] for copy in (good, refused, removed)})
     await receiver.got(3)
     [completed] = receiver.of("push.completed")
     pending = page["counts"].pop("pending")
@@ -95,16 +95,14 @@ async def test_a_publisher_hears_what_became_of_a_push(store: Store, receiver: R
         }
     ]
     [unregistered] = receiver.of("device.unregistered")
-    assert (unregistered["outcome"], unregistered["copies"]) == ("unregistered", [named(gone)])
+    assert (unregistered["outcome"], unregistered["copies"]) == ("unregistered", [named(removed)])
     sent = json.dumps([message.data for message in receiver.messages])
-    for copy in (good, refused, gone):
+    for copy in (good, refused, removed):
         assert copy.device_token not in sent
     assert "secret-" not in sent
 
 
-async def test_only_the_app_of_a_webhook_is_told_of_and_only_what_it_wants(
-    store: Store, receiver: Receiver
-) -> None:
+async def test_a_webhook_receives_chosen_events_of_its_app_only(store: Store, receiver: Receiver) -> None:
     app, other = await store.app(), await store.app()
     await listen(store, receiver, app, "all")
     await listen(store, receiver, app, "failures", ["delivery.failed"])
@@ -113,23 +111,22 @@ async def test_only_the_app_of_a_webhook_is_told_of_and_only_what_it_wants(
     page = await store.push(app, {copy.customer: []})
     await receiver.got(1)
     await nothing_happens_for(0.5)
-    assert [(one.path, one.type, one.data["push_id"]) for one in receiver.messages] == [
+    assert [(message.path, message.type, message.data["push_id"]) for message in receiver.messages] == [
         ("all", "push.completed", page["push_id"])
     ]
 
 
-async def test_pushes_that_reach_nobody_are_completed_at_once(store: Store, receiver: Receiver) -> None:
+async def test_pushes_without_targets_are_completed_at_once(store: Store, receiver: Receiver) -> None:
     app = await store.app()
     await listen(store, receiver, app, "ada")
     silent = await store.copy(app, "anna", "a1", register=False)
     pushes = [await store.push(app, {silent.customer: []}), await store.push(app, "all")]
     await receiver.got(2)
-    told = {data["push_id"]: data["targets"] for data in receiver.of("push.completed")}
-    assert told == {page["push_id"]: 0 for page in pushes}
+    targets = {data["push_id"]: data["targets"] for data in receiver.of("push.completed")}
+    assert targets == {page["push_id"]: 0 for page in pushes}
 
 
-async def test_a_push_that_expires_is_told_of(store: Store, receiver: Receiver) -> None:
-    """It waits for a credential until then."""
+async def test_an_expired_push_is_reported(store: Store, receiver: Receiver) -> None:
     app = await store.app()
     await listen(store, receiver, app, "ada")
     copy = await store.copy(app, "anna", "a1")
@@ -142,8 +139,8 @@ async def test_a_push_that_expires_is_told_of(store: Store, receiver: Receiver) 
     assert receiver.of("push.completed")[0]["counts"]["expired"] == 1
 
 
-async def test_a_listed_device_plays_it(store: Store, receiver: Receiver) -> None:
-    """So a publisher can try out what their server makes of it."""
+async def test_the_failure_domain_of_a_listed_device_is_reported(store: Store, receiver: Receiver) -> None:
+    """A publisher can test its server with the failure domains of a listed device."""
     app = await store.app()
     await listen(store, receiver, app, "ada")
     copy = await store.copy(app, "anna", "a1")
@@ -155,7 +152,9 @@ async def test_a_listed_device_plays_it(store: Store, receiver: Receiver) -> Non
     assert unregistered["copies"] == [named(copy)]
 
 
-async def test_a_receiver_that_is_away_hears_it_later(store: Store, receiver: Receiver, log: Log) -> None:
+async def test_messages_are_retried_until_the_receiver_answers(
+    store: Store, receiver: Receiver, log: Log
+) -> None:
     app = await store.app()
     webhook = await listen(store, receiver, app, "ada", ["push.completed"])
     receiver.answers["ada"] = [502, 503]
@@ -212,7 +211,7 @@ async def run(relay: Relay, token: str, *arguments: str) -> Any:
     )
 
 
-async def test_the_command_shows_one_arriving(relay: Relay, store: Store) -> None:
+async def test_the_command_shows_a_message(relay: Relay, store: Store) -> None:
     app = await store.app()
     manage = app.publisher.manage_token
     said = await run(relay, manage, "--app", app.app_id)
@@ -224,21 +223,21 @@ async def test_the_command_shows_one_arriving(relay: Relay, store: Store) -> Non
     shown = json.loads(said.output)
     assert (shown["signature"], shown["answer"]["status"]) == ("right", 204)
     listed = await store.must("GET", f"/v1.0/apps/{app.app_id}/webhooks/", manage)
-    assert listed["items"] == [], "they were removed again"
+    assert listed["items"] == [], "the webhook of the command is removed"
 
 
-async def test_the_command_says_what_is_wrong(relay: Relay, store: Store) -> None:
+async def test_the_command_explains_failures(relay: Relay, store: Store) -> None:
     app = await store.app()
     manage = app.publisher.manage_token
     said = await run(relay, manage, "--app", app.app_id, "--public-url", "http://127.0.0.1:1/")
     assert (said.exit_code, "Nothing arrived here" in said.output) == (1, True), said.output
     assert "refuses the connection" in said.output
-    said = await run(relay, manage, "--app", "nobodys")
+    said = await run(relay, manage, "--app", "unknown")
     assert (said.exit_code, "There is no such app" in said.output) == (1, True), said.output
     assert (await run(relay, manage, "--app", app.app_id, "--listen", "nowhere")).exit_code == 2
 
 
-async def test_where_private_addresses_are_not_allowed_the_command_says_so(
+async def test_the_command_explains_that_private_addresses_are_refused(
     settings: Settings, apns: ApnsStandIn, database: Database
 ) -> None:
     token = await create_operator_token(database, SystemClock(), secrets.token_bytes)

@@ -1,4 +1,4 @@
-"""`push-relay serve --workers 2`: two processes share a port and the work; one that dies is replaced."""
+"""`push-relay serve --workers 2`: two processes share a port and the work, and a dead one is replaced."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def start(settings: Settings, file: Path) -> Process:
 
 
 @pytest.mark.slow
-async def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(
+async def test_a_dead_worker_is_replaced_and_no_push_is_lost(
     settings: Settings, apns: ApnsStandIn, database: Database, tmp_path: Path
 ) -> None:
     token = await create_operator_token(database, SystemClock(), secrets.token_bytes)
@@ -52,7 +52,7 @@ async def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(
                 assert (await store.push(app, {copies[0].customer: []}))["counts"]["delivered"] == 3
         assert await store.received(*copies) == [5] * 3
 
-        # Another relay must not share the port by mistake: it ends at once.
+        # Another relay must not share the port by mistake: it exits at once.
         taken = msgspec.structs.replace(settings, http=HttpSettings(port=urlsplit(url).port or 0))
         second = await start(taken, tmp_path / "second.yaml")
         assert await second.wait() == 2
@@ -61,4 +61,4 @@ async def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(90):
             assert await process.wait() == 0
-        assert not any(one.is_running() for one in left)
+        assert not any(worker.is_running() for worker in left)

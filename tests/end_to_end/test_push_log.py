@@ -1,4 +1,4 @@
-"""A push is followed through the log: from its request to Apple's answer, by ids alone."""
+"""The log of a push, from its request to Apple's answer: its lines are connected by ids alone."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def settings(settings: Settings) -> Settings:
 
 
 async def post(store: Store, app: App, copies: list[Copy], request_id: str) -> tuple[str, str]:
-    """The push id, and the request id that the answer says."""
-    body = {"app_id": app.app_id, "payload": ALERT, "destinations": {one.customer: [] for one in copies}}
+    """Send a push and return its id and the request id of the answer."""
+    body = {"app_id": app.app_id, "payload": ALERT, "destinations": {copy.customer: [] for copy in copies}}
     headers = {"Authorization": f"Bearer {app.push_token}", "X-Request-Id": request_id}
     async with store.http.post("/v1.0/send/", json=body, headers=headers) as response:
         assert response.status == 202
         return (await response.json())["push_id"], response.headers["X-Request-Id"]
 
 
-async def test_from_the_edge_to_apple(store: Store, log: Log) -> None:
+async def test_a_push_is_logged_from_the_request_to_apple(store: Store, log: Log) -> None:
     app = await store.app()
     good, bad = await store.copy(app, "anna", "a1"), await store.copy(app, "bert", "b1")
     store.apns.answer(bad.device_token, 410, "Unregistered")
@@ -44,10 +44,12 @@ async def test_from_the_edge_to_apple(store: Store, log: Log) -> None:
     assert received["apns_id"] in stored["apns_ids"]
     sent = [line for line in lines if line["event"] == "a batch is sent"]
     assert received["apns_id"] in sent[0]["apns_ids"]
-    failures = [one for line in lines if line["event"] == "a batch is answered" for one in line["failures"]]
-    [refused] = [one for one in stored["apns_ids"] if one != received["apns_id"]]
+    failures = [
+        failure for line in lines if line["event"] == "a batch is answered" for failure in line["failures"]
+    ]
+    [refused] = [apns_id for apns_id in stored["apns_ids"] if apns_id != received["apns_id"]]
     assert failures == [{"apns_id": refused, "status": 410, "reason": "Unregistered"}]
-    # What is done for all belongs to no request, whoever's push set it off.
+    # Work for several pushes belongs to no request.
     assert all("request_id" not in line for line in lines if line["event"] != "a push is accepted")
 
 
@@ -72,19 +74,19 @@ async def test_a_request_has_one_line(store: Store, log: Log) -> None:
     assert log.grep("secret-in-a-path") == []
 
 
-async def test_what_goes_well_is_for_debugging(store: Store, log: Log) -> None:
+async def test_successful_requests_are_logged_at_debug_level(store: Store, log: Log) -> None:
     app = await store.app()
     await store.push(app, {(await store.copy(app, "anna", "a1")).customer: []})
     assert {line["level"] for line in log.grep('"event": "request"')} <= {"debug"}
 
 
 @pytest.mark.parametrize("given", ["", "x" * 65, "with space", "push_underscore", "a\tb"])
-async def test_an_odd_id_is_replaced(store: Store, given: str) -> None:
+async def test_an_invalid_request_id_is_replaced(store: Store, given: str) -> None:
     async with store.http.get("/healthz", headers={"X-Request-Id": given}) as response:
         assert len(response.headers["X-Request-Id"]) == 16
 
 
-async def test_what_has_no_route_has_an_id_too(store: Store, log: Log) -> None:
+async def test_a_request_without_a_route_has_a_request_id(store: Store, log: Log) -> None:
     async with store.http.get("/nowhere/secret-in-a-path", headers={"X-Request-Id": "lost"}) as response:
         assert response.status == 404
         assert (await response.json())["request_id"] == response.headers["X-Request-Id"] == "lost"

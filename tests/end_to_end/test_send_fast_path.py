@@ -1,4 +1,4 @@
-"""POST /v1.0/send/ has two ways in, the short one for what is usual: whoever calls cannot tell them apart."""
+"""The fast path of POST /v1.0/send/: callers cannot tell it from the path through aiohttp."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from .log import Log
 from .raw import RawAnswer, connection, read_answer
 from .store import ALERT, App, Store
 
-OWN = ("timestamp", "request_id", "push_id", "ms")
-LONG_WAY = {"Content-Type": "application/json; charset=utf-8"}
-"""Says what "application/json" says, and is not what is usual."""
+VARYING_FIELDS = ("timestamp", "request_id", "push_id", "ms")
+AIOHTTP_PATH = {"Content-Type": "application/json; charset=utf-8"}
+"""Headers that mean the usual request, but that the fast path leaves to aiohttp."""
 
 
 def post(app: App, destinations: Any, headers: dict[str, str] | None = None) -> bytes:
-    """A request as it goes over the wire."""
+    """Return the bytes of a send request."""
     body = json.dumps({"app_id": app.app_id, "payload": ALERT, "destinations": destinations}).encode()
     lines = {
         "Host": "relay",
@@ -47,13 +47,13 @@ async def ask(relay: Relay, said: bytes) -> RawAnswer:
 
 
 async def remember(relay: Relay, app: App) -> None:
-    """For two seconds from now the token is one that the relay need not look up."""
+    """Put the push token into the token cache, where it stays for two seconds."""
     tokens = relay.application[TOKEN_CACHE]
     tokens.clear()
     await tokens.authenticate_token(app.push_token)
 
 
-async def test_answers_are_the_same_on_both_ways(relay: Relay, store: Store) -> None:
+async def test_both_paths_give_equal_answers(relay: Relay, store: Store) -> None:
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
     for destinations, headers in (
@@ -62,28 +62,28 @@ async def test_answers_are_the_same_on_both_ways(relay: Relay, store: Store) -> 
         ({copy.customer: []}, {"X-Request-Id": "not a usual one"}),
         ([copy.customer], {"Accept": "*/*"}),
         ({copy.customer: []}, {"Idempotency-Key": '"k"'}),
-        ({copy.customer: [], "nobody@example.com": []}, {}),
+        ({copy.customer: [], "unknown@example.com": []}, {}),
         ("all", {}),
         ({"c_wrong": []}, {}),
         ({}, {}),
     ):
         await remember(relay, app)
-        short, long = [await ask(relay, post(app, destinations, headers | way)) for way in ({}, LONG_WAY)]
+        short, long = [await ask(relay, post(app, destinations, headers | way)) for way in ({}, AIOHTTP_PATH)]
         assert short.status == long.status
         assert short.headers.keys() == long.headers.keys()
-        own = {"content-length", "date", "x-request-id", "ratelimit"}
-        assert {k: v for k, v in short.headers.items() if k not in own} == {
-            k: v for k, v in long.headers.items() if k not in own
+        varying = {"content-length", "date", "x-request-id", "ratelimit"}
+        assert {k: v for k, v in short.headers.items() if k not in varying} == {
+            k: v for k, v in long.headers.items() if k not in varying
         }
         assert (short.headers["x-request-id"] == "gateway-7") == (headers.get("X-Request-Id") == "gateway-7")
-        bodies = [json.loads(one.body) for one in (short, long)]
+        bodies = [json.loads(reply.body) for reply in (short, long)]
         for body in bodies:
             body.pop("push_id", None), body.pop("request_id", None)
         assert bodies[0] == bodies[1]
 
 
-async def test_a_usual_push_takes_the_short_way(relay: Relay, store: Store) -> None:
-    """Each aiohttp request is counted by aiohttp's server; the short way leaves no trace there."""
+async def test_a_usual_push_takes_the_fast_path(relay: Relay, store: Store) -> None:
+    """aiohttp's server counts its requests; those on the fast path do not count there."""
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
     await remember(relay, app)
@@ -95,15 +95,15 @@ async def test_a_usual_push_takes_the_short_way(relay: Relay, store: Store) -> N
             writer.write(post(app, {copy.customer: []}, headers))
             assert (await read_answer(reader)).status == 202
         assert server.requests_count == before
-        writer.write(post(app, {copy.customer: []}, LONG_WAY))
+        writer.write(post(app, {copy.customer: []}, AIOHTTP_PATH))
         assert (await read_answer(reader)).status == 202
         assert server.requests_count == before + 1
         writer.write(post(app, {copy.customer: []}))
         assert (await read_answer(reader)).status == 202
-        assert server.requests_count == before + 1, "one on the long way does not keep the others there"
+        assert server.requests_count == before + 1, "a request through aiohttp does not keep later ones there"
 
 
-async def test_our_own_client_is_usual(relay: Relay, store: Store) -> None:
+async def test_the_client_takes_the_fast_path(relay: Relay, store: Store) -> None:
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
     server: Any = relay._runner.server
@@ -116,13 +116,13 @@ async def test_our_own_client_is_usual(relay: Relay, store: Store) -> None:
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 4))])
 async def test_answers_come_in_the_order_of_the_requests(relay: Relay, store: Store, seed: int) -> None:
-    """Many on one connection at once, on both ways, cut anywhere."""
+    """Many requests on one connection, on both paths, written in pieces of random size."""
     random = Random(seed)
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
     usual, wrong = post(app, {copy.customer: []}), post(app, {"c_wrong": []})
     health = b"GET /healthz HTTP/1.1\r\nHost: relay\r\n\r\n"
-    kinds = {usual: 202, post(app, {copy.customer: []}, LONG_WAY): 202, wrong: 422, health: 200}
+    kinds = {usual: 202, post(app, {copy.customer: []}, AIOHTTP_PATH): 202, wrong: 422, health: 200}
     for mean in (100_000, 3000, 300, 60):
         everything = random.choices(list(kinds), (3, 1, 1, 1), k=150)
         said = b"".join(everything)
@@ -135,11 +135,11 @@ async def test_answers_come_in_the_order_of_the_requests(relay: Relay, store: St
                 at += size
                 await loop_turns()
             statuses = [(await read_answer(reader)).status for _ in everything]
-        assert statuses == [kinds[one] for one in everything]
+        assert statuses == [kinds[request] for request in everything]
 
 
 def odd(app: App, customer: str) -> dict[str, bytes]:
-    """Requests that are not quite the usual one, or stand before or behind one that is."""
+    """Return unusual requests by name, many of them pipelined before or after a usual one."""
     usual = post(app, {customer: []})
     head, body = usual.split(b"\r\n\r\n", 1)
     lines = [line for line in head.split(b"\r\n") if not line.startswith(b"Content-Length")]
@@ -190,9 +190,7 @@ def odd(app: App, customer: str) -> dict[str, bytes]:
     }
 
 
-async def test_whatever_stands_around_it_is_answered_as_without_the_short_way(
-    relay: Relay, store: Store
-) -> None:
+async def test_unusual_requests_are_answered_as_without_the_fast_path(relay: Relay, store: Store) -> None:
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
     server: Any = relay._runner.server
@@ -213,7 +211,7 @@ async def test_whatever_stands_around_it_is_answered_as_without_the_short_way(
         assert answers[0], name
 
 
-async def test_a_request_that_comes_in_pieces(relay: Relay, store: Store) -> None:
+async def test_a_request_in_pieces_is_accepted(relay: Relay, store: Store) -> None:
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
     await remember(relay, app)
@@ -227,7 +225,7 @@ async def test_a_request_that_comes_in_pieces(relay: Relay, store: Store) -> Non
             assert (await read_answer(reader)).status == 202
 
 
-async def test_who_goes_away_is_sent_for_all_the_same(relay: Relay, store: Store) -> None:
+async def test_a_push_is_sent_although_its_caller_left(relay: Relay, store: Store) -> None:
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
     await remember(relay, app)
@@ -243,7 +241,7 @@ async def test_who_goes_away_is_sent_for_all_the_same(relay: Relay, store: Store
     await eventually(all_received)
 
 
-async def test_what_is_on_its_way_at_the_end_is_answered(
+async def test_requests_under_way_at_shutdown_are_answered(
     settings: Settings, relay: Relay, store: Store
 ) -> None:
     app = await store.app()
@@ -267,9 +265,7 @@ async def test_what_is_on_its_way_at_the_end_is_answered(
         await end
 
 
-async def test_what_went_wrong_with_the_database_is_said(
-    settings: Settings, relay: Relay, store: Store
-) -> None:
+async def test_a_database_error_is_a_503(settings: Settings, relay: Relay, store: Store) -> None:
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
     async with relay.database.connection() as database:
@@ -280,12 +276,12 @@ async def test_what_went_wrong_with_the_database_is_said(
     assert answer.headers["retry-after"]
 
 
-async def test_both_ways_are_logged_alike(relay: Relay, store: Store, log: Log) -> None:
+async def test_both_paths_are_logged_alike(relay: Relay, store: Store, log: Log) -> None:
     app = await store.app()
     copy = await store.copy(app, "anna", "a1")
     for destinations in ({copy.customer: []}, {copy.customer[:-1]: []}):
         lines = []
-        for name, way in (("short", {}), ("long", LONG_WAY)):
+        for name, way in (("short", {}), ("long", AIOHTTP_PATH)):
             await remember(relay, app)
             await ask(
                 relay, post(app, destinations, {"X-Request-Id": name, "X-Forwarded-For": "10.0.0.1", **way})
@@ -294,5 +290,7 @@ async def test_both_ways_are_logged_alike(relay: Relay, store: Store, log: Log) 
             log.lines.clear()
         assert lines[0].keys() == lines[1].keys()
         for event in lines[0]:
-            short, long = ({k: v for k, v in one[event].items() if k not in OWN} for one in lines)
+            short, long = (
+                {k: v for k, v in by_event[event].items() if k not in VARYING_FIELDS} for by_event in lines
+            )
             assert short == long
