@@ -1,4 +1,4 @@
-"""Credentials: encrypted at rest, found by topic, suspended and resumed."""
+"""Credentials: encrypted at rest, chosen by topic, suspended and resumed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def key(
 
 
 async def hold(database: Database, credential_id: int) -> None:
-    """A batch that waits for a credential."""
+    """Store a batch that waits for the credential."""
     async with database.connection() as connection:
         await connection.execute(
             "INSERT INTO batch (app_id, push_id, batch_id, bulk, due_at, held_by, installations) "
@@ -75,7 +75,7 @@ async def test_a_topic_finds_its_own_credential_before_its_teams(credentials: Cr
 
 async def test_secrets_survive_key_rotation(database: Database) -> None:
     await Credentials(database, (OLD,)).put(key(), NOW, OPERATOR)
-    assert [one.secret for one in await Credentials(database, (OLD, NEW)).load()] == ["the secret"]
+    assert [stored.secret for stored in await Credentials(database, (OLD, NEW)).load()] == ["the secret"]
     async with database.connection() as connection:
         assert b"the secret" not in await connection.fetchval("SELECT secret FROM credential")
 
@@ -86,18 +86,20 @@ async def test_after_a_rotation_the_old_key_can_go(database: Database) -> None:
         await old.put(key(f"of {bundle_id}", bundle_id=bundle_id), NOW, OPERATOR)
     await new.put(key("known", environment=SANDBOX), NOW, OPERATOR)
     running = Credentials(database, (OLD, NEW))
-    before = {one.credential_id: one for one in await running.load()}
+    before = {credential.credential_id: credential for credential in await running.load()}
     assert await rotate_keys(database, [running], LATER, OPERATOR) == [Rotation(stored=3, anew=2)]
 
-    after = {one.credential_id: one for one in await new.load()}
-    assert {one.secret for one in after.values()} == {"of ", "of com.example.chess", "known"}
-    assert after == before, "the same versions: connections stay"
-    assert all(one is before[one.credential_id] for one in await running.load()), "nothing is read anew"
+    after = {credential.credential_id: credential for credential in await new.load()}
+    assert {credential.secret for credential in after.values()} == {"of ", "of com.example.chess", "known"}
+    assert after == before, "versions are unchanged, so connections stay open"
+    assert all(credential is before[credential.credential_id] for credential in await running.load()), (
+        "unchanged credentials are not decrypted again"
+    )
     assert len(await old.load()) == 0
     assert await rotate_keys(database, [running], LATER, OPERATOR) == [Rotation(stored=3, anew=0)]
     entries = await AuditRepository(database).list_entries(None, 10)
     assert sorted(entry.subject for entry in entries if entry.action == "credential.reencrypted") == sorted(
-        str(one.credential_id) for one in before.values() if one.secret != "known"
+        str(credential.credential_id) for credential in before.values() if credential.secret != "known"
     )
 
 
@@ -108,14 +110,14 @@ async def test_a_rotation_that_lacks_a_key_changes_nothing(database: Database) -
     )
     with pytest.raises(Conflict, match=rf"decrypts credential {lost.credential_id}\. Nothing was changed"):
         await rotate_keys(database, [Credentials(database, (OLD, NEW))], LATER, OPERATOR)
-    assert [one.secret for one in await Credentials(database, (OLD,)).load()] == ["the secret"]
+    assert [credential.secret for credential in await Credentials(database, (OLD,)).load()] == ["the secret"]
 
 
-@pytest.mark.parametrize("gone", [False, True])
-async def test_a_rotation_leaves_what_another_node_does_meanwhile(database: Database, gone: bool) -> None:
-    """The other node's transaction is open when the rotation begins: its secret is kept, and not its former one."""
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_a_rotation_keeps_concurrent_changes_of_another_node(database: Database, deleted: bool) -> None:
+    """The other node's transaction is open when the rotation begins: its new secret is kept."""
     old = Credentials(database, (OLD,))
-    made = await old.put(key("the former"), NOW, OPERATOR)
+    former = await old.put(key("the former"), NOW, OPERATOR)
     elsewhere = Credentials(database, (NEW,))
     other = await elsewhere.put(key("another's", environment=SANDBOX), NOW, OPERATOR)
     async with database.connection() as connection:
@@ -126,48 +128,51 @@ async def test_a_rotation_leaves_what_another_node_does_meanwhile(database: Data
         await transaction.start()
         await connection.execute(
             "DELETE FROM credential WHERE credential_id = $1"
-            if gone
+            if deleted
             else "UPDATE credential SET secret = $2, version = version + 1 WHERE credential_id = $1",
-            *([made.credential_id] if gone else [made.credential_id, secret]),
+            *([former.credential_id] if deleted else [former.credential_id, secret]),
         )
         both = Credentials(database, (OLD, NEW))
         rotating = asyncio.create_task(rotate_keys(database, [both], LATER, OPERATOR))
         await eventually(lambda: connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
         await transaction.commit()
-    assert await rotating == [Rotation(stored=1 if gone else 2, anew=0)]
-    book = {one.credential_id: (one.secret, one.version) for one in await elsewhere.load()}
+    assert await rotating == [Rotation(stored=1 if deleted else 2, anew=0)]
+    loaded = {
+        credential.credential_id: (credential.secret, credential.version)
+        for credential in await elsewhere.load()
+    }
     kept = {other.credential_id: ("another's", 1)}
-    assert book == (kept if gone else kept | {made.credential_id: ("another's", 2)})
+    assert loaded == (kept if deleted else kept | {former.credential_id: ("another's", 2)})
 
 
-async def test_one_that_no_key_opens_does_not_hide_the_others(
+async def test_a_credential_without_its_key_does_not_hide_the_others(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     lost = await Credentials(database, (OLD,)).put(key(), NOW, OPERATOR)
     known = Credentials(database, (NEW,))
     await known.put(key("known", environment=SANDBOX), NOW, OPERATOR)
     with caplog.at_level(logging.ERROR):
-        assert [one.secret for one in await known.load()] == ["known"]
+        assert [credential.secret for credential in await known.load()] == ["known"]
     assert f"'credential_id': {lost.credential_id}" in caplog.text
 
 
 async def test_suspended_until_resumed(database: Database, credentials: Credentials) -> None:
-    made = await credentials.put(key(), NOW, OPERATOR)
-    assert await credentials.suspend(made.credential_id, "InvalidProviderToken", NOW)
-    assert not await credentials.suspend(made.credential_id, "again", LATER), "the first reason stays"
-    assert (await credentials.load()).is_suspended(made.credential_id)
+    created = await credentials.put(key(), NOW, OPERATOR)
+    assert await credentials.suspend(created.credential_id, "InvalidProviderToken", NOW)
+    assert not await credentials.suspend(created.credential_id, "again", LATER), "the first reason stays"
+    assert (await credentials.load()).is_suspended(created.credential_id)
     [shown] = await credentials.page(0, 10)
     assert (shown.state, shown.state_reason) == ("suspended", "InvalidProviderToken")
 
-    for held_by in (made.credential_id, made.credential_id + 1):
+    for held_by in (created.credential_id, created.credential_id + 1):
         await hold(database, held_by)
-    assert await credentials.resume(made.credential_id, NOW, OPERATOR)
-    assert not (await credentials.load()).is_suspended(made.credential_id)
-    assert await due(database) == [(NOW, None), (LATER, made.credential_id + 1)]
+    assert await credentials.resume(created.credential_id, NOW, OPERATOR)
+    assert not (await credentials.load()).is_suspended(created.credential_id)
+    assert await due(database) == [(NOW, None), (LATER, created.credential_id + 1)]
     assert not await credentials.resume(99, NOW, OPERATOR)
 
 
-async def test_a_replaced_secret_is_active_and_frees_what_waited(
+async def test_a_replaced_secret_is_active_and_releases_held_batches(
     database: Database, credentials: Credentials
 ) -> None:
     team = await credentials.put(key(), NOW, OPERATOR)
@@ -182,7 +187,7 @@ async def test_a_replaced_secret_is_active_and_frees_what_waited(
     assert await credentials.suspend(team.credential_id, "true", NOW, version=2)
 
 
-async def test_a_topics_own_credential_frees_what_waited_for_the_teams(
+async def test_a_new_credential_of_a_topic_releases_batches_held_by_the_teams(
     database: Database, credentials: Credentials
 ) -> None:
     team = await credentials.put(key(), NOW, OPERATOR)
@@ -193,35 +198,37 @@ async def test_a_topics_own_credential_frees_what_waited_for_the_teams(
     assert await due(database) == [(NOW, None), (LATER, other.credential_id)]
 
 
-async def test_a_late_refusal_does_not_suspend_what_was_resumed_since(credentials: Credentials) -> None:
-    made = await credentials.put(key(), NOW, OPERATOR)
+async def test_a_late_refusal_does_not_suspend_a_credential_resumed_since(credentials: Credentials) -> None:
+    created = await credentials.put(key(), NOW, OPERATOR)
     for sent_at, suspended in ((NOW, True), (LATER - timedelta(seconds=1), False), (LATER, True)):
         moment = LATER + timedelta(seconds=1)
-        assert await credentials.suspend(made.credential_id, "x", moment, sent_at=sent_at) is suspended
+        assert await credentials.suspend(created.credential_id, "x", moment, sent_at=sent_at) is suspended
         if suspended and sent_at == NOW:
-            await credentials.resume(made.credential_id, LATER, OPERATOR)
+            await credentials.resume(created.credential_id, LATER, OPERATOR)
 
 
-async def test_however_much_waited_all_of_it_is_freed(
+async def test_all_held_batches_are_released_in_pieces(
     database: Database, credentials: Credentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay.store.accounts.credentials._PIECE", 2)
-    made = await credentials.put(key(), NOW, OPERATOR)
+    created = await credentials.put(key(), NOW, OPERATOR)
     for _ in range(5):
-        await hold(database, made.credential_id)
+        await hold(database, created.credential_id)
     async with database.connection() as connection:
         await connection.execute("UPDATE batch SET last_reason = 'CredentialSuspended'")
-    await credentials.resume(made.credential_id, NOW, OPERATOR)
+    await credentials.resume(created.credential_id, NOW, OPERATOR)
     assert await due(database) == [(NOW, None)] * 5
-    async with database.connection() as connection:  # a node with old news holds them for a short while only
+    async with database.connection() as connection:  # a node with a stale credential holds them only briefly
         assert await connection.fetchval("SELECT count(*) FROM batch WHERE last_reason = ''") == 5
 
 
-async def test_removing_frees_what_waited(database: Database, credentials: Credentials) -> None:
-    made = await credentials.put(key(), NOW, OPERATOR)
-    await hold(database, made.credential_id)
-    assert await credentials.remove(made.credential_id, NOW, OPERATOR)
-    assert not await credentials.remove(made.credential_id, NOW, OPERATOR)
+async def test_removing_a_credential_releases_held_batches(
+    database: Database, credentials: Credentials
+) -> None:
+    created = await credentials.put(key(), NOW, OPERATOR)
+    await hold(database, created.credential_id)
+    assert await credentials.remove(created.credential_id, NOW, OPERATOR)
+    assert not await credentials.remove(created.credential_id, NOW, OPERATOR)
     assert await due(database) == [(NOW, None)]
     assert len(await credentials.load()) == 0
 
