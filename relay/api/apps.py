@@ -8,12 +8,13 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from relay.api.callers import authenticate_publisher
 from relay.core.clock import Clock
 from relay.core.errors import NotFound
 from relay.core.schema import app_id_in_path, convert
+from relay.http.authentication import authenticate
 from relay.http.pagination import page_answer, page_request
 from relay.http.requests import answer, read_json, route
+from relay.store.accounts.api_tokens import ManageToken
 from relay.store.accounts.apps import App, AppRepository
 from relay.store.database import Database
 
@@ -38,14 +39,14 @@ class AppsApi:
 
     async def list_apps(self, request: web.Request) -> web.Response:
         """`GET /v1.0/apps/`: 200 and a page of the publisher's apps, by app_id."""
-        owner = await authenticate_publisher(request)
+        owner = await authenticate(request, ManageToken)
         page = page_request(request, app_id_in_path)
         apps = await self._apps.list_apps(page.after or "", page.one_more, owner.publisher_id)
         return page_answer(page, apps, lambda app: app.app_id, _show_app)
 
     async def change_app(self, request: web.Request) -> web.Response:
         """`PATCH /v1.0/apps/{app_id}/`: 200 and the changed app."""
-        owner = await authenticate_publisher(request)
+        owner = await authenticate(request, ManageToken)
         app_id = app_id_in_path(request.match_info["app_id"])
         change = convert(await read_json(request), _AppChange)
         app = await self._apps.change_app(

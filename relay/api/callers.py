@@ -1,4 +1,4 @@
-"""Publishers that call with a manage token, and the app in the path of their request."""
+"""Publishers, and the app in the path of their request."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from aiohttp import web
 from relay.core.errors import NotFound
 from relay.core.schema import app_id_in_path
 from relay.http.authentication import authenticate
-from relay.service.callers import PublisherCaller
 from relay.store.accounts.api_tokens import ManageToken
 from relay.store.accounts.apps import AppRepository
 from relay.store.database import Database
 
 
 class OwnedApp(NamedTuple):
-    """An app and its publisher, which is the caller."""
+    """An app and the manage token of its publisher, which is the caller."""
 
     app_id: str
-    owner: PublisherCaller
+    owner: ManageToken
 
 
 class AppOwners:
@@ -29,19 +28,19 @@ class AppOwners:
         self._apps = AppRepository(database)
 
     async def authenticate_owner(self, request: web.Request) -> OwnedApp:
-        """Return the `{app_id}` of the path and its publisher, which must be the caller.
+        """Return the `{app_id}` of the path and the manage token of the caller, which must be its publisher.
 
         Raises:
             Unauthenticated: the request has no valid token.
             Forbidden: the token is not a manage token.
             NotFound: the publisher has no such app.
         """
-        owner = await authenticate_publisher(request)
+        owner = await authenticate(request, ManageToken)
         app_id = app_id_in_path(request.match_info["app_id"])
         await self.check_owner(owner, app_id)
         return OwnedApp(app_id, owner)
 
-    async def check_owner(self, owner: PublisherCaller, app_id: str) -> None:
+    async def check_owner(self, owner: ManageToken, app_id: str) -> None:
         """Check that the app belongs to `owner`.
 
         Raises:
@@ -49,18 +48,3 @@ class AppOwners:
         """
         if not await self._apps.owns_app(owner.publisher_id, app_id):
             raise NotFound("There is no such app.")
-
-
-async def authenticate_publisher(request: web.Request) -> PublisherCaller:
-    """Return the publisher that calls with a manage token.
-
-    Raises:
-        Unauthenticated: the request has no valid token.
-        Forbidden: the token is not a manage token.
-    """
-    return publisher_of(await authenticate(request, ManageToken))
-
-
-def publisher_of(token: ManageToken) -> PublisherCaller:
-    """Return the publisher of a manage token."""
-    return PublisherCaller(token.publisher_id, token.token_id, token.actor)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from relay.api.aliases import answer_aliases, answer_attached
-from relay.api.callers import AppOwners, publisher_of
+from relay.api.callers import AppOwners
 from relay.core.errors import MalformedRequest, NotFound
 from relay.core.ids import AppId
 from relay.core.schema import app_id_in_path, convert, uuid_in_path
@@ -115,7 +115,7 @@ class CustomersApi:
         if app_id is None:
             raise MalformedRequest("With a manage token app_id must name the app.")
         checked_id = app_id_in_path(app_id)
-        await self._owners.check_owner(publisher_of(token), checked_id)
+        await self._owners.check_owner(token, checked_id)
         return _CustomerCaller(checked_id, by)
 
     def _customer_in_path(self, request: web.Request, app_id: AppId) -> str:

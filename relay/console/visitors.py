@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from relay.core.ids import PublisherId
-from relay.service.callers import PublisherCaller
 from relay.store.accounts.api_tokens import ManageToken, OperatorToken
 from relay.store.operations.audit import Actor
 
@@ -47,11 +46,6 @@ class PublisherVisitor(Visitor):
     def publisher_id(self) -> PublisherId:
         """The id of the publisher."""
         return self.token.publisher_id
-
-    @property
-    def caller(self) -> PublisherCaller:
-        """The publisher as services take it."""
-        return PublisherCaller(self.publisher_id, self.token.token_id, self.actor)
 
 
 _VISITOR = web.RequestKey("visitor", Visitor)

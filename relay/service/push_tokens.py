@@ -12,8 +12,13 @@ from relay.core.accounts import TokenKind
 from relay.core.clock import Clock, Random
 from relay.core.errors import Conflict, Fault, Invalid, NotFound
 from relay.core.schema import Label
-from relay.service.callers import PublisherCaller
-from relay.store.accounts.api_tokens import ApiTokenRepository, IssuedToken, NewToken, PushTokenDescription
+from relay.store.accounts.api_tokens import (
+    ApiTokenRepository,
+    IssuedToken,
+    ManageToken,
+    NewToken,
+    PushTokenDescription,
+)
 from relay.store.accounts.token_cache import TokenCache
 from relay.store.database import Database
 
@@ -43,7 +48,7 @@ class PushTokenService:
         self._clock = clock
 
     async def create_push_token(
-        self, app_id: str, owner: PublisherCaller, body: PushTokenBody
+        self, app_id: str, owner: ManageToken, body: PushTokenBody
     ) -> CreatedPushToken:
         """Store a new push token of `app_id`, which belongs to `owner`.
 
@@ -71,7 +76,7 @@ class PushTokenService:
         """Return up to `limit` push tokens of the app that follow `after` and are not revoked, oldest first."""
         return await self._tokens.list_push_tokens(app_id, after, limit)
 
-    async def revoke_push_token(self, app_id: str, token_id: UUID, owner: PublisherCaller) -> None:
+    async def revoke_push_token(self, app_id: str, token_id: UUID, owner: ManageToken) -> None:
         """Revoke a push token of the app, on all nodes.
 
         Raises:

@@ -12,7 +12,7 @@ from relay.core.errors import Conflict, Fault, NotFound
 from relay.core.ids import new_uuid7
 from relay.core.schema import Name, Udid
 from relay.core.udid import UdidDigests
-from relay.service.callers import PublisherCaller
+from relay.store.accounts.api_tokens import ManageToken
 from relay.store.accounts.test_devices import TestDevice, TestDeviceRepository
 from relay.store.database import Database
 
@@ -41,7 +41,7 @@ class TestDeviceService:
         self._clock = clock
         self._random = random
 
-    async def add_test_device(self, owner: PublisherCaller, body: TestDeviceBody) -> TestDevice:
+    async def add_test_device(self, owner: ManageToken, body: TestDeviceBody) -> TestDevice:
         """Put a device on the publisher's list.
 
         Raises:
@@ -59,7 +59,7 @@ class TestDeviceService:
         return await self._test_devices.list_test_devices(publisher_id, after, limit)
 
     async def change_test_device(
-        self, owner: PublisherCaller, test_device_id: UUID, change: TestDeviceChange
+        self, owner: ManageToken, test_device_id: UUID, change: TestDeviceChange
     ) -> TestDevice:
         """Change the label or the failure domain of a listed device, and return it.
 
@@ -78,7 +78,7 @@ class TestDeviceService:
             raise _no_test_device()
         return device
 
-    async def remove_test_device(self, owner: PublisherCaller, test_device_id: UUID) -> None:
+    async def remove_test_device(self, owner: ManageToken, test_device_id: UUID) -> None:
         """Take a device off the publisher's list.
 
         Raises:

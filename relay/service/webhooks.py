@@ -20,7 +20,7 @@ from relay.core.schema import WebhookUrl
 from relay.core.webhooks.messages import TEST_EVENT, Attempt, EventType, Receivers, encode_message
 from relay.core.webhooks.signatures import new_webhook_secret
 from relay.core.webhooks.urls import UrlRefused, check_url
-from relay.service.callers import PublisherCaller
+from relay.store.accounts.api_tokens import ManageToken
 from relay.store.encryption import UndecryptableSecret
 from relay.store.webhooks.records import NewWebhook, WebhookDescription
 from relay.store.webhooks.webhooks import MAX_WEBHOOKS_PER_APP, WebhookRepository
@@ -73,7 +73,7 @@ class WebhookService:
         self._allow_private = allow_private
         self._test_limit = RateLimit(_TESTS_PER_SECOND, _TEST_BURST)
 
-    async def create_webhook(self, app_id: str, owner: PublisherCaller, body: WebhookBody) -> CreatedWebhook:
+    async def create_webhook(self, app_id: str, owner: ManageToken, body: WebhookBody) -> CreatedWebhook:
         """Store a webhook of the app, with a new secret.
 
         Raises:
@@ -97,7 +97,7 @@ class WebhookService:
         """Return up to `limit` of the app's webhooks that follow `after`, oldest first, without secrets."""
         return await self._webhooks.list_webhooks(app_id, after, limit)
 
-    async def remove_webhook(self, app_id: str, webhook_id: UUID, owner: PublisherCaller) -> None:
+    async def remove_webhook(self, app_id: str, webhook_id: UUID, owner: ManageToken) -> None:
         """Remove a webhook of the app, with the messages that wait for it.
 
         Raises:
@@ -108,7 +108,7 @@ class WebhookService:
         ):
             raise _no_webhook()
 
-    async def test_webhook(self, app_id: str, webhook_id: UUID, owner: PublisherCaller) -> WebhookTest:
+    async def test_webhook(self, app_id: str, webhook_id: UUID, owner: ManageToken) -> WebhookTest:
         """Send a test message to a webhook of the app, once, and store the attempt.
 
         Raises:

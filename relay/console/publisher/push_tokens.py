@@ -51,7 +51,7 @@ class PushTokenPages:
         fields = {**form, "expires_at": f"{day}T23:59:59Z" if day else ""}
         try:
             body = convert_form(fields, PushTokenBody)
-            new, issued = await self._push_tokens.create_push_token(app.app_id, visitor.caller, body)
+            new, issued = await self._push_tokens.create_push_token(app.app_id, visitor.token, body)
         except (Invalid, Conflict) as refusal:
             return await self._render_list(request, app, form, refusal)
         return self._renderer.render_page(
@@ -62,7 +62,7 @@ class PushTokenPages:
         """Revoke a token."""
         app = await self._app_lookup.get_app(request, visitor)
         token_id = uuid_in_path(request.match_info["token_id"])
-        await self._push_tokens.revoke_push_token(app.app_id, token_id, visitor.caller)
+        await self._push_tokens.revoke_push_token(app.app_id, token_id, visitor.token)
         return self._renderer.redirect(request, app_path(app.app_id, "tokens/"), "The token was revoked.")
 
     async def _render_list(

@@ -82,7 +82,7 @@ class TestDevicePages:
         form = await read_form(request)
         try:
             body = convert_form({**form, "udid": form.get("udid", "").strip()}, TestDeviceBody)
-            device = await self._test_devices.add_test_device(visitor.caller, body)
+            device = await self._test_devices.add_test_device(visitor.token, body)
         except (Invalid, Conflict) as refusal:
             return await self._render_list(request, visitor, app, form, refusal)
         return self._redirect_to_list(request, app, f"{device.label} is now a test device.")
@@ -96,7 +96,7 @@ class TestDevicePages:
             body = convert_form(form, TestDeviceChange)
         except Invalid as refusal:
             return await self._render_list(request, visitor, app, form, refusal, str(test_device_id))
-        device = await self._test_devices.change_test_device(visitor.caller, test_device_id, body)
+        device = await self._test_devices.change_test_device(visitor.token, test_device_id, body)
         text = FAILURE_DOMAIN_TEXTS[device.failure_domain].name.lower()
         return self._redirect_to_list(request, app, f"{device.label}: {text}.")
 
@@ -104,7 +104,7 @@ class TestDevicePages:
         """Remove a device from the list."""
         app = await self._app_lookup.get_app(request, visitor)
         test_device_id = uuid_in_path(request.match_info["test_device_id"])
-        await self._test_devices.remove_test_device(visitor.caller, test_device_id)
+        await self._test_devices.remove_test_device(visitor.token, test_device_id)
         return self._redirect_to_list(request, app, "The test device was removed.")
 
     def _redirect_to_list(self, request: web.Request, app: App, message: str) -> web.StreamResponse:

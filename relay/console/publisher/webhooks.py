@@ -56,7 +56,7 @@ class WebhookPages:
         events = [event for event in EventType if event in form]
         try:
             body = convert({"url": url, "events": events}, WebhookBody)
-            new, _ = await self._webhooks.create_webhook(app.app_id, visitor.caller, body)
+            new, _ = await self._webhooks.create_webhook(app.app_id, visitor.token, body)
         except (Invalid, Conflict) as refusal:
             return await self._render_list(request, app, refusal, url, events)
         return self._renderer.render_page(
@@ -68,7 +68,7 @@ class WebhookPages:
         app = await self._app_lookup.get_app(request, visitor)
         webhook_id = uuid_in_path(request.match_info["webhook_id"])
         try:
-            tested = await self._webhooks.test_webhook(app.app_id, webhook_id, visitor.caller)
+            tested = await self._webhooks.test_webhook(app.app_id, webhook_id, visitor.token)
         except (Conflict, TooManyRequests) as refusal:
             return await self._render_list(request, app, refusal)
         kind: MessageKind = "good" if tested.attempt.delivered else "bad"
@@ -80,7 +80,7 @@ class WebhookPages:
         """Remove a webhook and the messages that wait for it."""
         app = await self._app_lookup.get_app(request, visitor)
         webhook_id = uuid_in_path(request.match_info["webhook_id"])
-        await self._webhooks.remove_webhook(app.app_id, webhook_id, visitor.caller)
+        await self._webhooks.remove_webhook(app.app_id, webhook_id, visitor.token)
         return self._renderer.redirect(request, app_path(app.app_id, "webhooks/"), "The webhook was removed.")
 
     async def _render_list(
