@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -59,22 +60,23 @@ class _BulkBody(msgspec.Struct, forbid_unknown_fields=True):
     installations: Annotated[list[Any], msgspec.Meta(min_length=1, max_length=MAX_ENROLMENTS)]
 
 
+@dataclass(frozen=True, slots=True)
+class EnrolmentKeys:
+    """The keyed functions of an enrolment: for identifiers, install tokens and digests of UDIDs."""
+
+    identifiers: Identifiers
+    install_tokens: InstallTokens
+    udid_digests: UdidDigests
+
+
 class OperatorInstallationsApi:
     """Endpoints of the operator for installations. A copy that is enrolled again gets its install token again."""
 
-    def __init__(
-        self,
-        database: Database,
-        identifiers: Identifiers,
-        install_tokens: InstallTokens,
-        udid_digests: UdidDigests,
-        clock: Clock,
-        random: Random,
-    ) -> None:
-        self._enrolments = EnrolmentRepository(database, identifiers, random)
+    def __init__(self, database: Database, keys: EnrolmentKeys, clock: Clock, random: Random) -> None:
+        self._enrolments = EnrolmentRepository(database, keys.identifiers, random)
         self._installations = InstallationRepository(database)
-        self._install_tokens = install_tokens
-        self._udid_digests = udid_digests
+        self._install_tokens = keys.install_tokens
+        self._udid_digests = keys.udid_digests
         self._clock = clock
 
     def routes(self) -> Iterable[web.RouteDef]:

@@ -18,6 +18,7 @@ from relay.core.schema import uuid_in_path
 from relay.http.authentication import authenticate
 from relay.http.pagination import page_limit
 from relay.http.requests import answer, route
+from relay.service.app_access import AppAccess
 from relay.service.report import report_push, report_traces
 from relay.store.accounts.api_tokens import ManageToken, PushToken
 from relay.store.database import Database
@@ -31,6 +32,7 @@ class PushesApi:
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._pushes = PushReportRepository(database)
+        self._app_access = AppAccess(database)
         self._cancellations = CancellationRepository(database)
         self._clock = clock
 
@@ -82,10 +84,7 @@ class PushesApi:
     async def _push_in_path(self, token: PushToken | ManageToken, request: web.Request) -> StoredPush:
         """Return the push of the path. Raises NotFound if the caller may not see it."""
         push_id = uuid_in_path(request.match_info["push_id"])
-        if isinstance(token, PushToken):
-            push = await self._pushes.find_push([token.app_id], push_id)
-        else:
-            push = await self._pushes.find_push_of_publisher(token.publisher_id, push_id)
+        push = await self._pushes.find_push(await self._app_access.list_app_ids(token), push_id)
         if push is None:
             raise NotFound("There is no such push.")
         return push

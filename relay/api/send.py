@@ -7,11 +7,10 @@ from collections.abc import Iterable
 import msgspec
 from aiohttp import web
 
-from relay.core.idempotency import IDEMPOTENCY_HEADER, IdempotencyDigests
+from relay.core.idempotency import IDEMPOTENCY_HEADER
 from relay.http.authentication import authenticate
 from relay.http.requests import answer, read_json, route
-from relay.service.rate_limits import TokenRateLimit
-from relay.service.submission import Submitter
+from relay.service.sending import SendingServices
 from relay.service.waiting import PREFER, PREFERENCE_APPLIED, OutcomeWaiter, seconds_to_wait
 from relay.store.accounts.api_tokens import PushToken
 
@@ -19,13 +18,11 @@ from relay.store.accounts.api_tokens import PushToken
 class SendApi:
     """The endpoint that accepts pushes. A push that is not valid is refused before anything is stored."""
 
-    def __init__(
-        self, submitter: Submitter, digests: IdempotencyDigests, waiter: OutcomeWaiter, rates: TokenRateLimit
-    ) -> None:
-        self._submitter = submitter
-        self._digests = digests
+    def __init__(self, sending: SendingServices, waiter: OutcomeWaiter) -> None:
+        self._submitter = sending.submitter
+        self._digests = sending.digests
+        self._rates = sending.push_rates
         self._waiter = waiter
-        self._rates = rates
 
     def routes(self) -> Iterable[web.RouteDef]:
         """Return all routes with their handlers."""

@@ -16,7 +16,6 @@ from aiohttp.http_parser import RawRequestMessage
 
 from relay.core import idempotency, strict_json
 from relay.core.errors import RelayError
-from relay.core.idempotency import IdempotencyDigests
 from relay.core.push.request import Accepted, Acceptor, PushRequest, SubmitResult
 from relay.http.authentication import parse_bearer
 from relay.http.fast_path import FastPath
@@ -25,9 +24,8 @@ from relay.http.raw_responses import encode_response
 from relay.http.request_log import is_logged, log_answered
 from relay.http.request_metrics import observe_request
 from relay.http.requests import JSON_TYPE
-from relay.service.rate_limits import TokenRateLimit
-from relay.service.submission import Submitter, log_accepted
-from relay.service.validation import SendCheck
+from relay.service.sending import SendingServices
+from relay.service.submission import log_accepted
 from relay.service.waiting import PREFER
 from relay.store.accounts.api_tokens import PushToken
 from relay.store.accounts.token_cache import TokenCache
@@ -43,21 +41,13 @@ _UNSUPPORTED_HEADERS = (PREFER, hdrs.EXPECT, hdrs.CONTENT_ENCODING)
 class SendFastPath(FastPath):
     """The fast path for pushes."""
 
-    def __init__(
-        self,
-        token_cache: TokenCache,
-        check: SendCheck,
-        acceptor: Acceptor,
-        submitter: Submitter,
-        digests: IdempotencyDigests,
-        rates: TokenRateLimit,
-    ) -> None:
+    def __init__(self, token_cache: TokenCache, acceptor: Acceptor, sending: SendingServices) -> None:
         self._token_cache = token_cache
-        self._check = check
         self._acceptor = acceptor
-        self._submitter = submitter
-        self._digests = digests
-        self._rates = rates
+        self._check = sending.check
+        self._submitter = sending.submitter
+        self._digests = sending.digests
+        self._rates = sending.push_rates
         self._look_ups: set[asyncio.Task[None]] = set()
 
     def may_take(self, message: RawRequestMessage) -> bool:

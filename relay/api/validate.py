@@ -10,9 +10,8 @@ from aiohttp import web
 from relay.core.push.push_types import PUSH_TYPES
 from relay.http.authentication import authenticate
 from relay.http.requests import answer, read_json, route
-from relay.service.rate_limits import TokenRateLimit
 from relay.service.reach import count_reach
-from relay.service.validation import SendCheck
+from relay.service.sending import SendingServices
 from relay.store.accounts.api_tokens import PushToken
 from relay.store.database import Database
 
@@ -20,10 +19,10 @@ from relay.store.database import Database
 class ValidateApi:
     """The endpoint that checks a push as a send does. Nothing is stored, and the limit of pushes is not touched."""
 
-    def __init__(self, check: SendCheck, database: Database, rates: TokenRateLimit) -> None:
-        self._check = check
+    def __init__(self, sending: SendingServices, database: Database) -> None:
+        self._check = sending.check
+        self._rates = sending.validation_rates
         self._database = database
-        self._rates = rates
 
     def routes(self) -> Iterable[web.RouteDef]:
         """Return all routes with their handlers."""

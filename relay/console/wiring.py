@@ -9,7 +9,6 @@ from aiohttp import web
 
 from relay.console.application import Console, PageGroup
 from relay.console.composer.pages import ComposerPages
-from relay.console.composer.sending import SendingServices
 from relay.console.cookies import ConsoleCookies
 from relay.console.operator.audit import AuditPages
 from relay.console.operator.credentials import CredentialPages
@@ -27,6 +26,7 @@ from relay.console.sessions import Sessions
 from relay.console.sign_in import SignInPages
 from relay.core.clock import Clock, Random
 from relay.keys import KeyRing
+from relay.service.sending import SendingServices
 from relay.service.services import Services
 from relay.store.accounts.console_sessions import ConsoleSessionRepository
 from relay.store.accounts.token_cache import TokenCache

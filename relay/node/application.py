@@ -17,7 +17,7 @@ from relay.api.credentials import CredentialsApi
 from relay.api.customers import CustomersApi
 from relay.api.device import DeviceApi
 from relay.api.health import HealthApi
-from relay.api.installations import OperatorInstallationsApi
+from relay.api.installations import EnrolmentKeys, OperatorInstallationsApi
 from relay.api.metrics import MetricsApi
 from relay.api.publishers import PublishersApi
 from relay.api.push_tokens import PushTokensApi
@@ -29,7 +29,6 @@ from relay.api.test_devices import TestDevicesApi
 from relay.api.validate import ValidateApi
 from relay.api.webhooks import WebhooksApi
 from relay.console.application import Console
-from relay.console.composer.sending import SendingServices
 from relay.console.wiring import ConsoleDependencies, make_console
 from relay.core.clock import Clock, Random
 from relay.core.email_aliases import AddressDigests
@@ -52,8 +51,10 @@ from relay.http.request_metrics import measured
 from relay.http.requests import BODY_TIMEOUT
 from relay.keys import KeyRing
 from relay.node.startup import NodeParts
+from relay.service.channels import ChannelQueue, ChannelService
 from relay.service.rate_limits import TokenRateLimit
-from relay.service.services import Services, build_services
+from relay.service.sending import SendingServices
+from relay.service.services import ServiceDependencies, Services, build_services
 from relay.service.state_metrics import StateMetrics
 from relay.service.submission import Submitter
 from relay.service.validation import SendCheck
@@ -170,23 +171,18 @@ def _add_api_and_console(application: web.Application, dependencies: HttpDepende
     lifetimes = Lifetimes(dispatch.keep, dispatch.immediate_window)
     sending = _build_sending(dependencies, lifetimes)
     if not dependencies.traces.on:  # spans need aiohttp's request objects, which the fast path avoids
-        application[FAST_PATH] = SendFastPath(
-            dependencies.token_cache,
-            sending.check,
-            dependencies.intake,
-            sending.submitter,
-            sending.digests,
-            sending.push_rates,
-        )
+        application[FAST_PATH] = SendFastPath(dependencies.token_cache, dependencies.intake, sending)
     services = build_services(
-        dependencies.database,
-        dependencies.keys,
-        dependencies.token_cache,
-        dependencies.webhook_receivers,
-        dependencies.clock,
-        dependencies.random,
-        allow_private_webhooks=dependencies.settings.webhooks.allow_private,
-        on_due=dependencies.announce_work,
+        ServiceDependencies(
+            database=dependencies.database,
+            keys=dependencies.keys,
+            token_cache=dependencies.token_cache,
+            receivers=dependencies.webhook_receivers,
+            clock=dependencies.clock,
+            random=dependencies.random,
+            allow_private_webhooks=dependencies.settings.webhooks.allow_private,
+            on_due=dependencies.announce_work,
+        )
     )
     install_tokens = application[INSTALL_TOKENS]
     _add_routes(application, *_sending_apis(dependencies, sending, lifetimes))
@@ -201,24 +197,14 @@ def _sending_apis(
     dependencies: HttpDependencies, sending: SendingServices, lifetimes: Lifetimes
 ) -> tuple[Api, ...]:
     database, clock, random = dependencies.database, dependencies.clock, dependencies.random
+    channel_queue = ChannelQueue(
+        lifetimes, dependencies.settings.limits.queued_batches, dependencies.announce_channel_work
+    )
     return (
-        SendApi(
-            sending.submitter,
-            sending.digests,
-            OutcomeWaiter(database, dependencies.completion_waiter),
-            sending.push_rates,
-        ),
-        ValidateApi(sending.check, database, sending.validation_rates),
+        SendApi(sending, OutcomeWaiter(database, dependencies.completion_waiter)),
+        ValidateApi(sending, database),
         PushesApi(database, clock),
-        ChannelsApi(
-            database,
-            lifetimes,
-            sending.push_rates,
-            dependencies.settings.limits.queued_batches,
-            dependencies.announce_channel_work,
-            clock,
-            random,
-        ),
+        ChannelsApi(ChannelService(database, channel_queue, clock, random), sending.push_rates),
     )
 
 
@@ -252,7 +238,10 @@ def _operator_apis(
         PublishersApi(database, services.publishers),
         CredentialsApi(services.credentials),
         OperatorInstallationsApi(
-            database, Identifiers(keys.identifiers), install_tokens, UdidDigests(keys.udid), clock, random
+            database,
+            EnrolmentKeys(Identifiers(keys.identifiers), install_tokens, UdidDigests(keys.udid)),
+            clock,
+            random,
         ),
         AuditApi(database),
     )

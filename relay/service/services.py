@@ -37,30 +37,41 @@ class Services:
     aliases: AliasService
 
 
-def build_services(
-    database: Database,
-    keys: KeyRing,
-    token_cache: TokenCache,
-    receivers: Receivers,
-    clock: Clock,
-    random: Random,
-    *,
-    allow_private_webhooks: bool,
-    on_due: Callable[[], None],
-) -> Services:
-    """Build all services.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceDependencies:
+    """What the services need of a node.
 
     `allow_private_webhooks` permits webhooks in private networks. `on_due` is called when batches that waited for a
     credential become due.
     """
+
+    database: Database
+    keys: KeyRing
+    token_cache: TokenCache
+    receivers: Receivers
+    clock: Clock
+    random: Random
+    allow_private_webhooks: bool
+    on_due: Callable[[], None]
+
+
+def build_services(dependencies: ServiceDependencies) -> Services:
+    """Build all services."""
+    database, keys = dependencies.database, dependencies.keys
+    clock, random = dependencies.clock, dependencies.random
     digests = AddressDigests(keys.of_aliases)
-    webhooks = WebhookRepository(database, keys.credentials)
     return Services(
         publishers=PublisherService(database, clock, random),
-        credentials=CredentialService(Credentials(database, keys.credentials), clock, on_due),
-        push_tokens=PushTokenService(database, token_cache, clock, random),
+        credentials=CredentialService(Credentials(database, keys.credentials), clock, dependencies.on_due),
+        push_tokens=PushTokenService(database, dependencies.token_cache, clock, random),
         test_devices=TestDeviceService(database, UdidDigests(keys.udid), clock, random),
-        webhooks=WebhookService(webhooks, receivers, clock, random, allow_private=allow_private_webhooks),
+        webhooks=WebhookService(
+            WebhookRepository(database, keys.credentials),
+            dependencies.receivers,
+            clock,
+            random,
+            allow_private=dependencies.allow_private_webhooks,
+        ),
         customers=CustomerService(database, Identifiers(keys.identifiers), digests),
         aliases=AliasService(database, digests, clock, random),
     )

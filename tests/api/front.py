@@ -18,7 +18,7 @@ from relay.api.callers import AppOwners
 from relay.api.credentials import CredentialsApi
 from relay.api.customers import CustomersApi
 from relay.api.device import DeviceApi
-from relay.api.installations import OperatorInstallationsApi
+from relay.api.installations import EnrolmentKeys, OperatorInstallationsApi
 from relay.api.publishers import PublishersApi
 from relay.api.push_tokens import PushTokensApi
 from relay.api.pushes import PushesApi
@@ -31,7 +31,7 @@ from relay.dispatch.webhook_receivers import HttpReceivers
 from relay.http.authentication import INSTALL_TOKENS, TOKEN_CACHE
 from relay.http.problems import problems
 from relay.keys import KeyRing
-from relay.service.services import build_services
+from relay.service.services import ServiceDependencies, build_services
 from relay.store.accounts.api_tokens import create_operator_token
 from relay.store.accounts.token_cache import TokenCache
 from relay.store.database import Database
@@ -74,20 +74,24 @@ def application(
 
     app.on_cleanup.append(close)
     services = build_services(
-        database,
-        KeyRing(identifiers=KEYS, installations=installation_keys, credentials=KEYS, udid=KEYS[0]),
-        tokens,
-        receivers,
-        clock,
-        secrets.token_bytes,
-        allow_private_webhooks=allow_private,
-        on_due=lambda: None,
+        ServiceDependencies(
+            database=database,
+            keys=KeyRing(identifiers=KEYS, installations=installation_keys, credentials=KEYS, udid=KEYS[0]),
+            token_cache=tokens,
+            receivers=receivers,
+            clock=clock,
+            random=secrets.token_bytes,
+            allow_private_webhooks=allow_private,
+            on_due=lambda: None,
+        )
     )
     owners = AppOwners(database)
     for api in (
         PublishersApi(database, services.publishers),
         CredentialsApi(services.credentials),
-        OperatorInstallationsApi(database, IDENTIFIERS, install_tokens, udids, clock, secrets.token_bytes),
+        OperatorInstallationsApi(
+            database, EnrolmentKeys(IDENTIFIERS, install_tokens, udids), clock, secrets.token_bytes
+        ),
         AppsApi(database, clock),
         PushTokensApi(owners, services.push_tokens),
         TestDevicesApi(services.test_devices),

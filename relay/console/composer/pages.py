@@ -19,7 +19,7 @@ from relay.console.composer.fields import FIELDS_BY_EDITOR, Audience
 from relay.console.composer.form import Draft, build_body, read_draft
 from relay.console.composer.preview import NO_RECIPIENTS, DraftPreview, Previewer
 from relay.console.composer.remarks import Remark, remarks_by_field
-from relay.console.composer.sending import DraftSender, SendingServices
+from relay.console.composer.sending import DraftSender
 from relay.console.composer.state import ComposerState
 from relay.console.formatting import pluralise
 from relay.console.forms import read_form
@@ -34,6 +34,7 @@ from relay.core.errors import RelayError
 from relay.core.push.push_types import PUSH_TYPES
 from relay.core.push.request import Accepted
 from relay.service.reach import MAX_COUNTED_TARGETS
+from relay.service.sending import SendingServices
 from relay.store.accounts.test_devices import TestDeviceInApp, TestDeviceRepository
 
 _KEY = re.compile(r"[0-9a-f]{32}")

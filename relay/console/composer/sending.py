@@ -4,38 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from relay.console.composer.remarks import Remark
 from relay.console.composer.state import ComposerState
 from relay.core.clock import Random
 from relay.core.errors import RelayError
-from relay.core.idempotency import IdempotencyDigests
 from relay.core.push.request import Accepted
-from relay.service.rate_limits import TokenRateLimit
-from relay.service.submission import Submitter
-from relay.service.validation import SendCheck
+from relay.service.sending import SendingServices
 
 _KEY_BYTES = 16
 _KEY_REUSED_CODE = "idempotency_key_reused"
 _KEY_REUSED_TEXT = (
     "Another push was already sent from this page. Press the button again to send this one too."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class SendingServices:
-    """The services behind `/v1.0/send/` and `/v1.0/validate/`, shared with the API.
-
-    `push_rates` and `validation_rates` limit the rates of the two.
-    """
-
-    check: SendCheck
-    submitter: Submitter
-    digests: IdempotencyDigests
-    push_rates: TokenRateLimit
-    validation_rates: TokenRateLimit
 
 
 class DraftSender:

@@ -54,6 +54,12 @@ class AppRepository:
             rows = await connection.fetch(_SQL["list"], after, limit, publisher_id)
         return [App(**row) for row in rows]
 
+    async def list_app_ids(self, publisher_id: UUID) -> list[str]:
+        """Return the ids of all apps of a publisher, in no particular order."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_SQL["list_app_ids"], publisher_id)
+        return [row[0] for row in rows]
+
     async def count_apps(self, publisher_ids: Sequence[UUID]) -> dict[UUID, int]:
         """Return the number of apps by publisher. Publishers without apps are not in it."""
         async with self._database.connection() as connection:

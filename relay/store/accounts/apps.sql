@@ -7,6 +7,10 @@ ON CONFLICT DO NOTHING
 SELECT app_id, publisher_id, name, created_at, installations_attach_aliases FROM app
 WHERE app_id > $1 AND ($3::uuid IS NULL OR publisher_id = $3) ORDER BY app_id LIMIT $2
 
+-- :list_app_ids
+-- The apps of a publisher.
+SELECT app_id FROM app WHERE publisher_id = $1
+
 -- :count_by_publisher
 SELECT publisher_id, count(*) FROM app WHERE publisher_id = ANY($1::uuid[]) GROUP BY publisher_id
 

@@ -73,12 +73,6 @@ class ChannelRepository:
             await audit.write_entries(connection, actor, now, entry)
         return True
 
-    async def list_app_ids(self, publisher_id: UUID | None) -> list[str]:
-        """Return the ids of the apps of a publisher."""
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(_SQL["list_app_ids"], publisher_id)
-        return [row[0] for row in rows]
-
 
 def _audit_entry(action: AuditAction, app_id: str, channel_id: UUID, publisher_id: UUID | None) -> AuditEntry:
     return AuditEntry(action, str(channel_id), publisher_id, {"app_id": app_id})

@@ -43,7 +43,3 @@ WITH deleted AS (
     WHERE a.app_id = d.app_id AND a.channel_id = d.channel_id AND a.remove_at IS NULL
 )
 SELECT
-
--- :list_app_ids
--- The apps of a publisher.
-SELECT app_id FROM app WHERE publisher_id = $1

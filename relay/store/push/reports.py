@@ -11,7 +11,7 @@ from uuid import UUID
 
 from relay.core.delivery.outcomes import Outcome, PushState
 from relay.store import sql
-from relay.store.database import Connection, Database
+from relay.store.database import Database
 from relay.store.push.records import (
     DeliveryReport,
     OutcomeCount,
@@ -35,13 +35,8 @@ class PushReportRepository:
     async def find_push(self, app_ids: Sequence[str], push_id: UUID) -> StoredPush | None:
         """Return the push with that id if it belongs to one of these apps."""
         async with self._database.connection() as connection:
-            return await _find_push(connection, app_ids, push_id)
-
-    async def find_push_of_publisher(self, publisher_id: UUID | None, push_id: UUID) -> StoredPush | None:
-        """Return the push with that id if it belongs to an app of that publisher."""
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(_SQL["list_app_ids"], publisher_id)
-            return await _find_push(connection, [row[0] for row in rows], push_id)
+            row = await connection.fetchrow(_SQL["find_push"], app_ids, push_id)
+        return StoredPush(**row) if row else None
 
     async def find_ended_pushes(self, pushes: Mapping[UUID, str]) -> set[UUID]:
         """Return those of `pushes`, app_ids by push id, that have an outcome for every target."""
@@ -92,11 +87,6 @@ class PushReportRepository:
             )
             for row in rows
         ]
-
-
-async def _find_push(connection: Connection, app_ids: Sequence[str], push_id: UUID) -> StoredPush | None:
-    row = await connection.fetchrow(_SQL["find_push"], app_ids, push_id)
-    return StoredPush(**row) if row else None
 
 
 def _push_state(cancelled: bool, waiting: bool, outcome_rows: int) -> PushState:

@@ -6,10 +6,6 @@ SELECT app_id, push_id, created_at, expires_at, push_type, priority, expiration,
        cancelled_at, EXISTS (SELECT FROM broadcast b WHERE b.app_id = p.app_id AND b.push_id = p.push_id) AS growing
 FROM push p WHERE app_id = ANY($1::text[]) AND push_id = $2
 
--- :list_app_ids
--- The apps of a publisher.
-SELECT app_id FROM app WHERE publisher_id = $1
-
 -- :find_ended_pushes
 -- Of pushes, those that have neither a batch in the queue nor a broadcast left to cut.
 SELECT w.push_id FROM unnest($1::text[], $2::uuid[]) AS w(app_id, push_id)

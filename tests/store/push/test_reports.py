@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from relay.core.delivery.outcomes import Outcome
 from relay.core.delivery.plan import ClaimedBatch
@@ -55,20 +55,13 @@ async def test_a_push_with_many_outcome_rows_is_not_counted(queue: BatchQueue, d
     assert (shown.push_id, shown.state, shown.counts) == (large, "done", None)
 
 
-async def test_a_push_is_found_by_its_app_or_its_publisher_only(
-    queue: BatchQueue, database: Database
-) -> None:
-    publisher_id, push = uuid4(), await queue.put(3)
-    async with database.connection() as connection:
-        await connection.execute("INSERT INTO publisher VALUES ($1, 'P', $2)", publisher_id, NOW)
-        await connection.execute("INSERT INTO app VALUES ('app', $1, 'A', $2)", publisher_id, NOW)
+async def test_a_push_is_found_by_its_app_only(queue: BatchQueue, database: Database) -> None:
+    push = await queue.put(3)
     reports = PushReportRepository(database)
     stored = await reports.find_push(["other", "app"], push)
     assert stored is not None
     assert (stored.push_id, stored.app_id, stored.targets, stored.growing) == (push, "app", 3, False)
-    assert await reports.find_push_of_publisher(publisher_id, push) == stored
     assert await reports.find_push(["other"], push) is None
-    assert await reports.find_push_of_publisher(uuid4(), push) is None
 
 
 async def test_pushes_without_waiting_batches_have_ended(queue: BatchQueue, database: Database) -> None:
