@@ -119,7 +119,7 @@ class InstalledChannelsApi:
         channel_id = _channel_id(request)
         environment = Environment(copy.environment or Environment.PRODUCTION)
         topic = ChannelTopic(copy.team_id, environment, copy.bundle_id)
-        apns_channel_id = await self._opener.open(copy.app_id, channel_id, topic)
+        apns_channel_id = await self._opener.open_channel(copy.app_id, channel_id, topic)
         if apns_channel_id is None:
             raise no_channel()
         return answer({"apns_channel_id": apns_channel_id})

@@ -98,8 +98,8 @@ def _show_delivery(delivery: DeliveryReport) -> dict[str, Any]:
         "outcome": delivery.outcome,
         "status": delivery.status or None,
         "reason": delivery.reason or None,
-        "attempts": delivery.attempt
-        + (delivery.outcome is not Outcome.CANCELLED),  # the next attempt was not made
+        # A cancelled delivery has no attempt after those that were counted.
+        "attempts": delivery.attempt + (delivery.outcome is not Outcome.CANCELLED),
         "settled_at": delivery.settled_at,
     }
 

@@ -50,7 +50,7 @@ class SendFastPath(FastPath):
         self._rates = sending.push_rates
         self._look_ups: set[asyncio.Task[None]] = set()
 
-    def may_take(self, message: RawRequestMessage) -> bool:
+    def may_take_request(self, message: RawRequestMessage) -> bool:
         """Return whether the head is that of a usual push."""
         headers = message.headers
         return (
@@ -63,7 +63,7 @@ class SendFastPath(FastPath):
             and not any(name in headers for name in _UNSUPPORTED_HEADERS)
         )
 
-    def take(
+    def take_request(
         self,
         message: RawRequestMessage,
         body: bytes,
@@ -78,14 +78,13 @@ class SendFastPath(FastPath):
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
-            push = self._check.check_at_once(strict_json.decode(body), token)
+            push = self._check.check_push_at_once(strict_json.decode(body), token)
             if push is None:
                 return False
             if keys := message.headers.getall(idempotency.IDEMPOTENCY_HEADER, ()):
                 push.key = self._digests.read_key(keys, token.token_id, body)
-            headers = self._rates.count_request(
-                token
-            )  # a caller beyond its limit is not counted: `SendApi` counts it
+            # A caller beyond its limit is not counted here: `SendApi` counts it.
+            headers = self._rates.count_request(token)
         except Exception:
             return False  # `SendApi` meets the error again, and answers it
         answer = _FastAnswer(message, push, headers, client_of, began, write)

@@ -59,7 +59,7 @@ def spec_file() -> Path:
 
 
 class SpecApi:
-    """The endpoints of the description."""
+    """Endpoints of the description: the page with its files, and the OpenAPI document."""
 
     def routes(self) -> Iterable[web.RouteDef]:
         """Return all routes with their handlers."""
@@ -76,7 +76,7 @@ class SpecApi:
 
     async def show_document(self, _: web.Request) -> web.Response:
         """`GET /v1.0/spec/openapi.yaml`: the description."""
-        return _file(spec_file(), "application/yaml; charset=utf-8")
+        return _answer_file(spec_file(), "application/yaml; charset=utf-8")
 
     async def show_asset(self, request: web.Request) -> web.StreamResponse:
         """`GET /v1.0/spec/{asset}`: a script, style sheet or icon of the page."""
@@ -85,10 +85,10 @@ class SpecApi:
             return web.Response(text=_START, content_type="text/javascript")
         if name not in _ASSET_TYPES:
             raise NotFound("There is nothing at this path.")
-        return _file(_ASSETS / name, _ASSET_TYPES[name])
+        return _answer_file(_ASSETS / name, _ASSET_TYPES[name])
 
 
-def _file(path: Path, content_type: str) -> web.Response:
-    # An open file is sent in pieces. Bytes would stay in memory for every caller that is slow to take them.
+def _answer_file(path: Path, content_type: str) -> web.Response:
+    # An open file is sent in pieces. Bytes would stay in memory for each caller that reads slowly.
     headers = {hdrs.CONTENT_TYPE: content_type, hdrs.CACHE_CONTROL: "no-cache"}
     return web.Response(body=path.open("rb"), headers=headers)

@@ -35,7 +35,7 @@ class ValidateApi:
         """
         token = await authenticate(request, PushToken)
         headers = self._rates.count_request(token)
-        checked = await self._check.check(await read_json(request), token)
+        checked = await self._check.check_push(await read_json(request), token)
         targets, skipped, warnings = await count_reach(self._database, checked)
         push_type = checked.headers.push_type
         return answer(

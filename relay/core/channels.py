@@ -147,7 +147,7 @@ class ChannelProvider(Protocol):
 class ChannelOpener(Protocol):
     """The port through which the API finds the channel at Apple for an installation."""
 
-    async def open(self, app_id: AppId, channel_id: UUID, topic: ChannelTopic) -> str | None:
+    async def open_channel(self, app_id: AppId, channel_id: UUID, topic: ChannelTopic) -> str | None:
         """Return the id of the channel at Apple for `topic`; create the channel if it is missing.
 
         Returns None if the app has no such channel.

@@ -36,7 +36,7 @@ class ChannelCreator:
         self._clock = clock
         self._opening: dict[_Key, asyncio.Task[str | None]] = {}
 
-    async def open(self, app_id: str, channel_id: UUID, topic: ChannelTopic) -> str | None:
+    async def open_channel(self, app_id: str, channel_id: UUID, topic: ChannelTopic) -> str | None:
         """The identifier of Apple's channel for that topic. None if the app has no such channel.
 
         Raises Unavailable, and Conflict if Apple refuses to make one.

@@ -44,7 +44,7 @@ class CompletionWaiter:
         self._looking: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def ended(self, app_id: str, push_id: UUID, seconds: float) -> bool:
+    async def wait_for_end(self, app_id: str, push_id: UUID, seconds: float) -> bool:
         """Whether that push ends within so many seconds. Returns as soon as it has, or at the end of this node."""
         if self._closed or len(self._awaited) >= _MOST:
             return False

@@ -100,9 +100,8 @@ class CopyAuthenticator:
         """
         text = bearer_of(request)
         if not text.startswith(PREFIX):
-            await _authenticate_kinds(
-                request, ["install"]
-            )  # raises Forbidden for an API token, naming its kind
+            # For an API token this raises Forbidden, which names its kind.
+            await _authenticate_kinds(request, ["install"])
             raise installation_retired()
         claims = self._install_tokens.verify_token(text)
         if claims is None:

@@ -235,14 +235,13 @@ class HttpConnection(QueueingConnection):
             or self.writing_paused
             or not payload.is_eof()
             or not isinstance(message, RawRequestMessage)
-            or not self._fast_path.may_take(message)
+            or not self._fast_path.may_take_request(message)
         ):
             return False
-        self._is_on_fast_path = (
-            True  # from here on: reading the body may resume parsing, which comes back here
-        )
+        # Set before the body is read: reading may resume parsing, which comes back here.
+        self._is_on_fast_path = True
         body = payload.read_nowait()
-        if not self._fast_path.take(message, body, self._client_of, self._write_fast_answer):
+        if not self._fast_path.take_request(message, body, self._client_of, self._write_fast_answer):
             self._is_on_fast_path = False
             self.unread_first_body(body)
             return False
@@ -346,9 +345,8 @@ class HttpConnection(QueueingConnection):
 def _explain_bad_request(error: BaseException | None) -> RelayError:
     if isinstance(error, LineTooLong):
         return HeadTooLarge("The request line or a header is longer than 8190 bytes.")
-    if (
-        type(error) is BadHttpMessage
-    ):  # the first line of its message says what is wrong; the others quote the request
+    if type(error) is BadHttpMessage:
+        # The first line of its message names the fault. The others quote the request.
         mistake = error.message.partition("\n")[0].rstrip(":.")
         if mistake == "Too many headers received":
             return HeadTooLarge(f"There are more than {MAX_HEADERS} headers.")

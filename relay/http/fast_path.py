@@ -12,11 +12,11 @@ from aiohttp.http_parser import RawRequestMessage
 class FastPath(Protocol):
     """A short way for the most frequent requests. It declines all others, which then go the usual way."""
 
-    def may_take(self, message: RawRequestMessage) -> bool:
-        """Return whether the head of a request suits, so that `take` is worth reading its body."""
+    def may_take_request(self, message: RawRequestMessage) -> bool:
+        """Return whether the head of a request suits, so that `take_request` is worth reading its body."""
         ...
 
-    def take(
+    def take_request(
         self,
         message: RawRequestMessage,
         body: bytes,

@@ -45,7 +45,7 @@ def page_limit(request: web.Request) -> int:
 
 
 def page_request(request: web.Request, parse_key: Callable[[str], Key]) -> PageRequest[Key]:
-    """Return the requested page. `parse_key` reads a cursor, and raises NotFound for what is none.
+    """Return the requested page. `parse_key` reads a cursor, and raises NotFound for any other text.
 
     Raises:
         MalformedRequest: `?limit=` or `?cursor=` is not valid.

@@ -125,14 +125,18 @@ def _token_credential(body: CredentialBody) -> NewCredential:
     )
 
 
-def _from_subject(name: str, form: Any, given: str | None, subject: str) -> str:
-    """Return a field from the request or, without it, from the certificate's subject. Both must agree."""
+def _read_subject_field(name: str, field_type: Any, given: str | None, subject: str) -> str:
+    """Return the field `name`: as `given` in the request or, without that, as the certificate's `subject` has it.
+
+    Raises:
+        Invalid: the two contradict each other, there is neither, or the value does not have `field_type`.
+    """
     if given is not None and subject and given != subject:
         raise Invalid(
             faults=[Fault("invalid_value", f"/{name}", "The certificate's subject says otherwise.")]
         )
     try:
-        return str(msgspec.convert(given or subject, form))
+        return str(msgspec.convert(given or subject, field_type))
     except msgspec.ValidationError:
         detail = "The certificate's subject does not say it."
         raise Invalid(faults=[Fault("missing_field", f"/{name}", detail)]) from None
@@ -146,9 +150,9 @@ def _certificate_credential(body: CredentialBody, now: datetime) -> NewCredentia
     except SecretRefused as error:
         raise Invalid(faults=[Fault("invalid_value", "/certificate", str(error))]) from None
     return NewCredential(
-        team_id=_from_subject("team_id", TeamId, body.team_id, certificate.team_id),
+        team_id=_read_subject_field("team_id", TeamId, body.team_id, certificate.team_id),
         environment=Environment(body.environment),
-        bundle_id=_from_subject("bundle_id", BundleId, body.bundle_id, certificate.bundle_id),
+        bundle_id=_read_subject_field("bundle_id", BundleId, body.bundle_id, certificate.bundle_id),
         kind=CredentialKind.CERTIFICATE,
         key_id="",
         secret=certificate.pem,

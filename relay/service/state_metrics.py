@@ -22,13 +22,16 @@ from relay.store.operations.queue_state import BatchState, QueueState, QueueStat
 _CACHE_SECONDS = 5.0
 _TIMEOUT_SECONDS = 5.0
 """The time for the answers of the database. Prometheus gives up after ten seconds."""
-_QUEUE_STATES = tuple(BatchState)
-_SIZES = {False: "small", True: "bulk"}
+_SIZE_LABELS = {False: "small", True: "bulk"}
+"""The label `size`, by whether a batch belongs to a bulk push."""
 
 
 @dataclass(frozen=True, slots=True)
 class _RelayState:
-    """The state at the last refresh. While the database is away, all but `database_up` is empty."""
+    """The state at the last refresh. While the database is away, all fields but `database_up` are empty.
+
+    `running` and `silent` count nodes. `clock_skew` is in seconds.
+    """
 
     database_up: bool = False
     queue: QueueState | None = None
@@ -74,7 +77,7 @@ class StateMetrics(Collector):
                     silent=silent,
                     clock_skew=_clock_skew(node for node in nodes if not node.is_silent(now)),
                 )
-        except (RelayError, TimeoutError):  # it is slow, or has no schema yet
+        except (RelayError, TimeoutError):  # the database is slow, or has no schema yet
             return _RelayState(database_up=True)
 
     def collect(self) -> Iterable[Metric]:
@@ -91,7 +94,7 @@ class StateMetrics(Collector):
             [({}, snapshot.database_up)],
         )
         if snapshot.queue is not None:
-            yield from _queue(snapshot.queue)
+            yield from _queue_metrics(snapshot.queue)
         if snapshot.credentials is not None:
             yield _gauge(
                 "credentials",
@@ -110,16 +113,17 @@ class StateMetrics(Collector):
             )
 
 
-def _queue(queue: QueueState) -> Iterable[Metric]:
+def _queue_metrics(queue: QueueState) -> Iterable[Metric]:
+    """Return the gauges of the queue. States without batches are 0, so that their series never end."""
     depths = {(depth.state, depth.bulk): depth for depth in queue.by_state}
-    labels = [(state, bulk) for state in _QUEUE_STATES for bulk in _SIZES]
-    for name, what in (("batches", "Batches in the queue"), ("installations", "Targets in the queue")):
+    labels = [(state, bulk) for state in BatchState for bulk in _SIZE_LABELS]
+    for name, subject in (("batches", "Batches in the queue"), ("installations", "Targets in the queue")):
         yield _gauge(
             f"queue_{name}",
-            f"{what}: due, leased (being sent), later (a retry), held (for a credential); bulk or small.",
+            f"{subject}: due, leased (being sent), later (a retry), held (for a credential); bulk or small.",
             [
                 (
-                    {"state": state, "size": _SIZES[bulk]},
+                    {"state": state, "size": _SIZE_LABELS[bulk]},
                     getattr(depths[state, bulk], name) if (state, bulk) in depths else 0,
                 )
                 for state, bulk in labels
@@ -151,4 +155,5 @@ def _gauge(name: str, help_text: str, samples: Iterable[tuple[dict[str, str], fl
 
 
 def _clock_skew(nodes: Iterable[NodeState]) -> float:
+    """Return by how many seconds the clock of a node is off the database's, at most."""
     return max((abs(node.clock_ahead) for node in nodes), default=0.0)

@@ -39,7 +39,7 @@ class Submitter:
             Unavailable: the push could not be stored.
         """
         try:
-            request = await self._check.check(body, token)
+            request = await self._check.check_push(body, token)
             request.key, request.sent_by = key, sent_by
             accepted = await self._acceptor.accept(request)
         except RelayError as error:

@@ -36,7 +36,7 @@ class SendCheck:
         self._clock = clock
         self._random = random
 
-    async def check(self, value: Any, token: PushToken) -> PushRequest:
+    async def check_push(self, value: Any, token: PushToken) -> PushRequest:
         """Return the push that `value` (decoded JSON) asks for. Yields to other tasks while it checks destinations.
 
         Raises:
@@ -49,8 +49,8 @@ class SendCheck:
             await asyncio.sleep(0)
         raise AssertionError("the last step yields the push")
 
-    def check_at_once(self, value: Any, token: PushToken) -> PushRequest | None:
-        """Check without yielding. Returns None if there are too many destinations for that. Raises as `check`."""
+    def check_push_at_once(self, value: Any, token: PushToken) -> PushRequest | None:
+        """Check without yielding. Returns None if there are too many destinations for that. Raises as `check_push`."""
         return next(self._steps(value, token))
 
     def _steps(self, value: Any, token: PushToken) -> Iterator[PushRequest | None]:

@@ -22,7 +22,7 @@ _WAIT = re.compile(r'wait\s*=\s*(?:(\d{1,9})|"(\d{1,9})")\s*(?:;.*)?', re.IGNORE
 class CompletionWatch(Protocol):
     """The source of news about completed pushes."""
 
-    async def ended(self, app_id: str, push_id: UUID, seconds: float) -> bool:
+    async def wait_for_end(self, app_id: str, push_id: UUID, seconds: float) -> bool:
         """Return True as soon as the push has completed, or False after `seconds`."""
 
 
@@ -47,7 +47,7 @@ class OutcomeWaiter:
 
     async def wait_for_report(self, app_id: str, push_id: UUID, seconds: float) -> dict[str, Any] | None:
         """Return the report of a push as soon as it is complete, or None after `seconds`."""
-        if not await self._watch.ended(app_id, push_id, seconds):
+        if not await self._watch.wait_for_end(app_id, push_id, seconds):
             return None
         try:
             push = await self._pushes.find_push([app_id], push_id)

@@ -27,7 +27,7 @@ from relay.store.webhooks.webhooks import MAX_WEBHOOKS_PER_APP, WebhookRepositor
 
 _TESTS_PER_SECOND = 0.2
 _TEST_BURST = 10
-"""Both limit the tests per API token: a test connects to a URL of the caller's choice while the caller waits."""
+"""Limits of tests per API token: a test connects to a URL of the caller's choice, and the caller waits for it."""
 
 
 class WebhookBody(msgspec.Struct, forbid_unknown_fields=True):

@@ -36,7 +36,7 @@ async def test_what_this_node_settles_is_told_at_once(database: Database, looks:
     watch = CompletionWaiter(database, poll=NEVER)
     node = Node(database, on_ended=watch.settled)
     made = await node.put()
-    waiting = asyncio.create_task(watch.ended("app", made, NEVER))
+    waiting = asyncio.create_task(watch.wait_for_end("app", made, NEVER))
     [batch] = node.settler.open(await node.claim())
     await eventually(lambda: looks)  # it was not ended when it was looked at first
     node.settler.add(delivered(batch, 0, 1))
@@ -50,7 +50,7 @@ async def test_what_this_node_settles_is_told_at_once(database: Database, looks:
 async def test_what_others_settle_is_found(database: Database, looks: list[int]) -> None:
     watch, elsewhere = CompletionWaiter(database, poll=0.05), Node(database)
     made = await elsewhere.put()
-    waiting = asyncio.create_task(watch.ended("app", made, NEVER))
+    waiting = asyncio.create_task(watch.wait_for_end("app", made, NEVER))
     await eventually(lambda: looks)
     [batch] = elsewhere.settler.open(await elsewhere.claim())
     elsewhere.settler.add(delivered(batch))
@@ -61,7 +61,7 @@ async def test_what_others_settle_is_found(database: Database, looks: list[int])
 async def test_all_who_wait_are_served_by_one_query(database: Database, looks: list[int]) -> None:
     watch, node = CompletionWaiter(database, poll=0.5), Node(database)
     made = [await node.put() for _ in range(20)]
-    waiting = [asyncio.create_task(watch.ended("app", one, NEVER)) for one in made * 3]
+    waiting = [asyncio.create_task(watch.wait_for_end("app", one, NEVER)) for one in made * 3]
     await nothing_happens_for(1.2)  # beyond the looks that are due
     assert len(looks) <= 4, "at the start, and every half a second"
     assert looks[0] == len(made)
@@ -72,9 +72,9 @@ async def test_all_who_wait_are_served_by_one_query(database: Database, looks: l
 async def test_it_gives_up_in_time_and_then_looks_at_nothing(database: Database, looks: list[int]) -> None:
     watch, node = CompletionWaiter(database, poll=0.05), Node(database)
     made = await node.put()
-    assert not await watch.ended("app", made, 0.2)
+    assert not await watch.wait_for_end("app", made, 0.2)
     await nothing_happens_for(0.2)  # a look that is under way ends
     before = len(looks)
     await nothing_happens_for(0.3)
     assert len(looks) == before
-    assert not await watch.ended("app", made, 0.1)
+    assert not await watch.wait_for_end("app", made, 0.1)

@@ -74,7 +74,7 @@ class Previewer:
         remarks = list(unreadable)
         targets = skipped = None
         try:
-            checked = await self._check.check(body, state.token)
+            checked = await self._check.check_push(body, state.token)
             remarks += remarks_from_faults(checked.warnings, is_error=False)
             if count_everyone or not checked.everyone:
                 targets, skipped, warnings = await count_reach(self._database, checked)
