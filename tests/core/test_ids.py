@@ -55,3 +55,7 @@ def test_a_new_id_is_made_of_the_time_and_ten_random_bytes() -> None:
     assert new_uuid7(now, lambda size: b"\x05" * size) == make_uuid7(
         1_767_225_600_123, int.from_bytes(b"\x05" * 10)
     )
+
+
+def test_only_48_bits_of_the_time_fit() -> None:
+    assert make_uuid7((1 << 48) + 5, 0) == make_uuid7(5, 0)

@@ -145,3 +145,31 @@ def test_a_kind_of_device_token_in_a_query() -> None:
 def test_any_json_value_is_converted_or_refused(value: Any) -> None:
     with contextlib.suppress(Invalid):
         convert(value, Body)
+
+
+@pytest.mark.parametrize(
+    ("field", "good", "bad"),
+    [
+        (schema.Name, "x" * 200, ["", "x" * 201, "\n"]),
+        (schema.Label, "x" * 200, ["x" * 201, "\n"]),
+        (schema.AppIdText, "chess", ["", "a-b"]),
+        (schema.TeamId, "TEAM000001", ["TEAM00001"]),
+        (schema.KeyId, "KEY0000001", ["KEY000001"]),
+        (schema.BundleId, "a" * 155, ["a" * 156, "a..b"]),
+        (schema.CustomerReference, "x" * 200, ["", "x" * 201]),
+        (schema.Alongside, "", ["abc123"]),
+        (schema.Address, "a" * 252 + "@b", ["a" * 253 + "@b", "a@b@c", "x"]),
+        (schema.Udid, "a" * 40, ["a" * 39]),
+        (schema.UuidText, UUID_TEXT, ["x"]),
+        (schema.AppVersion, "x" * 100, ["x" * 101, "\n"]),
+        (schema.DeviceToken, "00" * 32, ["00" * 7]),
+        (schema.DeviceTokenKind, "voip", ["alert"]),
+        (schema.WebhookUrl, "https://" + "x" * 1992, ["https://" + "x" * 1993, "ftp://x"]),
+        (schema.Pem, "x" * 65_536, ["x" * 65_537, "ä"]),
+    ],
+)
+def test_the_limits_of_fields(field: Any, good: str, bad: list[str]) -> None:
+    assert convert(good, field) == good
+    for text in bad:
+        with pytest.raises(Invalid):
+            convert(text, field)

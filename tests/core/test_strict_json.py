@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.errors import MalformedBody
-from relay.core.strict_json import MAX_DEPTH, decode
+from relay.core.errors import Fault, MalformedBody
+from relay.core.strict_json import MAX_DEPTH, decode, escape_pointer_token
 
 from .push.test_payload import json_values
 
@@ -61,7 +61,8 @@ def test_other_texts_are_refused(body: bytes) -> None:
 def test_a_duplicate_key_is_refused_by_name(body: bytes, pointer: str) -> None:
     with pytest.raises(MalformedBody) as caught:
         decode(body)
-    assert caught.value.faults[0].pointer == pointer
+    assert caught.value.faults == (Fault("duplicate_key", pointer, "This key occurs twice."),)
+    assert caught.value.detail == "A key occurs twice in one object."
 
 
 @given(st.dictionaries(st.text(), st.text(), min_size=1))
@@ -71,7 +72,10 @@ def test_strings_that_look_like_keys_are_not_keys(strings: dict[str, str]) -> No
 
 
 def test_depth_is_bounded() -> None:
-    assert decode(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH)
+    assert MAX_DEPTH == 64
+    for opening, closing in ((b"[", b"]"), (b'{"a":', b"}"), (b'[{"a":', b"}]")):
+        depth = (MAX_DEPTH + 1) // len(closing)
+        assert decode(opening * depth + b"1" + closing * depth)
     for depth in (MAX_DEPTH + 2, 100_000):
         with pytest.raises(MalformedBody):
             decode(b"[" * depth + b"1" + b"]" * depth)
@@ -86,3 +90,40 @@ def test_a_duplicate_key_over_deep_nesting_is_refused() -> None:
                 decode(b'{"a":1,"a":' + deep + b"}")
             with pytest.raises(MalformedBody):
                 decode(b'{"a":' + deep + b',"a":1}')
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b"[" * 66 + b"1" + b"]" * 66, "The body is nested deeper than 64 levels."),
+        (b"[" * 100_000, "The body is nested deeper than 64 levels."),
+        (b'{"a":"\xff"}', "The body is not valid UTF-8."),
+        (b"{", "The body is not valid JSON: Input data was truncated."),
+    ],
+)
+def test_a_refusal_says_why(body: bytes, detail: str) -> None:
+    with pytest.raises(MalformedBody) as caught:
+        decode(body)
+    assert caught.value.detail == detail
+
+
+def test_empty_values_may_lie_one_level_deeper() -> None:
+    assert decode(b"[" * 66 + b"]" * 66)
+    assert decode(b'{"a":' * 65 + b"{}" + b"}" * 65)
+    for body in (b"[" * 67 + b"]" * 67, b'{"a":' * 66 + b"{}" + b"}" * 66):
+        with pytest.raises(MalformedBody):
+            decode(body)
+
+
+@pytest.mark.parametrize(
+    ("key", "token"),
+    [("a", "a"), ("a/b", "a~1b"), ("a~b", "a~0b"), ("~1", "~01"), ("/~/~", "~1~0~1~0"), ("", "")],
+)
+def test_a_key_is_escaped_as_a_token_of_a_pointer(key: str, token: str) -> None:
+    assert escape_pointer_token(key) == token
+
+
+def test_only_the_first_duplicate_is_named() -> None:
+    with pytest.raises(MalformedBody) as caught:
+        decode(b'{"x/y":1,"x/y":2,"b":1,"b":2}')
+    assert [fault.pointer for fault in caught.value.faults] == ["/x~1y"]

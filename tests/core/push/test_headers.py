@@ -166,3 +166,10 @@ def test_an_activity_that_names_no_device_token_is_refused(fields: dict[str, Any
     with pytest.raises(Invalid) as refused:
         check_token_kind(body(**fields))
     assert refused.value.faults == (fault,)
+
+
+def test_an_expiration_of_this_second_is_in_the_past() -> None:
+    now = datetime.fromtimestamp(EPOCH, UTC)
+    assert check_headers(body(expiration=EPOCH + 1), now, LIFETIMES)[2] == now + timedelta(seconds=1)
+    with pytest.raises(Invalid, match="not valid"):
+        check_headers(body(expiration=EPOCH), now, LIFETIMES)

@@ -226,3 +226,160 @@ def test_a_lone_surrogate_is_refused() -> None:
         encode_payload({"x": "\ud800"})
     detail = "The payload has a lone surrogate, which UTF-8 can't carry."
     assert refused.value.faults == (Fault("invalid_value", "/payload", detail),)
+
+
+def wrong_type(key: str, detail: str) -> Fault:
+    return Fault("wrong_type", f"/payload/aps/{key}", detail)
+
+
+STRINGS: list[object] = ["", "x"]
+NO_STRINGS: list[object] = [1, True, None, [], {}]
+ARRAYS: list[object] = [[], ["x", ""]]
+NO_ARRAYS: list[object] = ["x", [1], [None], {}, 1, None]
+OBJECTS: list[object] = [{}, {"x": 1}]
+NO_OBJECTS: list[object] = ["x", 1, [], None]
+EPOCHS: list[object] = [0, 1, 5.0, 2**40]
+NO_EPOCHS: list[object] = [-1, 1.5, True, "1", None]
+ONES: list[object] = [1, 1.0]
+NO_ONES: list[object] = [0, 2, True, "1", None]
+ZEROS_AND_ONES: list[object] = [0, 1, 1.0]
+NO_ZEROS_AND_ONES: list[object] = [2, -1, 0.5, True, "1", None]
+UNITS: list[object] = [0, 0.5, 1]
+NO_UNITS: list[object] = [-0.1, 1.1, True, "1", None]
+NUMBERS: list[object] = [-1, 0, 1.5, 100]
+NO_NUMBERS: list[object] = [True, "1", None]
+KEYS = [
+    *(
+        (f"alert/{key}", STRINGS, NO_STRINGS)
+        for key in ("title", "subtitle", "body", "launch-image", "title-loc-key")
+    ),
+    *(
+        (f"alert/{key}", STRINGS, NO_STRINGS)
+        for key in ("subtitle-loc-key", "loc-key", "action-loc-key", "action")
+    ),
+    *((f"alert/{key}", STRINGS, NO_STRINGS) for key in ("summary-arg",)),
+    *((f"alert/{key}", ARRAYS, NO_ARRAYS) for key in ("title-loc-args", "subtitle-loc-args", "loc-args")),
+    ("alert/summary-arg-count", NUMBERS, NO_NUMBERS),
+    ("alert", ["", "x", {}], [1, None, []]),
+    ("badge", [0, 1, 5.0, 2**31 - 1], [-1, 2**31, 1.5, True, "1", None]),
+    ("sound", ["", "x", {}], [1, None, []]),
+    ("sound/critical", ZEROS_AND_ONES, NO_ZEROS_AND_ONES),
+    ("sound/name", STRINGS, NO_STRINGS),
+    ("sound/volume", UNITS, NO_UNITS),
+    *(
+        (key, STRINGS, NO_STRINGS)
+        for key in ("thread-id", "category", "target-content-id", "filter-criteria")
+    ),
+    ("content-available", ONES, NO_ONES),
+    ("mutable-content", ZEROS_AND_ONES, NO_ZEROS_AND_ONES),
+    (
+        "interruption-level",
+        ["passive", "active", "time-sensitive", "critical"],
+        ["", "x", 1, None, ["active"]],
+    ),
+    ("relevance-score", UNITS, NO_UNITS),
+    ("url-args", ARRAYS, NO_ARRAYS),
+    ("timestamp", EPOCHS, NO_EPOCHS),
+    ("event", ["start", "update", "end"], ["", "x", 1, None, ["end"]]),
+    ("content-state", OBJECTS, NO_OBJECTS),
+    ("stale-date", EPOCHS, NO_EPOCHS),
+    ("dismissal-date", EPOCHS, NO_EPOCHS),
+    ("attributes-type", STRINGS, NO_STRINGS),
+    ("attributes", OBJECTS, NO_OBJECTS),
+    ("input-push-token", ONES, NO_ONES),
+    ("input-push-channel", STRINGS, NO_STRINGS),
+    ("content-changed", [True], [False, 1, "true", None]),
+]
+
+
+def with_value(path: str, value: object) -> dict[str, Any]:
+    for key in reversed(path.split("/")):
+        value = {key: value}
+    return {"aps": value}
+
+
+@pytest.mark.parametrize(("path", "right", "wrong"), KEYS)
+def test_the_values_of_each_key(path: str, right: list[object], wrong: list[object]) -> None:
+    for value in right:
+        assert check_payload(with_value(path, value), ALERT).warnings == ()
+    for value in wrong:
+        with pytest.raises(Invalid) as refused:
+            check_payload(with_value(path, value), ALERT)
+        [fault] = refused.value.faults
+        assert (fault.code, fault.pointer) == ("wrong_type", f"/payload/aps/{path}"), value
+
+
+@pytest.mark.parametrize(
+    ("payload", "push_type", "fault"),
+    [
+        (
+            [],
+            "alert",
+            Fault(
+                "wrong_type",
+                "/payload",
+                "The payload must be an object. PHP writes an empty map as []: cast it to an object.",
+            ),
+        ),
+        ("x", "alert", Fault("wrong_type", "/payload", "The payload must be an object.")),
+        ({}, "alert", Fault("empty", "/payload", "The payload is empty.")),
+        ({"x": 1}, "alert", Fault("missing_field", "/payload/aps", "The payload needs an `aps` object.")),
+        ({"x": 1}, "mdm", Fault("missing_field", "/payload/mdm", "An mdm push needs the string `mdm`.")),
+        ({"mdm": 1}, "mdm", Fault("missing_field", "/payload/mdm", "An mdm push needs the string `mdm`.")),
+        (
+            {"x": "a" * 4089},
+            "alert",
+            Fault("payload_too_large", "/payload", "The payload has 4097 bytes; alert allows 4096."),
+        ),
+        (
+            {"aps": {"content-available": 1, "badge": 1}},
+            "background",
+            Fault(
+                "not_allowed", "/payload/aps/badge", "A push of the type background must not have `badge`."
+            ),
+        ),
+        (
+            {"aps": {}},
+            "background",
+            Fault(
+                "missing_field",
+                "/payload/aps/content-available",
+                "A push of the type background needs `content-available`.",
+            ),
+        ),
+        (
+            {"aps": {"timestamp": 1, "event": "update"}},
+            "liveactivity",
+            Fault(
+                "missing_field",
+                "/payload/aps/content-state",
+                "A push of the type liveactivity with the event update needs `content-state`.",
+            ),
+        ),
+        (
+            {"aps": {"badge": "x"}},
+            "alert",
+            Fault("wrong_type", "/payload/aps/badge", "This must be a whole number, 0 or more."),
+        ),
+        (
+            {"aps": {"event": "x"}},
+            "alert",
+            Fault("wrong_type", "/payload/aps/event", "This must be one of start, update, end."),
+        ),
+        (
+            {"aps": {"sound": 1}},
+            "alert",
+            Fault("wrong_type", "/payload/aps/sound", "This must be a string or an object."),
+        ),
+        ({"aps": 1}, "alert", Fault("wrong_type", "/payload/aps", "This must be an object.")),
+    ],
+)
+def test_a_fault_says_what_must_change(payload: Any, push_type: str, fault: Fault) -> None:
+    with pytest.raises(Invalid) as refused:
+        check_payload(payload, PUSH_TYPES[push_type])
+    assert refused.value.faults == (fault,)
+
+
+def test_a_warning_says_which_key_is_ignored() -> None:
+    warnings = check_payload({"aps": {"a/b": 1}}, ALERT).warnings
+    assert warnings == (Fault("unknown_key", "/payload/aps/a~1b", "Apple ignores this key."),)

@@ -51,3 +51,12 @@ def test_a_410_disables_a_webhook_at_once() -> None:
 def test_a_message_waits_longer_each_time_up_to_an_hour(attempt: int, spread: float) -> None:
     wait = (PATIENCE.next_due_at(attempt, NOW, spread) - NOW).total_seconds()
     assert min(5 * 2.0 ** min(attempt, 30), 3600) / 2 <= wait <= min(5 * 2.0 ** min(attempt, 30), 3600)
+
+
+def test_a_webhook_begins_well() -> None:
+    assert Health() == (0, None, None, False)
+
+
+def test_a_webhook_that_fails_for_the_first_time_may_be_disabled_only_later() -> None:
+    health = PATIENCE.next_health(Health(), [FAILED, SILENT], NOW, 0.5)
+    assert health == (1, NOW, NOW + timedelta(seconds=3.75), False)

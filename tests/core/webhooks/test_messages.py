@@ -6,10 +6,15 @@ import json
 from datetime import UTC, datetime
 from uuid import UUID
 
+import pytest
+
 from relay.core.webhooks.messages import (
     EVENT_OF_OUTCOME,
     MAX_COPIES,
+    TEST_EVENT,
+    Attempt,
     CopyName,
+    EventType,
     completed_push_data,
     encode_message,
     ended_deliveries_data,
@@ -17,8 +22,6 @@ from relay.core.webhooks.messages import (
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PUSH = UUID(int=7)
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-"""The one of Standard Webhooks' own examples."""
 
 
 def test_the_largest_message_is_within_the_limit_of_the_standard() -> None:
@@ -54,3 +57,40 @@ def test_a_completed_push_has_every_count() -> None:
 
 def test_delivered_and_cancelled_deliveries_have_no_event() -> None:
     assert not EVENT_OF_OUTCOME.keys() & {"delivered", "cancelled"}
+
+
+def test_ended_deliveries_name_their_copies() -> None:
+    copies = [CopyName("c_1", "d_1", ""), CopyName("c_2", "d_2", "abcde")]
+    assert ended_deliveries_data("chess", PUSH, "failed", 400, "BadTopic", copies) == {
+        "app_id": "chess",
+        "push_id": PUSH,
+        "outcome": "failed",
+        "status": 400,
+        "reason": "BadTopic",
+        "copies": [
+            {"customer": "c_1", "device": "d_1", "alongside": ""},
+            {"customer": "c_2", "device": "d_2", "alongside": "abcde"},
+        ],
+    }
+    unanswered = ended_deliveries_data("chess", PUSH, "expired", 0, "", [])
+    assert (unanswered["status"], unanswered["reason"], unanswered["copies"]) == (None, None, [])
+
+
+def test_the_events_and_the_outcomes_that_they_report() -> None:
+    assert list(EventType) == ["push.completed", "delivery.failed", "device.unregistered"]
+    assert TEST_EVENT == "webhook.test"
+    assert EVENT_OF_OUTCOME == {
+        "failed": "delivery.failed",
+        "expired": "delivery.failed",
+        "unregistered": "device.unregistered",
+    }
+    assert MAX_COPIES == 1000
+
+
+@pytest.mark.parametrize(
+    ("status", "delivered"),
+    [(None, False), (199, False), (200, True), (299, True), (300, False), (500, False)],
+)
+def test_a_receiver_accepts_with_a_2xx(status: int | None, delivered: bool) -> None:
+    assert Attempt(status).delivered is delivered
+    assert Attempt(status).error == ""
