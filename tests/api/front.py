@@ -1,4 +1,4 @@
-"""The endpoints but the sending ones, on a real server and a real database."""
+"""The endpoints but those that send, on a real server with a real database, and a client for them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ TEAM, OTHER_TEAM = "TEAM000001", "TEAM000002"
 
 @dataclass
 class Clock:
-    """A clock that moves when told."""
+    """A clock that stands still but for `advance`."""
 
     moment: datetime = field(default_factory=lambda: datetime(2026, 3, 1, 12, tzinfo=UTC))
 
@@ -107,20 +107,22 @@ def application(
 
 @dataclass
 class Answer:
+    """An answer of the API: its status, its decoded body and its headers."""
+
     status: int
     body: Any
     headers: Any
 
     @property
     def faults(self) -> list[tuple[str, str]]:
-        """Code and pointer of each fault of a problem."""
+        """Return code and pointer of each fault of a problem."""
         assert self.headers["Content-Type"].startswith("application/problem+json"), self
         assert self.body["success"] is False
         return [(fault["code"], fault["pointer"]) for fault in self.body["errors"]]
 
 
 class Front:
-    """A client with the operator's token, and shorthand for what most tests need first."""
+    """A client with the operator's token, and shortcuts to what most tests need first."""
 
     def __init__(
         self, client: TestClient[web.Request, web.Application], clock: Clock, database: Database, token: str
@@ -154,7 +156,7 @@ class Front:
             )
 
     async def publisher(self, name: str = "Ada") -> tuple[str, str]:
-        """A new publisher: its id and its manage_ token."""
+        """Create a publisher. Returns its id and its manage token."""
         answer = await self.call("POST", "operator/publishers/", {"name": name})
         assert answer.status == 201, answer
         return answer.body["id"], answer.body["manage_token"]
@@ -171,7 +173,7 @@ class Front:
         return f"{next(self._numbers):08x}-{secrets.token_hex(8)}"
 
     def copy(self, app_id: str, **changes: Any) -> dict[str, Any]:
-        """The body that enrols a copy."""
+        """Return the body that enrols a copy of an app. Copies are on one device, unless `udid` is given."""
         return {
             "app_id": app_id,
             "customer": "secret-customer-1",
@@ -188,7 +190,7 @@ class Front:
         return await self.call("PUT", f"operator/installations/{installation_uuid or uuid4()}/", body)
 
     async def install(self, body: dict[str, Any], installation_uuid: UUID | None = None) -> str:
-        """Enrol a copy: its install_ token."""
+        """Enrol a copy. Returns its install token."""
         answer = await self.put(body, installation_uuid)
         assert answer.status in (200, 201), answer
         return str(answer.body["install_token"])
@@ -202,7 +204,7 @@ class Front:
         )
 
     async def tokens(self) -> dict[str, tuple[str, str | None]]:
-        """All device tokens as (kind, why it was retired, or None)."""
+        """Return all device tokens as (kind, reason of retirement or None), by token in hex."""
         async with self.database.connection() as connection:
             rows = await connection.fetch("SELECT token, kind, retired_reason FROM device_token")
         return {row["token"].hex(): (row["kind"], row["retired_reason"]) for row in rows}

@@ -1,4 +1,4 @@
-"""Keys and certificates made at test time."""
+"""Keys and certificates, generated for each test."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def rsa_key() -> str:
 
 
 def certificate(now: datetime, *, team: str = "", bundle: str = "", days: int = 30, key: str = "") -> str:
-    """A self-signed certificate with its key (or `key` in its place), as one PEM."""
-    own = ec.generate_private_key(ec.SECP256R1())
+    """Return a self-signed certificate and its key (or `key` instead) as one PEM."""
+    own_key = ec.generate_private_key(ec.SECP256R1())
     names = [x509.NameAttribute(NameOID.COMMON_NAME, "Apple Push Services")]
     names += [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, team)] if team else []
     names += [x509.NameAttribute(NameOID.USER_ID, bundle)] if bundle else []
-    made = (
+    signed = (
         x509.CertificateBuilder()
         .subject_name(x509.Name(names))
         .issuer_name(x509.Name(names))
-        .public_key(own.public_key())
+        .public_key(own_key.public_key())
         .serial_number(1)
         .not_valid_before(now - timedelta(days=60))
         .not_valid_after(now + timedelta(days=days))
-        .sign(own, SHA256())
+        .sign(own_key, SHA256())
     )
-    own_pem = own.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()
-    return made.public_bytes(Encoding.PEM).decode() + (key or own_pem)
+    own_pem = own_key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()
+    return signed.public_bytes(Encoding.PEM).decode() + (key or own_pem)

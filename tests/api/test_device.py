@@ -1,4 +1,4 @@
-"""What an installed copy can do with its install_ token."""
+"""The endpoints of an installed copy: its data and its device tokens."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ TOKEN = "ab" * 32
 OTHER_TOKEN = "cd" * 32
 
 
-async def installation(front: Front, **changes: object) -> str:
+async def install_copy(front: Front, **changes: object) -> str:
+    """Enrol a copy of a new app. Returns its install token."""
     return await front.install(front.copy(await front.app(), **changes))
 
 
-async def test_a_copy_learns_who_it_is(front: Front) -> None:
+async def test_a_copy_reads_its_installation(front: Front) -> None:
     app_id, uuid = await front.app(), uuid4()
     token = await front.install(front.copy(app_id, alongside="copy2"), uuid)
     answer = await front.call("GET", "installation/", token=token)
@@ -36,8 +37,8 @@ async def test_a_copy_learns_who_it_is(front: Front) -> None:
     }
 
 
-async def test_it_registers_and_withdraws_its_device_token(front: Front) -> None:
-    token = await installation(front)
+async def test_a_copy_registers_and_withdraws_device_tokens(front: Front) -> None:
+    token = await install_copy(front)
     assert (await front.register(token, TOKEN.upper())).status == 204
     assert (await front.register(token, OTHER_TOKEN, kind="voip")).status == 204
     assert await front.tokens() == {TOKEN: ("apns", None), OTHER_TOKEN: ("voip", None)}
@@ -46,8 +47,8 @@ async def test_it_registers_and_withdraws_its_device_token(front: Front) -> None
     assert await front.tokens() == {TOKEN: ("apns", "withdrawn"), OTHER_TOKEN: ("voip", "withdrawn")}
 
 
-async def test_the_same_token_again_writes_nothing(front: Front) -> None:
-    token = await installation(front)
+async def test_a_repeated_registration_writes_nothing(front: Front) -> None:
+    token = await install_copy(front)
     async with front.database.connection() as connection:
         rows = (
             "SELECT xmin, xmax, ctid, t.* FROM device_token t",
@@ -60,9 +61,9 @@ async def test_the_same_token_again_writes_nothing(front: Front) -> None:
         assert [await connection.fetch(sql) for sql in rows] == before
 
 
-async def test_a_token_registered_after_its_retirement_is_new(front: Front) -> None:
-    """What Apple said of it before must not count against it."""
-    token = await installation(front)
+async def test_a_token_registered_after_its_retirement_is_active_since_then(front: Front) -> None:
+    """An answer of Apple from before the registration must not retire it."""
+    token = await install_copy(front)
     await front.register(token, TOKEN)
     await front.call("DELETE", "installation/device-token/", token=token)
     front.clock.advance(60)
@@ -73,14 +74,14 @@ async def test_a_token_registered_after_its_retirement_is_new(front: Front) -> N
     assert tuple(row) == (front.clock.now(), None, None)
 
 
-async def test_another_token_replaces_the_former(front: Front) -> None:
-    token = await installation(front)
+async def test_a_new_token_replaces_the_former(front: Front) -> None:
+    token = await install_copy(front)
     await front.register(token, TOKEN)
     await front.register(token, OTHER_TOKEN)
     assert await front.tokens() == {OTHER_TOKEN: ("apns", None)}
 
 
-async def test_a_token_leaves_the_copy_that_had_it(front: Front) -> None:
+async def test_a_token_belongs_to_the_copy_that_registered_it_last(front: Front) -> None:
     app_id = await front.app()
     first = await front.install(front.copy(app_id))
     second = await front.install(front.copy(app_id, alongside="b"))
@@ -109,8 +110,8 @@ BAD_REGISTRATIONS: list[tuple[object, tuple[str, str]]] = [
 ]
 
 
-async def test_bad_registrations(front: Front) -> None:
-    token = await installation(front)
+async def test_invalid_registrations_are_refused(front: Front) -> None:
+    token = await install_copy(front)
     for body, fault in BAD_REGISTRATIONS:
         answer = await front.call("PUT", "installation/device-token/", body, token=token)
         assert (answer.status, answer.faults) == (422, [fault])
@@ -118,15 +119,15 @@ async def test_bad_registrations(front: Front) -> None:
         assert await front.tokens() == {}
 
 
-async def test_a_bad_kind_in_the_query(front: Front) -> None:
+async def test_an_invalid_kind_in_the_query_is_refused(front: Front) -> None:
     answer = await front.call(
-        "DELETE", "installation/device-token/?kind=%00", token=await installation(front)
+        "DELETE", "installation/device-token/?kind=%00", token=await install_copy(front)
     )
     assert answer.status == 400
 
 
-async def test_live_activities_come_and_go_but_not_without_end(front: Front) -> None:
-    token = await installation(front)
+async def test_a_copy_has_at_most_a_hundred_kinds_of_tokens(front: Front) -> None:
+    token = await install_copy(front)
     for number in range(100):
         answer = await front.register(token, f"{number:064x}", kind=f"liveactivity:{number}")
         assert answer.status == 204
@@ -135,12 +136,17 @@ async def test_live_activities_come_and_go_but_not_without_end(front: Front) -> 
     await front.call("DELETE", "installation/device-token/?kind=liveactivity:0", token=token)
     assert (await front.register(token, TOKEN, kind="liveactivity:100")).status == 204
     assert len(await front.tokens()) == 100
-    front.clock.advance(25 * 3600)  # none lives as long, whether anybody said that it ended or not
-    assert (await front.register(token, "cd" * 32, kind="liveactivity:101")).status == 204
-    assert await front.tokens() == {"cd" * 32: ("liveactivity:101", None)}
 
 
-async def test_who_may_not(front: Front) -> None:
+async def test_tokens_of_live_activities_are_deleted_after_a_day(front: Front) -> None:
+    token = await install_copy(front)
+    await front.register(token, TOKEN, kind="liveactivity:1")
+    front.clock.advance(25 * 3600)
+    assert (await front.register(token, OTHER_TOKEN, kind="liveactivity:2")).status == 204
+    assert await front.tokens() == {OTHER_TOKEN: ("liveactivity:2", None)}
+
+
+async def test_other_tokens_than_install_tokens_are_refused(front: Front) -> None:
     for token, status in (
         ("", 401),
         ("install_nonsense", 401),
@@ -158,7 +164,7 @@ async def test_who_may_not(front: Front) -> None:
             assert ("WWW-Authenticate" in answer.headers) == (status == 401)
 
 
-async def test_a_retired_copy_is_refused_for_ever(front: Front) -> None:
+async def test_the_token_of_a_retired_copy_stays_refused(front: Front) -> None:
     app_id, uuid = await front.app(), uuid4()
     body = front.copy(app_id)
     token = await front.install(body, uuid)
@@ -174,14 +180,16 @@ async def test_a_retired_copy_is_refused_for_ever(front: Front) -> None:
     assert (await front.call("GET", "installation/", token=fresh.body["install_token"])).status == 200
 
 
-async def test_a_replaced_copy_is_refused_for_ever(front: Front) -> None:
+async def test_the_token_of_a_replaced_copy_stays_refused(front: Front) -> None:
     body, uuid = front.copy(await front.app()), uuid4()
     former = await front.install(body, uuid)
     await front.register(former, TOKEN)
     current = await front.install(body | {"app_version": "2.0"})
     assert (await front.call("GET", "installation/", token=former)).status == 401
     assert (await front.call("GET", "installation/", token=current)).status == 200
-    assert await front.tokens() == {TOKEN: ("apns", None)}, "the same copy of the same bundle keeps its token"
+    assert await front.tokens() == {TOKEN: ("apns", None)}, (
+        "a copy keeps its token while its bundle id is unchanged"
+    )
     again = await front.install(body, uuid)
     assert again not in (former, current)
     assert (await front.call("GET", "installation/", token=former)).status == 401
@@ -197,7 +205,7 @@ async def test_a_replaced_copy_is_refused_for_ever(front: Front) -> None:
         ({"app_version": "2.0"}, None),
     ],
 )
-async def test_a_copy_that_moves_loses_its_device_token(
+async def test_a_change_of_the_topic_retires_the_device_token(
     front: Front, changes: dict[str, str | None], reason: str | None
 ) -> None:
     body, uuid = front.copy(await front.app()), uuid4()
@@ -207,13 +215,13 @@ async def test_a_copy_that_moves_loses_its_device_token(
     assert await front.tokens() == {TOKEN: ("apns", reason)}
 
 
-async def test_identifiers_do_not_change(front: Front) -> None:
+async def test_changes_of_a_copy_do_not_change_its_identifiers(front: Front) -> None:
     body = front.copy(await front.app())
-    seen = set()
+    identifiers = set()
     uuid: UUID | None = uuid4()
     for changes in ({}, {"app_version": "2"}, {"team_id": OTHER_TEAM}, {"alongside": "b"}):
         answer = await front.call(
             "GET", "installation/", token=await front.install(body | changes, uuid if not changes else None)
         )
-        seen.add((answer.body["customer_id"], answer.body["device_id"]))
-    assert len(seen) == 1
+        identifiers.add((answer.body["customer_id"], answer.body["device_id"]))
+    assert len(identifiers) == 1

@@ -1,4 +1,4 @@
-"""Who may read /metrics: by address, and by what proxies say only where they are trusted."""
+"""Access to `/metrics`, by the address of the client, behind trusted and other proxies."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from relay.core.ip_addresses import Network
 from relay.http.problems import problems
 from relay.service.state_metrics import StateMetrics
 from relay.store.database import Database
+from tests.api.front import Clock
 from tests.leaks import LEAKS
-
-from .front import Clock
 
 LOOPBACK, OFFICE = ip_network("127.0.0.0/8"), ip_network("192.0.2.0/24")
 IN_THE_OFFICE = {"X-Forwarded-For": "198.51.100.7, 192.0.2.9"}
@@ -29,13 +28,13 @@ ELSEWHERE = {"X-Forwarded-For": "192.0.2.9, 198.51.100.7"}
         ([LOOPBACK], [], {}, 200),
         ([OFFICE], [], {}, 404),
         ([], [], {}, 404),
-        # A proxy that is not trusted: its address says nothing.
+        # A proxy that is not trusted. Its own address does not count.
         ([LOOPBACK], [], IN_THE_OFFICE, 404),
         ([OFFICE], [], IN_THE_OFFICE, 404),
         ([LOOPBACK], [], {"Forwarded": "for=127.0.0.1"}, 404),
         ([LOOPBACK], [], {"X-Real-IP": "127.0.0.1"}, 404),
         ([LOOPBACK], [], {"X-Forwarded-Proto": "https"}, 404),
-        # One that is: whom it names counts.
+        # A trusted proxy. The client that it names counts.
         ([OFFICE], [LOOPBACK], IN_THE_OFFICE, 200),
         ([OFFICE], [LOOPBACK], ELSEWHERE, 404),
         ([LOOPBACK], [LOOPBACK], ELSEWHERE, 404),
@@ -43,7 +42,7 @@ ELSEWHERE = {"X-Forwarded-For": "192.0.2.9, 198.51.100.7"}
         ([LOOPBACK], [LOOPBACK], {}, 200),
     ],
 )
-async def test_who_may_read_them(
+async def test_clients_of_other_networks_get_404(
     database: Database,
     networks: Sequence[Network],
     trusted: Sequence[Network],
@@ -63,7 +62,7 @@ async def test_who_may_read_them(
     assert ("push_relay_build_info" in text) == (status == 200)
 
 
-async def test_openmetrics_is_spoken_to_those_who_ask(database: Database) -> None:
+async def test_openmetrics_is_served_on_request(database: Database) -> None:
     application = web.Application(middlewares=[problems])
     api = MetricsApi(StateMetrics(database, Clock()), lambda: None, networks=[LOOPBACK], trusted=[])
     application.add_routes(api.routes())

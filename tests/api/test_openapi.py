@@ -1,4 +1,4 @@
-"""The API description says what the relay serves, no more and no less."""
+"""The description of the API against the routes of the application, and against its own rules."""
 
 from __future__ import annotations
 
@@ -36,29 +36,29 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
                 yield method, path, item[method]
 
 
-async def test_every_route_is_described_and_the_reverse(
+async def test_the_description_has_exactly_the_routes_of_the_application(
     document: dict[str, Any], database: Database, tmp_path: Path
 ) -> None:
     keys = key_ring(KeysSettings(file=str(tmp_path / "keys.yaml")))
-    no_pages = Settings(console=ConsoleSettings(enabled=False))  # the console is no API
+    no_pages = Settings(console=ConsoleSettings(enabled=False))  # the console is not part of the API
     router = Relay(build_parts(no_pages, keys, database, ALL_ROLES), ALL_ROLES).application.router
     served = {
         (route.method.lower(), route.resource.canonical)
         for route in router.routes()
         if route.resource is not None and route.method != "HEAD"  # aiohttp adds it to each GET
-    } - {("get", "/metrics")}  # no part of the API: for Prometheus, not for callers
+    } - {("get", "/metrics")}  # for Prometheus, not part of the API
     described = {(method, path) for method, path, _ in operations(document)}
     aliases = {(method, path.rstrip("/")) for method, path in described if path.endswith("/")}
     assert aliases <= served
     assert served - aliases == described
 
 
-def test_it_is_valid(document: dict[str, Any]) -> None:
+def test_the_description_is_valid_openapi(document: dict[str, Any]) -> None:
     assert document["openapi"].startswith("3.1.")
     assert [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
 
 
-def test_every_example_is_what_its_schema_says(document: dict[str, Any]) -> None:
+def test_every_example_fits_its_schema(document: dict[str, Any]) -> None:
     examples = list(_examples(document))
     assert len(examples) > 20
     for schema, value in examples:
@@ -70,7 +70,7 @@ def test_every_example_is_what_its_schema_says(document: dict[str, Any]) -> None
 
 
 def _examples(node: Any) -> Iterator[tuple[dict[str, Any], Any]]:
-    """(schema, example) of all schemas, parameters and bodies."""
+    """Yield (schema, example) for all schemas, parameters and bodies."""
     if isinstance(node, list):
         for item in node:
             yield from _examples(item)
@@ -92,10 +92,10 @@ def _examples(node: Any) -> Iterator[tuple[dict[str, Any], Any]]:
 
 def test_every_operation_is_complete(document: dict[str, Any]) -> None:
     tags = [tag["name"] for tag in document["tags"]]
-    seen, order = set(), []
+    operation_ids, order = set(), []
     for method, path, operation in operations(document):
-        assert operation["operationId"] not in seen
-        seen.add(operation["operationId"])
+        assert operation["operationId"] not in operation_ids
+        operation_ids.add(operation["operationId"])
         assert len(operation["summary"]) <= 60, path
         assert not operation["summary"].endswith("."), path
         order += operation["tags"]

@@ -1,4 +1,4 @@
-"""The endpoints of webhooks: made, listed, tested, removed; and where they may not lead."""
+"""Webhooks of an app, as its publisher creates, lists, tests and removes them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ URL = "https://chess.example/push-events"
 EVENTS = ["push.completed", "delivery.failed", "device.unregistered"]
 
 
-class Publisher:
-    """A publisher with an app."""
+class WebhookOwner:
+    """A publisher with an app, and the webhooks of that app."""
 
     def __init__(self, front: Front, token: str, app_id: str) -> None:
         self.front = front
@@ -27,70 +27,78 @@ class Publisher:
     async def call(self, method: str, rest: str = "", body: Any = None) -> Answer:
         return await self.front.call(method, self.path + rest, body, token=self.token)
 
-    async def make(self, url: str = URL, events: Any = None) -> Answer:
+    async def create(self, url: str = URL, events: Any = None) -> Answer:
         return await self.call("POST", "", {"url": url, "events": EVENTS if events is None else events})
 
-    async def shown(self) -> list[dict[str, Any]]:
+    async def list_webhooks(self) -> list[dict[str, Any]]:
         listed = await self.call("GET")
         assert listed.status == 200, listed
         return list(listed.body["items"])
 
 
-async def publisher(front: Front) -> Publisher:
+async def open_owner(front: Front) -> WebhookOwner:
     publisher_id, token = await front.publisher()
-    return Publisher(front, token, await front.app(publisher_id))
+    return WebhookOwner(front, token, await front.app(publisher_id))
 
 
 @pytest.fixture
-async def ada(front: Front) -> Publisher:
-    return await publisher(front)
+async def ada(front: Front) -> WebhookOwner:
+    return await open_owner(front)
 
 
 @pytest.fixture
-async def trying(database: Database) -> AsyncIterator[Publisher]:
-    """Of a store that allows private addresses."""
+async def private_owner(database: Database) -> AsyncIterator[WebhookOwner]:
+    """Return the owner of an app whose operator allows webhooks in private networks."""
     opened = await open_front(database, allow_private=True)
-    yield await publisher(opened)
+    yield await open_owner(opened)
     await opened.client.close()
 
 
-async def test_made_and_listed(ada: Publisher) -> None:
-    made = await ada.make(events=["push.completed", "push.completed", "delivery.failed"])
-    assert made.status == 201
-    assert made.body["secret"].startswith("whsec_")
-    assert made.body["events"] == ["delivery.failed", "push.completed"]
-    other = await ada.make(URL + "?two")
-    assert other.body["secret"] != made.body["secret"]
-    first, second = sorted(await ada.shown(), key=lambda shown: len(shown["url"]))
-    assert first == {
-        "id": made.body["id"],
-        "url": URL,
-        "events": ["delivery.failed", "push.completed"],
-        "state": "active",
-        "created_at": made.body["created_at"],
-        "disabled_at": None,
-        "failures": 0,
-        "failing_since": None,
-        "last_attempt_at": None,
-        "last_status": None,
-        "last_error": None,
-        "waiting": 0,
-        "given_up": 0,
-    }
-    assert second["id"] == other.body["id"]
-    ids = sorted((made.body["id"], other.body["id"]))  # made in the same millisecond: in no other order
+async def test_a_webhook_is_created_with_a_secret_of_its_own(ada: WebhookOwner) -> None:
+    created = await ada.create(events=["push.completed", "push.completed", "delivery.failed"])
+    assert created.status == 201
+    assert created.body["secret"].startswith("whsec_")
+    assert created.body["events"] == ["delivery.failed", "push.completed"]
+    other = await ada.create(URL + "?two")
+    assert other.body["secret"] != created.body["secret"]
+
+
+async def test_a_webhook_is_listed_with_its_health_and_without_its_secret(ada: WebhookOwner) -> None:
+    created = await ada.create(events=["push.completed", "delivery.failed"])
+    assert await ada.list_webhooks() == [
+        {
+            "id": created.body["id"],
+            "url": URL,
+            "events": ["delivery.failed", "push.completed"],
+            "state": "active",
+            "created_at": created.body["created_at"],
+            "disabled_at": None,
+            "failures": 0,
+            "failing_since": None,
+            "last_attempt_at": None,
+            "last_status": None,
+            "last_error": None,
+            "waiting": 0,
+            "given_up": 0,
+        }
+    ]
+
+
+async def test_webhooks_are_listed_in_pages(ada: WebhookOwner) -> None:
+    # Both are created in one millisecond, so their order is that of their ids.
+    ids = sorted([(await ada.create(f"{URL}?{number}")).body["id"] for number in range(2)])
     page = await ada.call("GET", "?limit=1")
     assert [item["id"] for item in page.body["items"]] == ids[:1]
     rest = await ada.call("GET", f"?limit=1&cursor={page.body['next']}")
     assert ([item["id"] for item in rest.body["items"]], rest.body["next"]) == (ids[1:], None)
 
 
-async def test_a_removed_webhook_is_gone(ada: Publisher) -> None:
-    made, other = await ada.make(), await ada.make(URL + "?two")
-    assert (await ada.call("DELETE", f"{made.body['id']}/")).status == 204
-    assert (await ada.call("DELETE", f"{made.body['id']}/")).status == 404
-    assert (await ada.call("POST", f"{made.body['id']}/test/")).status == 404
-    assert [one["id"] for one in await ada.shown()] == [other.body["id"]]
+async def test_a_removed_webhook_is_not_found(ada: WebhookOwner) -> None:
+    created, other = await ada.create(), await ada.create(URL + "?two")
+    assert (await ada.call("DELETE", f"{created.body['id']}/")).status == 204
+    assert (await ada.call("DELETE", f"{created.body['id']}/")).status == 404
+    assert (await ada.call("POST", f"{created.body['id']}/test/")).status == 404
+    assert [item["id"] for item in await ada.list_webhooks()] == [other.body["id"]]
 
 
 @pytest.mark.parametrize(
@@ -116,110 +124,110 @@ async def test_a_removed_webhook_is_gone(ada: Publisher) -> None:
         ({"url": "https://169.254.169.254/latest/meta-data/", "events": EVENTS}, "invalid_value", "/url"),
     ],
 )
-async def test_a_bad_one_is_refused_and_nothing_stored(
-    ada: Publisher, body: dict[str, Any], code: str, pointer: str
+async def test_an_invalid_webhook_is_refused_and_not_stored(
+    ada: WebhookOwner, body: dict[str, Any], code: str, pointer: str
 ) -> None:
     refused = await ada.call("POST", "", body)
     assert (refused.status, refused.faults) == (422, [(code, pointer)]), refused
-    assert await ada.shown() == []
+    assert await ada.list_webhooks() == []
 
 
-async def test_ten_at_most(ada: Publisher) -> None:
-    made = [(await ada.make(f"{URL}?{n}")).status for n in range(11)]
-    assert made == [201] * 10 + [409]
-    assert len(await ada.shown()) == 10
+async def test_an_app_has_at_most_ten_webhooks(ada: WebhookOwner) -> None:
+    statuses = [(await ada.create(f"{URL}?{n}")).status for n in range(11)]
+    assert statuses == [201] * 10 + [409]
+    assert len(await ada.list_webhooks()) == 10
 
 
-async def test_another_publishers_are_not_found(ada: Publisher, front: Front) -> None:
-    made = (await ada.make()).body["id"]
-    eve = await publisher(front)
+async def test_webhooks_of_another_publisher_are_not_found(ada: WebhookOwner, front: Front) -> None:
+    webhook_id = (await ada.create()).body["id"]
+    eve = await open_owner(front)
     for path in (ada.path, eve.path):
-        for method, rest in (("DELETE", f"{made}/"), ("POST", f"{made}/test/")):
+        for method, rest in (("DELETE", f"{webhook_id}/"), ("POST", f"{webhook_id}/test/")):
             assert (await front.call(method, path + rest, token=eve.token)).status == 404
     assert (await front.call("GET", ada.path, token=eve.token)).status == 404
     body = {"url": URL, "events": EVENTS}
     assert (await front.call("POST", ada.path, body, token=eve.token)).status == 404
-    assert len(await ada.shown()) == 1
+    assert len(await ada.list_webhooks()) == 1
 
 
-async def test_all_of_it_is_in_the_audit_log_without_path_and_secret(ada: Publisher) -> None:
-    made = (await ada.make("https://chess.example/known-to-nobody")).body
-    await ada.call("DELETE", f"{made['id']}/")
+async def test_the_audit_log_holds_the_host_without_path_and_secret(ada: WebhookOwner) -> None:
+    created = (await ada.create("https://chess.example/secret-path")).body
+    await ada.call("DELETE", f"{created['id']}/")
     log = await ada.front.call("GET", "audit/", token=ada.token)
-    assert [(one["action"], one["subject"]) for one in log.body["items"][:2]] == [
-        ("webhook.removed", made["id"]),
-        ("webhook.created", made["id"]),
+    assert [(entry["action"], entry["subject"]) for entry in log.body["items"][:2]] == [
+        ("webhook.removed", created["id"]),
+        ("webhook.created", created["id"]),
     ]
     assert log.body["items"][0]["detail"]["host"] == "chess.example"
-    assert "known-to-nobody" not in str(log.body)
-    assert made["secret"] not in str(log.body)
+    assert "secret-path" not in str(log.body)
+    assert created["secret"] not in str(log.body)
 
 
 # --- tests of a webhook ---
 
 
-async def test_a_test_arrives_and_says_so(trying: Publisher) -> None:
+async def test_a_delivered_test_returns_the_status(private_owner: WebhookOwner) -> None:
     async with Receiver() as receiver:
-        made = (await trying.make(receiver.url("hook"))).body
-        receiver.secrets["hook"] = made["secret"]
-        # The clock of the test's relay stands still elsewhere, and a message's time is checked.
-        trying.front.clock.moment = datetime.now(UTC)
-        tested = await trying.call("POST", f"{made['id']}/test/")
+        created = (await private_owner.create(receiver.url("hook"))).body
+        receiver.secrets["hook"] = created["secret"]
+        # The receiver checks the time of a message, and the clock of this relay stands still.
+        private_owner.front.clock.moment = datetime.now(UTC)
+        tested = await private_owner.call("POST", f"{created['id']}/test/")
         assert tested.status == 200
         assert (tested.body["delivered"], tested.body["status"], tested.body["error"]) == (True, 204, None)
         [message] = receiver.messages
     assert (message.id, message.type) == (tested.body["message_id"], "webhook.test")
-    assert message.data["webhook_id"] == made["id"]
-    [shown] = await trying.shown()
+    assert message.data["webhook_id"] == created["id"]
+    [shown] = await private_owner.list_webhooks()
     assert (shown["last_status"], shown["state"]) == (204, "active")
 
 
-async def test_a_test_that_fails_says_why(trying: Publisher) -> None:
+async def test_a_failed_test_returns_the_reason(private_owner: WebhookOwner) -> None:
     async with Receiver() as receiver:
         receiver.always["hook"] = 500
-        made = (await trying.make(receiver.url("hook"))).body
-        tested = await trying.call("POST", f"{made['id']}/test/")
+        created = (await private_owner.create(receiver.url("hook"))).body
+        tested = await private_owner.call("POST", f"{created['id']}/test/")
     assert (tested.status, tested.body["delivered"], tested.body["status"]) == (200, False, 500)
-    [shown] = await trying.shown()
+    [shown] = await private_owner.list_webhooks()
     assert (shown["last_status"], shown["last_error"]) == (500, "The answer was 500.")
-    tested = await trying.call("POST", f"{made['id']}/test/")
+    tested = await private_owner.call("POST", f"{created['id']}/test/")
     assert (tested.body["status"], "refuses the connection" in tested.body["error"]) == (None, True)
 
 
-async def test_a_disabled_webhook_is_active_again_after_a_good_test(trying: Publisher) -> None:
+async def test_a_delivered_test_enables_a_disabled_webhook(private_owner: WebhookOwner) -> None:
     async with Receiver() as receiver:
         receiver.answers["hook"] = [500]
-        made = (await trying.make(receiver.url("hook"))).body
-        async with trying.front.database.connection() as connection:
+        created = (await private_owner.create(receiver.url("hook"))).body
+        async with private_owner.front.database.connection() as connection:
             await connection.execute(
                 "UPDATE webhook SET disabled_at = now(), failures = 9, failing_since = now()"
             )
-        await trying.call("POST", f"{made['id']}/test/")
-        assert [one["state"] for one in await trying.shown()] == ["disabled"]
+        await private_owner.call("POST", f"{created['id']}/test/")
+        assert [item["state"] for item in await private_owner.list_webhooks()] == ["disabled"]
         for _ in range(2):
-            await trying.call("POST", f"{made['id']}/test/")
-            [shown] = await trying.shown()
+            await private_owner.call("POST", f"{created['id']}/test/")
+            [shown] = await private_owner.list_webhooks()
             assert (shown["state"], shown["failures"], shown["disabled_at"]) == ("active", 0, None)
-    log = await trying.front.call("GET", "audit/", token=trying.token)
-    assert [one["action"] for one in log.body["items"]].count("webhook.enabled") == 1
+    log = await private_owner.front.call("GET", "audit/", token=private_owner.token)
+    assert [entry["action"] for entry in log.body["items"]].count("webhook.enabled") == 1
 
 
-async def test_who_tests_too_often_is_refused(trying: Publisher) -> None:
+async def test_tests_are_limited_for_each_token(private_owner: WebhookOwner) -> None:
     async with Receiver() as receiver:
-        made = (await trying.make(receiver.url("hook"))).body
-        answers = [await trying.call("POST", f"{made['id']}/test/") for _ in range(11)]
-        assert [one.status for one in answers[:10]] == [200] * 10
+        created = (await private_owner.create(receiver.url("hook"))).body
+        answers = [await private_owner.call("POST", f"{created['id']}/test/") for _ in range(11)]
+        assert [answer.status for answer in answers[:10]] == [200] * 10
         assert answers[10].status == 429
         assert int(answers[10].headers["Retry-After"]) >= 1
         assert receiver.requests["hook"] == 10
 
 
-async def test_a_stored_url_that_is_not_allowed_any_more_is_not_called(
-    trying: Publisher, front: Front
-) -> None:
-    """As after the operator took `webhooks.allow_private` away."""
+async def test_a_stored_url_is_checked_again_before_a_test(private_owner: WebhookOwner, front: Front) -> None:
+    """As after the operator removed `webhooks.allow_private`."""
     async with Receiver() as receiver:
-        made = (await trying.make(receiver.url("hook"))).body
-        tested = await front.call("POST", f"{trying.path}{made['id']}/test/", token=trying.token)
+        created = (await private_owner.create(receiver.url("hook"))).body
+        tested = await front.call(
+            "POST", f"{private_owner.path}{created['id']}/test/", token=private_owner.token
+        )
         assert (tested.status, tested.body["delivered"]) == (200, False)
         assert not receiver.requests

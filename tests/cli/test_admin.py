@@ -1,4 +1,4 @@
-"""Commands of operators and publishers against a running relay."""
+"""The commands of operators and publishers, against the real API."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import pytest
@@ -21,7 +21,7 @@ Command = Callable[..., Coroutine[Any, Any, Result]]
 
 @pytest.fixture
 async def command(front: Front) -> Command:
-    """Return a function that runs a command in a thread, while this one serves."""
+    """Return a function that runs a command in a thread, while this one serves the API."""
 
     async def run(*arguments: str, token: str = "") -> Result:
         environ = {
@@ -35,77 +35,93 @@ async def command(front: Front) -> Command:
 
 
 async def run_as_json(command: Command, *arguments: str, token: str = "") -> Any:
+    """Return the JSON that a successful command prints."""
     result = await command(*arguments, "--json", token=token)
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
 
-async def test_commands_lead_from_a_publisher_to_an_install_token(
-    command: Command, front: Front, tmp_path: Path
-) -> None:
-    publisher = await run_as_json(command, "publisher", "create", "Ada")
-    app = await run_as_json(
-        command, "app", "create", "Chess", "--publisher", publisher["id"], "--app-id", "chess"
-    )
-    assert app["app_id"] == "chess"
+class Created(NamedTuple):
+    """The things that a store and a publisher create with commands, from an empty database to an install token."""
 
+    publisher: dict[str, Any]
+    credential: dict[str, Any]
+    installation: dict[str, Any]
+    push_token: dict[str, Any]
+    test_device: dict[str, Any]
+
+    @property
+    def manage_token(self) -> str:
+        return str(self.publisher["manage_token"])
+
+
+@pytest.fixture
+async def created(command: Command, front: Front, tmp_path: Path) -> Created:
+    publisher = await run_as_json(command, "publisher", "create", "Ada")
+    app = ("app", "create", "Chess", "--publisher", publisher["id"], "--app-id", "chess")
+    assert (await run_as_json(command, *app))["app_id"] == "chess"
     key = tmp_path / "AuthKey_KEY0000001.p8"
     key.write_text(pems.p8())
     credential = await run_as_json(command, "credential", "add", "--p8", str(key), "--team", TEAM)
-    assert (credential["key_id"], credential["environment"]) == ("KEY0000001", "production")
-
-    uuid = str(uuid4())
-    copy = [
-        "--app",
-        "chess",
-        "--customer",
-        "k",
-        "--udid",
-        front.udid(),
-        "--bundle",
-        "com.example",
-        "--team",
-        TEAM,
-    ]
-    installed = await run_as_json(command, "installation", "put", uuid, *copy)
-    identity = await front.call("GET", "installation/", token=installed["install_token"])
-    assert identity.body["installation_uuid"] == uuid
-
-    manage = publisher["manage_token"]
-    token = await run_as_json(
-        command, "push-token", "create", "--app", "chess", "--label", "mine", token=manage
-    )
-    assert token["token"].startswith("push_")
-    device = await run_as_json(
-        command, "test-device", "add", front.udid(), "--label", "my phone", token=manage
+    copy = ("--app", "chess", "--customer", "k", "--udid", front.udid(), "--bundle", "com.example")
+    installation = await run_as_json(command, "installation", "put", str(uuid4()), *copy, "--team", TEAM)
+    token = publisher["manage_token"]
+    push_token = ("push-token", "create", "--app", "chess", "--label", "mine")
+    test_device = ("test-device", "add", front.udid(), "--label", "my phone")
+    return Created(
+        publisher,
+        credential,
+        installation,
+        await run_as_json(command, *push_token, token=token),
+        await run_as_json(command, *test_device, token=token),
     )
 
-    for arguments, shown, secret in (
+
+async def test_commands_create_a_working_store(created: Created, front: Front) -> None:
+    assert created.credential["key_id"] == "KEY0000001"
+    assert created.credential["environment"] == "production"
+    assert created.push_token["token"].startswith("push_")
+    shown = await front.call("GET", "installation/", token=created.installation["install_token"])
+    assert shown.body["installation_uuid"] == created.installation["installation_uuid"]
+
+
+async def test_lists_show_no_secrets(created: Created, command: Command) -> None:
+    for arguments, shown, hidden in (
         (["publisher", "list"], "Ada", "manage_"),
         (["app", "list"], "chess", "manage_"),
         (["credential", "list"], TEAM, "BEGIN"),
         (["push-token", "list", "--app", "chess"], "mine", "push_"),
         (["test-device", "list"], "my phone", "udid"),
-        (["audit"], "credential.put", manage),
+        (["audit"], "credential.put", created.manage_token),
         (["audit", "--last", "1"], "test_device.added", "credential.put"),
     ):
-        acting_token = manage if arguments[0] in ("push-token", "test-device") else ""
-        listed = await command(*arguments, token=acting_token)
+        token = created.manage_token if arguments[0] in ("push-token", "test-device") else ""
+        listed = await command(*arguments, token=token)
         assert listed.exit_code == 0, listed.output
         assert shown in listed.stdout
-        assert secret not in listed.stdout
+        assert hidden not in listed.stdout
 
-    entries = await run_as_json(command, "audit", token=manage)
+
+async def test_a_publisher_reads_its_own_audit_log(created: Created, command: Command) -> None:
+    entries = await run_as_json(command, "audit", token=created.manage_token)
     assert [entry["action"] for entry in entries[:2]] == ["test_device.added", "push_token.created"]
-    for arguments, acting_token in (
-        (["credential", "resume", str(credential["id"])], ""),
-        (["credential", "remove", str(credential["id"])], ""),
-        (["push-token", "revoke", token["id"], "--app", "chess"], manage),
-        (["test-device", "remove", device["id"]], manage),
-        (["installation", "retire", uuid], ""),
+
+
+async def test_everything_can_be_removed_again(created: Created, command: Command, front: Front) -> None:
+    credential_id, installation_uuid = (
+        str(created.credential["id"]),
+        created.installation["installation_uuid"],
+    )
+    for arguments, token in (
+        (["credential", "resume", credential_id], ""),
+        (["credential", "remove", credential_id], ""),
+        (["push-token", "revoke", created.push_token["id"], "--app", "chess"], created.manage_token),
+        (["test-device", "remove", created.test_device["id"]], created.manage_token),
+        (["installation", "retire", installation_uuid], ""),
     ):
-        assert (await command(*arguments, token=acting_token)).exit_code == 0, arguments
-    assert (await front.call("GET", "installation/", token=installed["install_token"])).status == 401
+        assert (await command(*arguments, token=token)).exit_code == 0, arguments
+    install_token = created.installation["install_token"]
+    assert (await front.call("GET", "installation/", token=install_token)).status == 401
 
 
 async def test_markup_in_a_name_is_shown_as_text(command: Command) -> None:
@@ -144,39 +160,68 @@ def _file(directory: Path, text: str) -> Path:
     return path
 
 
-async def test_bulk_import(command: Command, front: Front, tmp_path: Path) -> None:
+class ImportFile(NamedTuple):
+    """1500 copies, in a file that also has a new version of the first one, an empty line and two bad lines."""
+
+    copies: list[dict[str, Any]]
+    newer: dict[str, Any]
+    path: Path
+    tokens_path: Path
+
+    def read_tokens(self) -> dict[str, str]:
+        """Return the install tokens that the import wrote, by installation uuid."""
+        items = map(json.loads, self.tokens_path.read_text().splitlines())
+        return {item["installation_uuid"]: item["install_token"] for item in items}
+
+
+@pytest.fixture
+async def import_file(front: Front, tmp_path: Path) -> ImportFile:
     app_id = await front.app()
     copies = [
         front.copy(app_id, installation_uuid=str(uuid4()), customer=f"k{n // 2}", udid=front.udid())
         for n in range(1500)
     ]
     lines = [json.dumps(copy) for copy in copies]
-    # A new version of the first copy, on its device with another UUID. The later line counts.
     newer = {**copies[0], "installation_uuid": str(uuid4()), "app_version": "2.0"}
     lines[10:10] = [json.dumps(newer), "", "{nonsense", json.dumps({**copies[5], "team_id": "x"})]
-    file, out = tmp_path / "copies.ndjson", tmp_path / "tokens.ndjson"
-    file.write_text("\n".join(lines))
-    out.touch(0o644)  # the file exists, and all may read it
+    file = ImportFile(copies, newer, tmp_path / "copies.ndjson", tmp_path / "tokens.ndjson")
+    file.path.write_text("\n".join(lines))
+    return file
 
-    first = await command("import", str(file), "--out", str(out), "--json")
-    assert first.exit_code == 1
-    assert json.loads(first.stdout) == {"imported": 1501, "bad_lines": 2}
-    assert "copies.ndjson:13: The line is not valid JSON" in first.stderr
-    assert "copies.ndjson:14: team_id: Expected 10 capital letters and digits." in first.stderr
-    tokens = {
-        line["installation_uuid"]: line["install_token"]
-        for line in map(json.loads, out.read_text().splitlines())
-    }
+
+async def test_an_import_names_bad_lines_and_imports_the_others(
+    command: Command, front: Front, import_file: ImportFile
+) -> None:
+    result = await command("import", str(import_file.path), "--out", str(import_file.tokens_path), "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout) == {"imported": 1501, "bad_lines": 2}
+    assert "copies.ndjson:13: The line is not valid JSON" in result.stderr
+    assert "copies.ndjson:14: team_id: Expected 10 capital letters and digits." in result.stderr
+    tokens = import_file.read_tokens()
     assert len(tokens) == 1501
-    assert out.stat().st_mode & 0o77 == 0, "only the file's owner may read tokens"
-    for copy, status in ((copies[0], 401), (newer, 200), (copies[1499], 200)):
+    first, last = import_file.copies[0], import_file.copies[-1]
+    for copy, status in ((first, 401), (import_file.newer, 200), (last, 200)):
         answer = await front.call("GET", "installation/", token=tokens[copy["installation_uuid"]])
         assert answer.status == status
 
-    file.write_text("\n".join(json.dumps(copy) for copy in copies[1:]))
-    again = await command("import", str(file), "--out", str(out))
-    assert again.exit_code == 0, again.output
-    assert {
-        line["installation_uuid"]: line["install_token"]
-        for line in map(json.loads, out.read_text().splitlines())
-    } == {copy["installation_uuid"]: tokens[copy["installation_uuid"]] for copy in copies[1:]}
+
+async def test_a_file_of_install_tokens_is_readable_for_its_owner_only(
+    command: Command, import_file: ImportFile
+) -> None:
+    import_file.tokens_path.touch(0o644)
+    await command("import", str(import_file.path), "--out", str(import_file.tokens_path))
+    assert import_file.tokens_path.stat().st_mode & 0o77 == 0
+
+
+async def test_a_repeated_import_returns_the_install_tokens_again(
+    command: Command, import_file: ImportFile
+) -> None:
+    arguments = ("import", str(import_file.path), "--out", str(import_file.tokens_path))
+    await command(*arguments)
+    tokens = import_file.read_tokens()
+    copies = import_file.copies[1:]
+    import_file.path.write_text("\n".join(json.dumps(copy) for copy in copies))
+    result = await command(*arguments)
+    assert result.exit_code == 0, result.output
+    uuids = [copy["installation_uuid"] for copy in copies]
+    assert import_file.read_tokens() == {uuid: tokens[uuid] for uuid in uuids}

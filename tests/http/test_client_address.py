@@ -32,7 +32,7 @@ async def client(trusted: list[str]) -> AsyncIterator[Client]:
         yield connected
 
 
-async def seen(client: Client, *headers: tuple[str, str]) -> str:
+async def read_address(client: Client, *headers: tuple[str, str]) -> str:
     async with client.get("/", headers=headers) as response:
         return await response.text()
 
@@ -52,10 +52,10 @@ async def seen(client: Client, *headers: tuple[str, str]) -> str:
 async def test_a_trusted_proxy_is_believed(
     client: Client, headers: list[tuple[str, str]], answer: str
 ) -> None:
-    assert await seen(client, *headers) == answer
+    assert await read_address(client, *headers) == answer
 
 
 @pytest.mark.parametrize("trusted", [[], ["10.0.0.0/8"]])
 async def test_other_proxies_are_not_believed(client: Client) -> None:
     headers = [("X-Forwarded-For", "192.0.2.7"), ("X-Forwarded-Proto", "https")]
-    assert await seen(client, *headers) == "http 127.0.0.1"
+    assert await read_address(client, *headers) == "http 127.0.0.1"

@@ -1,4 +1,4 @@
-"""`Prefer` as RFC 7240 has it: read leniently, because what is not understood is ignored."""
+"""The header `Prefer` (RFC 7240). Preferences that are unknown or malformed are ignored."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from relay.service.waiting import seconds_to_wait
         (['"'], None),
     ],
 )
-def test_the_first_wait_that_can_be_read_counts(values: list[str], seconds: int | None) -> None:
+def test_the_first_readable_wait_counts(values: list[str], seconds: int | None) -> None:
     assert seconds_to_wait(values) == seconds
 
 
 @pytest.mark.parametrize("unit", ['"', ",", '",', "\\", '"\\', "wait=", "wait=1x,"])
-def test_a_long_header_takes_no_time(unit: str) -> None:
+def test_a_long_header_is_read_in_linear_time(unit: str) -> None:
     assert seconds_to_wait([unit * (8000 // len(unit))]) is None

@@ -1,4 +1,4 @@
-"""The page at /v1.0/spec/, in a real browser: it shows the description and asks nobody but the relay for anything."""
+"""The page at `/v1.0/spec/`, in a real browser: it shows the description and loads nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FLAGS = (
 
 
 async def browse(url: str, directory: Path) -> tuple[str, str, list[dict[str, Any]]]:
-    """The page as it stands when it has settled, what the browser logged, and its network log."""
+    """Return the rendered page, what the browser logged, and the events of its network log."""
     program, log = find_program("chromium"), directory / "net.json"
     assert program is not None
     process = await asyncio.create_subprocess_exec(
@@ -77,12 +77,16 @@ async def test_the_page_works_offline(tmp_path: Path) -> None:
     assert not [line for line in errors.splitlines() if "CONSOLE" in line], (
         "neither an error nor a broken policy"
     )
-    asked = {event["params"]["url"] for event in events if event.get("params", {}).get("initiator") == origin}
-    assert f"{origin}/v1.0/spec/openapi.yaml" in asked
-    assert {urlsplit(url).netloc for url in asked if not url.startswith("data:")} == {urlsplit(origin).netloc}
+    requested = {
+        event["params"]["url"] for event in events if event.get("params", {}).get("initiator") == origin
+    }
+    assert f"{origin}/v1.0/spec/openapi.yaml" in requested
+    assert {urlsplit(url).netloc for url in requested if not url.startswith("data:")} == {
+        urlsplit(origin).netloc
+    }
 
 
-async def test_the_page_may_load_nothing_from_elsewhere(aiohttp_client: Any) -> None:
+async def test_the_policy_of_the_page_allows_no_other_host(aiohttp_client: Any) -> None:
     application = web.Application()
     application.add_routes(list(SpecApi().routes()))
     client = await aiohttp_client(application)
