@@ -26,7 +26,7 @@ from relay.store.operations.minute_counts import MinuteCountRepository
 from relay.store.operations.nodes import NodeRepository
 from tests.eventually import eventually
 from tests.leaks import LEAKS
-from tests.telemetry.test_dashboards import OF_PROMETHEUS, known
+from tests.telemetry.test_dashboards import PROMETHEUS_METRICS, labels_by_series
 
 from .process import scattered, serving, worker_is_replaced, workers
 from .store import Store
@@ -93,8 +93,8 @@ async def test_all_metrics_of_the_database_are_exported(store: Store) -> None:
         store.http, lambda scraped: value(scraped, "push_relay_credentials", state="active") == 1
     )
     labels = {name: {key for key, _ in keys} for name, keys in scraped}
-    for name, expected in known().items():
-        if name not in OF_PROMETHEUS and (not expected - {"le"} or name in labels):
+    for name, expected in labels_by_series().items():
+        if name not in PROMETHEUS_METRICS and (not expected - {"le"} or name in labels):
             assert labels.get(name) == expected, name
     assert value(scraped, "push_relay_database_up") == 1
     assert {"state", "size"} == labels["push_relay_queue_batches"]
