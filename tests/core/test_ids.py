@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,3 +60,30 @@ def test_a_new_id_is_made_of_the_time_and_ten_random_bytes() -> None:
 
 def test_only_48_bits_of_the_time_fit() -> None:
     assert make_uuid7((1 << 48) + 5, 0) == make_uuid7(5, 0)
+
+
+@pytest.mark.parametrize(
+    ("now_ms", "random", "text"),
+    [
+        (0, 0, "00000000-0000-7000-8000-000000000000"),
+        (0, (1 << 74) - 1, "00000000-0000-7fff-bfff-ffffffffffff"),
+        (0, 1 << 74, "00000000-0000-7000-8000-000000000000"),
+        (0, 1 << 62, "00000000-0000-7001-8000-000000000000"),
+        (0, 1 << 61, "00000000-0000-7000-a000-000000000000"),
+        ((1 << 48) - 1, 0, "ffffffff-ffff-7000-8000-000000000000"),
+        (0x0123456789AB, 0x2AA_1234_5678_9ABC_DEF0, "01234567-89ab-7aa8-9234-56789abcdef0"),
+    ],
+)
+def test_the_layout_of_a_push_id(now_ms: int, random: int, text: str) -> None:
+    assert str(make_uuid7(now_ms, random)) == text
+
+
+def test_a_new_id_asks_for_ten_random_bytes() -> None:
+    sizes: list[int] = []
+
+    def random(size: int) -> bytes:
+        sizes.append(size)
+        return bytes(size)
+
+    new_uuid7(datetime(2026, 1, 1, tzinfo=UTC), random)
+    assert sizes == [10]

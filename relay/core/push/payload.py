@@ -7,7 +7,6 @@ so that is an error here, where the author can see it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -57,8 +56,6 @@ def encode_payload(payload: dict[str, Any]) -> bytes:
     """Return the bytes to send: compact JSON in UTF-8. Raises Invalid for text that UTF-8 cannot carry."""
     try:
         return _encode(payload)
-    except OverflowError:  # an integer beyond 64 bits
-        return json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     except UnicodeEncodeError:
         fault = Fault(
             "invalid_value", "/payload", "The payload has a lone surrogate, which UTF-8 can't carry."

@@ -302,3 +302,12 @@ def test_conversion_in_both_directions_is_lossless(notification: dict[str, Any])
     back = notification_from_payload(payload)
     assert back is not None
     assert draft_notification(back) == payload
+
+
+def test_the_keys_of_a_record_are_not_user_info() -> None:
+    payload = {"aps": {"alert": {"title": "T"}}, "dataClass": "Event", "entity": {"primaryKey": 5}, "mine": 1}
+    payload["dataSynchro"] = True
+    notification = notification_from_payload(payload)
+    assert notification is not None
+    assert notification["user_info"] == {"mine": 1}
+    assert notification["open"] == {"data_class": "Event", "primary_key": 5}

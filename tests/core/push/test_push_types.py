@@ -94,3 +94,53 @@ def test_a_wrong_payload_does_not_stop_the_check_of_the_kind(payload: Any) -> No
 def test_calls_are_kept_for_seconds(push_type: str, fields: dict[str, int], wrong: list[str]) -> None:
     request = body(push_type=push_type, **fields)
     assert faults(lambda: check_headers(request, NOW, Lifetimes(86_400, 10))) == wrong
+
+
+@pytest.mark.parametrize(
+    (
+        "push_type",
+        "suffix",
+        "token_kind",
+        "limit_bytes",
+        "priorities",
+        "expiration",
+        "life_seconds",
+        "needs_aps",
+    ),
+    [
+        ("alert", "", "apns", 4096, (10, 5, 1), None, None, True),
+        ("background", "", "apns", 4096, (5, 1), None, None, True),
+        ("voip", ".voip", "voip", 5120, (10, 5, 1), 0, 30, False),
+        ("complication", ".complication", "complication", 4096, (10, 5, 1), None, None, True),
+        ("fileprovider", ".pushkit.fileprovider", "fileprovider", 4096, (10, 5, 1), None, None, False),
+        ("mdm", "", "mdm", 4096, (10, 5, 1), None, None, False),
+        ("location", ".location-query", "location", 4096, (10, 5, 1), None, None, True),
+        ("liveactivity", ".push-type.liveactivity", "liveactivity", 4096, (10, 5), None, None, True),
+        ("pushtotalk", ".voip-ptt", "pushtotalk", 4096, (10,), 0, 0, True),
+        ("widgets", ".push-type.widgets", "widgets", 4096, (10, 5, 1), None, None, True),
+        ("controls", ".push-type.controls", "controls", 4096, (10, 5, 1), None, None, True),
+    ],
+)
+def test_the_rules_of_each_push_type(
+    push_type: str,
+    suffix: str,
+    token_kind: str,
+    limit_bytes: int,
+    priorities: tuple[int, ...],
+    expiration: int | None,
+    life_seconds: int | None,
+    needs_aps: bool,
+) -> None:
+    row = PUSH_TYPES[push_type]
+    assert (row.name, row.suffix, row.token_kind, row.limit_bytes) == (
+        push_type,
+        suffix,
+        token_kind,
+        limit_bytes,
+    )
+    assert (row.priorities, row.default_expiration) == (priorities, expiration)
+    assert (row.longest_life_seconds, row.needs_aps) == (life_seconds, needs_aps)
+
+
+def test_there_are_eleven_push_types() -> None:
+    assert len(PUSH_TYPES) == 11
