@@ -28,7 +28,7 @@ test-all: $(VENV)/.dev
 	@$(MAKE) --no-print-directory coverage
 
 # What the last `make test-all` ran of relay: lines and branches, in percent. It fails below these floors.
-COVERAGE_FLOOR := 90
+COVERAGE_FLOOR := 92
 coverage: $(VENV)/.dev
 	@$(BIN)/coverage report --fail-under=$(COVERAGE_FLOOR)
 	@$(BIN)/coverage report --fail-under=100 --include='relay/core/*,relay/apns/*' \

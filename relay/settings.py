@@ -103,8 +103,14 @@ class ApnsSettings(_Section, frozen=True, kw_only=True):
     """Host for pushes to copies signed for distribution."""
     sandbox: ApnsEndpoint = ApnsEndpoint(host="api.sandbox.push.apple.com")
     """Host for pushes to copies signed for development."""
-    max_connections: Count = 2
-    """Connections of one process for one credential at most."""
+    max_connections: Count = 10_000
+    """Connections of one process at most. The least recently used ones close when a team without one needs it, so it
+    should not be less than the number of teams that get pushes every few days."""
+    connections_per_credential: Count = 2
+    """Connections of one process with one credential at most: a second one is opened when the first is busy."""
+    connects_per_second: Annotated[float, Meta(ge=0, le=100_000)] = 100.0
+    """Connections that one process opens a second at most. Apple asks senders for many teams to space them. 0: no
+    pace."""
     connect_timeout: Seconds = 10.0
     """Seconds for a new connection, including TLS."""
     response_timeout: Seconds = 30.0

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.peers.serving import Setup, TimedRun, Until, serve
 from bench.work import apns_ids, device_tokens
 from relay.apns.pool import Endpoint
-from relay.apns.sender import ApnsSender
+from relay.apns.sender import ApnsSender, SenderLimits
 from relay.core.accounts import CredentialKind, Environment
 from relay.core.delivery.sending import DELIVERED, Credential, SendBatch
 from relay.core.ids import CredentialId
@@ -25,7 +25,7 @@ async def make(setup: Setup) -> TimedRun:
     """Return a run that sends batches of `setup.batch` pushes."""
     sender = ApnsSender(
         dict.fromkeys(Environment, Endpoint(setup.host, setup.port, setup.ca)),
-        max_connections=setup.connections,
+        limits=SenderLimits(connections_per_credential=setup.connections),
     )
     secret = Path(setup.key_file).read_text()
     credential = Credential(

@@ -1,7 +1,10 @@
-"""Connection of aioapns's pool with the relay's own codec: `Wire` decides, this module moves octets and keeps time.
+"""A connection of aioapns's pool that speaks through our codec: `Wire` decides, this class moves octets and keeps time.
 
-aioapns creates a connection through `pool.protocol_class` and uses `is_busy`, `close` and `on_connection_lost`. Senders
-use `submit`, which returns one future for any number of batches. The connection never sends a push again.
+aioapns makes one through `pool.protocol_class` and knows `is_busy`, `close` and `on_connection_lost`. Senders use
+`Submission.start`: one callback for any number of batches. The connection never sends anything again.
+
+There may be ten thousand connections in a process, so one without pushes holds no task, no timer of its own and no
+buffers: its deadline (the next PING) is in the process's `TimerWheel`.
 """
 
 from __future__ import annotations
@@ -10,10 +13,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, Final, Protocol, cast
 
 from aioapns.connection import APNsTLSClientProtocol, AuthorizationHeaderProvider
 
+from relay.apns.connection_cache import ConnectionCache
 from relay.apns.frames import ErrorCode, ProtocolError
 from relay.apns.provider_token import ProviderToken
 from relay.apns.streams import (
@@ -23,7 +27,9 @@ from relay.apns.streams import (
     Flight,
     GoAwayReceived,
     TokenUpdatesLimited,
+    not_sent,
 )
+from relay.apns.timer_wheel import TimerWheel
 from relay.apns.wire import Phase, Wire
 from relay.core.delivery.sending import SendBatch
 from relay.telemetry.logs import get_logger
@@ -32,7 +38,13 @@ logger = get_logger(__name__)
 
 CHUNK_BYTES: Final = 256 * 1024
 """Approximate size of one write to the transport. It bounds memory, and the time that other connections wait."""
-_PING_OPAQUE: Final = b"push-rel"
+SMALL_CHUNK_BYTES: Final = 16 * 1024
+"""The same while few pushes wait: OpenSSL keeps a buffer as large as the largest write, for each connection."""
+_SMALL_QUEUE: Final = 500
+"""Pushes in the queue up to which writes are small."""
+_PING: Final = b"push-rel"
+_IDLE_SPREAD: Final = 0.1
+"""The share of `Timing.idle` by which PINGs of idle connections are spread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,36 +52,81 @@ class Timing:
     """Intervals of a connection, in seconds."""
 
     connect: float = 10.0
-    """Limit from the name look-up to the server's first SETTINGS."""
+    """From the name to the server's first SETTINGS."""
     response: float = 30.0
-    """Limit from sending a push to its answer; also for a queue that does not move."""
+    """From a push's leaving to its answer; and for the queue to move at all."""
     quiet: float = 10.0
-    """Silence of the server, while pushes wait for answers, until a PING is sent."""
+    """Without an octet from the server while pushes wait for answers: then PING."""
     idle: float = 3_600.0
-    """Silence until a PING while no push waits (Apple: check an idle connection about every hour)."""
+    """Without an octet from the server while none do: then PING (Apple: check an idle connection about every hour)."""
     pong: float = 10.0
-    """Limit from a PING to any octet of the server; after that the connection is dead."""
+    """From PING to any octet from the server; else the connection is dead."""
     drain: float = 5.0
-    """Limit for outstanding answers when a connection is closed in order."""
+    """For the answers still out when a connection is closed in order."""
     tick: float = 1.0
-    """Interval of the checks of all these limits."""
+    """The granularity of all these, in the timer wheel."""
+
+
+class SubmissionHolder(Protocol):
+    """A pool that a submission was handed to."""
+
+    def withdraw(self, submission: Submission) -> None:
+        """End as NOT_SENT "Cancelled" what has not left. The answers of what has left are ignored."""
 
 
 class Submission:
-    """A call of `submit`. `done` is set when the last push of its batches has ended."""
+    """Batches on their way through one pool. `on_done` is called once, when the last push of them has ended."""
 
-    __slots__ = ("done", "flights", "left")
+    __slots__ = ("batches", "left", "on_done", "parts", "pool", "urgent")
 
-    def __init__(self, done: asyncio.Future[None]) -> None:
-        self.done = done
-        self.flights: list[Flight] = []
+    def __init__(
+        self,
+        batches: Sequence[SendBatch],
+        on_done: Callable[[], None],
+        *,
+        urgent: bool = False,
+    ) -> None:
+        self.batches = batches
+        self.on_done = on_done
+        self.urgent = urgent
+        self.pool: SubmissionHolder | None = None
+        self.parts: list[tuple[ApnsConnection, Flight]] = []
         self.left = 0
+        """Flights that have not ended."""
+
+    def start(self, shares: Sequence[tuple[ApnsConnection, Sequence[SendBatch]]], authorization: str) -> None:
+        """Hand each connection its share. `authorization` is that header, "" with a certificate. Never raises."""
+        header = authorization.encode("ascii")
+        for connection, batches in shares:
+            connection.take(self, batches, header)
+        if not self.left:
+            self.on_done()
+
+    def refuse(self, reason: str) -> None:
+        """End all pushes as NOT_SENT: none has left."""
+        answer = not_sent(reason)
+        for batch in self.batches:
+            batch.answers[:] = [answer] * len(batch)
+        self.on_done()
+
+    def withdraw(self) -> None:
+        """End as NOT_SENT "Cancelled" what has not left. The answers of what has left are ignored."""
+        for connection, flight in list(self.parts):
+            connection.withdraw(flight)
+
+    def note_end(self) -> None:
+        """Count a flight that has ended."""
+        self.left -= 1
+        if not self.left:
+            self.parts.clear()  # flights and submission refer to each other: the cycle would keep both for long
+            self.on_done()
 
 
 class ApnsConnection(APNsTLSClientProtocol):
-    """A connection to APNs, from TLS to its loss."""
+    """One connection to APNs, from TLS to its loss."""
 
     timing: ClassVar[Timing] = Timing()
+    wheel: ClassVar[TimerWheel]
 
     def __init__(
         self,
@@ -81,33 +138,40 @@ class ApnsConnection(APNsTLSClientProtocol):
         # aioapns's __init__ is not called: it builds the HTTP/2 state that `Wire` replaces.
         self.apns_topic = apns_topic
         self.loop = loop or asyncio.get_running_loop()
-        self.on_connection_lost = on_connection_lost  # type: ignore[assignment]  # aioapns's type is NoReturn
+        self.on_connection_lost = on_connection_lost  # type: ignore[assignment]  # theirs says NoReturn
         self.auth_provider = auth_provider
         self.transport: asyncio.Transport | None = None
-        self.inactivity_timer = None
+        # what the pool notes
+        self.cache: ConnectionCache | None = None
+        self.address = ""
+        self.evicted = False
 
         port = "" if self.APNS_PORT == 443 else f":{self.APNS_PORT}"
         self._wire = Wire(f"{self.APNS_SERVER}{port}", one_first=auth_provider is not None)
-        self._opened: asyncio.Future[None] = self.loop.create_future()
-        self._lost: asyncio.Future[None] = self.loop.create_future()
+        self._has_opened = False
+        self._is_lost = False
+        self._waiter: asyncio.Future[None] | None = None
+        """Of `opened` or `lost`: a connection has one at a time."""
         self._paused = False
         self._pump_due = False
-        # time
-        self._timer: asyncio.TimerHandle | None = None
-        self._received_at = self._moved_at = self.loop.time()
+        # keeping time
+        self.wheel_slot: int | None = None
+        self._heard_at = self._moved_at = self.loop.time()
         self._pinged_at: float | None = None
-        self._marks: deque[tuple[float, int]] = deque()
-        """(time, id of the next stream at that time), one per tick."""
+        self._marks: deque[tuple[float, int]] | None = None
+        """(when, id of the next stream then), one per look, while pushes are in flight."""
+        self._abort_at: float | None = None
+        """When a transport that is closing is given up."""
 
     def __repr__(self) -> str:
         wire = self._wire
         return f"<ApnsConnection {wire.phase.value}, {wire.in_flight} in flight, {wire.queued} queued>"
 
-    # For the pool.
+    # What the pool sees.
 
     @property
     def usable(self) -> bool:
-        """True while the connection takes pushes: it is neither draining nor closing."""
+        """Whether it takes pushes: it is neither draining nor closing."""
         transport = self.transport
         return (
             self._wire.phase in (Phase.OPENING, Phase.OPEN)
@@ -117,70 +181,71 @@ class ApnsConnection(APNsTLSClientProtocol):
 
     @property
     def load(self) -> int:
-        """Number of pushes that have not ended."""
+        """Pushes in it that have not ended."""
         return self._wire.queued + self._wire.in_flight
 
     @property
     def streams(self) -> int:
-        """Number of pushes that wait for their answer."""
+        """Pushes that wait for their answer."""
         return self._wire.in_flight
 
     @property
     def granted(self) -> int | None:
-        """Concurrent streams in the server's SETTINGS; None if they name no number."""
+        """Concurrent streams that the server's SETTINGS name; None if they name no number."""
         return self._wire.granted
 
     @property
     def is_busy(self) -> bool:
-        """True if it is not usable, or has as many pushes as the server allows at once."""
+        """Whether it is not usable, or has as many pushes as the server takes at once."""
         return not self.usable or self.load >= self._wire.capacity
 
     async def send_notification(self, request: Any) -> Any:
-        """Raise NotImplementedError: aioapns's pool would silently send a push again. Use `submit`."""
+        """Not supported: aioapns's pool would send again behind the caller's back. Use `Submission.start`."""
         raise NotImplementedError
 
     async def opened(self) -> None:
         """Wait for the server's first SETTINGS. Raises ConnectionError if the connection ends before."""
-        await asyncio.shield(self._opened)
+        if not self._has_opened and not self._is_lost:
+            self._waiter = self.loop.create_future()
+            await self._waiter
+            self._waiter = None
+        if not self._has_opened:
+            raise ConnectionResetError("closed before the first SETTINGS")
 
     async def lost(self) -> None:
         """Wait for the end of the connection."""
-        await asyncio.shield(self._lost)
+        if not self._is_lost:
+            self._waiter = self.loop.create_future()
+            await self._waiter
+            self._waiter = None
 
-    def submit(self, batches: Sequence[SendBatch], authorization: str = "") -> Submission:
-        """Send batches and return a submission whose `done` is set when every push has ended.
-
-        `authorization` is the value of that header, "" with a certificate. A caller that stops waiting calls
-        `withdraw`. Never raises.
-        """
-        submission = Submission(self.loop.create_future())
-        header = authorization.encode("ascii")
-        submit, flights = self._wire.submit, submission.flights
+    def take(self, submission: Submission, batches: Sequence[SendBatch], authorization: bytes) -> None:
+        """Queue batches of a submission. `authorization` is that header, b"" with a certificate. Never raises."""
         for batch in batches:
-            flight = submit(batch, header, submission)
+            flight = self._wire.submit(batch, authorization, submission)
             if flight is not None:
-                flights.append(flight)
-        submission.left = len(flights)
-        if flights:
-            self._pump_soon()
-            self._schedule_tick()
-        else:
-            submission.done.set_result(None)
-        return submission
+                submission.parts.append((self, flight))
+                submission.left += 1
+                self._pump_soon()
+        if self._pump_due:
+            if self.cache is not None:
+                self.cache.mark_busy(self)
+            if self._marks is None:
+                self._moved_at = self.loop.time()
+            self.wheel.set_deadline_at_latest(self, self.loop.time() + self.timing.tick)
 
-    def withdraw(self, submission: Submission) -> None:
-        """Stop a submission: queued pushes end as NOT_SENT, answers to the others are ignored."""
-        for flight in submission.flights:
-            self._wire.withdraw(flight)
+    def withdraw(self, flight: Flight) -> None:
+        """End as NOT_SENT what has not left of a flight. What has left goes on, and its answers are ignored."""
+        self._wire.withdraw(flight)
         self._handle(self._wire.events())
 
     def drain(self, reason: str) -> None:
-        """Take no more pushes, end queued pushes as NOT_SENT, and close once outstanding answers have arrived."""
+        """Take nothing more, end as NOT_SENT what is queued, and close once the answers still out have come."""
         self._wire.drain(reason)
-        self._process_change()
+        self._after()
 
     def close(self) -> None:
-        """Close now: pushes in flight end as UNKNOWN "ConnectionClosed"."""
+        """Close now: what is in flight ends as UNKNOWN "ConnectionClosed"."""
         self._fail("ConnectionClosed")
 
     async def aclose(self, reason: str) -> None:
@@ -192,17 +257,17 @@ class ApnsConnection(APNsTLSClientProtocol):
         except TimeoutError:
             self.close()
 
-    # asyncio.Protocol.
+    # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send the preface."""
+        """TLS is up: send the preface."""
         self.transport = cast(asyncio.Transport, transport)
-        self._schedule_tick()
+        self._set_deadline()
         self._pump()
 
     def data_received(self, data: bytes) -> None:
-        """Process octets of the server; close on a violation of HTTP/2."""
-        self._received_at = self.loop.time()
+        """Take octets of the server."""
+        self._heard_at = self.loop.time()
         self._pinged_at = None
         try:
             self._wire.receive(data)
@@ -210,35 +275,35 @@ class ApnsConnection(APNsTLSClientProtocol):
             logger.warning("APNs broke HTTP/2", error=str(error))
             self._fail("ProtocolError", error.code)
             return
-        self._process_change()
+        self._after()
 
     def pause_writing(self) -> None:
-        """Stop writing: the transport's buffer is full."""
+        """The transport's buffer is full."""
         self._paused = True
 
     def resume_writing(self) -> None:
-        """Continue writing."""
+        """The transport's buffer has room again."""
         self._paused = False
         self._pump()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End every remaining push: the socket is closed."""
+        """The socket is gone: every push ends here at the latest."""
+        self._is_lost = True
         self._wire.close("ConnectionLost")
         self._handle(self._wire.events())
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if not self._opened.done():
-            self._opened.set_exception(ConnectionResetError("closed before the first SETTINGS"))
-            self._opened.exception()  # retrieved here, because it may have no waiter
-        self._lost.set_result(None)
+        self.wheel.remove(self)
+        self._wake()
         if self.on_connection_lost is not None:
             self.on_connection_lost(self)
 
     # Octets out, events in.
 
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
     def _pump_soon(self) -> None:
-        """Write once for all submissions in this turn of the loop."""
+        """Write once for all that is submitted in this turn of the loop."""
         if not self._pump_due:
             self._pump_due = True
             self.loop.call_soon(self._pump)
@@ -246,36 +311,37 @@ class ApnsConnection(APNsTLSClientProtocol):
     def _pump(self) -> None:
         self._pump_due = False
         transport = self.transport
+        size = SMALL_CHUNK_BYTES if self._wire.queued <= _SMALL_QUEUE else CHUNK_BYTES
         while not self._paused and transport is not None and not transport.is_closing():
-            chunk = self._wire.send(CHUNK_BYTES)
+            chunk = self._wire.send(size)
             if not chunk:
                 break
             transport.write(chunk)
 
-    def _process_change(self) -> None:
-        """Handle events, write, and close if the connection has drained."""
-        self._handle(self._wire.events())
-        self._pump()
-        if self._wire.phase is Phase.DRAINING:  # `send` starts it when the stream ids are used up
-            self._handle(self._wire.events())
-            if self._wire.finished:
-                self._fail(self._wire.end_reason)
+    def _after(self) -> None:
+        """Act on a changed state: call back, write, and close if that was the end."""
+        wire = self._wire
+        self._handle(wire.events())
+        if wire.has_output:
+            self._pump()
+        if wire.phase is Phase.DRAINING:  # perhaps since a moment ago: ids are used up in `send`
+            self._handle(wire.events())
+            if wire.finished:
+                self._fail(wire.end_reason)
 
     def _handle(self, events: list[Event]) -> None:
         for event in events:
             if type(event) is Flight:
-                submission = cast(Submission, event.tag)
-                submission.left -= 1
-                if not submission.left:
-                    submission.flights.clear()  # breaks the reference cycle, so that both are freed now
-                    if not submission.done.done():
-                        submission.done.set_result(None)
+                cast(Submission, event.tag).note_end()
+                if not self._wire.load:
+                    self._rest()
             elif isinstance(event, ConnectionOpened):
-                self._opened.set_result(None)
+                self._has_opened = True
+                self._wake()
             elif isinstance(event, GoAwayReceived):
                 logger.info("APNs says GOAWAY", code=event.code, reason=event.reason)
             elif isinstance(event, ConnectionUnusable):
-                if self.usable:  # logged once: later answers may have this reason too
+                if self.usable:  # the answers that are still to come may say the same
                     logger.info("an APNs connection is of no more use", reason=event.reason)
                 if event.reason == "ExpiredProviderToken" and isinstance(self.auth_provider, ProviderToken):
                     self.auth_provider.invalidate(event.authorization.decode())
@@ -284,8 +350,17 @@ class ApnsConnection(APNsTLSClientProtocol):
             elif isinstance(event, TokenUpdatesLimited) and isinstance(self.auth_provider, ProviderToken):
                 self.auth_provider.hold()
 
+    def _rest(self) -> None:
+        """The last push has ended: hold no buffers, and be the most recently used one of those that may be closed."""
+        self._wire.rest()
+        self._marks = None
+        if self.usable:
+            if self.cache is not None:
+                self.cache.mark_idle(self)
+            self._set_deadline()
+
     def _fail(self, reason: str, code: ErrorCode = ErrorCode.NO_ERROR, *, abort: bool = False) -> None:
-        """End every push, send GOAWAY, and close; `abort` closes without GOAWAY, for a dead peer."""
+        """End every push, say GOAWAY, and close; `abort` if the peer doesn't listen any more."""
         self._wire.close(reason, code)
         self._handle(self._wire.events())
         transport = self.transport
@@ -296,33 +371,52 @@ class ApnsConnection(APNsTLSClientProtocol):
         elif not transport.is_closing():
             transport.write(self._wire.send(0))
             transport.close()
-            # A peer that does not read would keep the transport in closing for ever.
-            self.loop.call_later(self.timing.drain, transport.abort)
+            # A peer that doesn't read would keep a closing transport for ever.
+            self._abort_at = self.loop.time() + self.timing.drain
+            self.wheel.set_deadline(self, self._abort_at)
 
-    # Time.
+    # Keeping time.
 
-    def _schedule_tick(self) -> None:
-        """Schedule a tick: soon while pushes wait, else when the next PING is due."""
+    def _set_deadline(self) -> None:
+        """Have `on_deadline` called: soon while pushes wait, else when the next PING is due."""
         if self._wire.phase is Phase.CLOSED:
             return
-        busy = self._wire.in_flight or self._wire.queued or self._pinged_at is not None
-        delay = self.timing.tick if busy else max(self.timing.tick, self.timing.idle - self._silence())
-        when = self.loop.time() + delay
-        if self._timer is not None:
-            if self._timer.when() <= when:
-                return
-            self._timer.cancel()
-        self._timer = self.loop.call_at(when, self._tick)
+        now = self.loop.time()
+        if self._wire.load or self._pinged_at is not None:
+            when = now + self.timing.tick
+        else:
+            spread = 1 - _IDLE_SPREAD * (id(self) >> 4 & 0xFF) / 0xFF
+            when = max(now + self.timing.tick, self._heard_at + self.timing.idle * spread)
+        self.wheel.set_deadline(self, when)
 
-    def _silence(self) -> float:
-        return self.loop.time() - self._received_at
-
-    def _tick(self) -> None:
-        self._timer = None
+    def on_deadline(self) -> None:
+        """Look at all deadlines. Called by the wheel."""
         wire, timing, now = self._wire, self.timing, self.loop.time()
         if wire.phase is Phase.CLOSED:
+            if self._abort_at is not None and self.transport is not None and not self._is_lost:
+                self.transport.abort()
             return
-        # Late answers. A mark holds the stream ids that existed at its time, so nothing is stored per push.
+        if wire.load:
+            self._expire(now)
+        # A peer that says nothing.
+        if self._pinged_at is not None:
+            if now - self._pinged_at >= timing.pong:
+                self._fail("PingTimeout", abort=True)
+                return
+        else:
+            patience = timing.quiet if wire.in_flight else timing.idle * (1 - _IDLE_SPREAD)
+            if now - self._heard_at >= patience:
+                self._pinged_at = now
+                wire.ping(_PING)
+        self._after()
+        self._set_deadline()
+
+    def _expire(self, now: float) -> None:
+        """End the pushes whose answer is late, and the queue if it does not move."""
+        wire, timing = self._wire, self.timing
+        # A mark says which streams existed when; so nothing is kept per push.
+        if self._marks is None:
+            self._marks = deque()
         previous = self._marks[-1][1] if self._marks else 1
         if wire.next_stream_id != previous or not wire.queued:
             self._moved_at = now
@@ -332,16 +426,6 @@ class ApnsConnection(APNsTLSClientProtocol):
             expired = self._marks.popleft()[1]
         if expired:
             wire.expire(expired)
-        # A queue that does not move: no streams granted, no window, or a peer that does not read.
+        # A queue that doesn't move: no streams granted, no window given, or nothing read.
         if wire.queued and now - self._moved_at >= timing.response:
             wire.drain("Stalled")
-        # A silent peer.
-        if self._pinged_at is not None:
-            if now - self._pinged_at >= timing.pong:
-                self._fail("PingTimeout", abort=True)
-                return
-        elif self._silence() >= (timing.quiet if wire.in_flight else timing.idle):
-            self._pinged_at = now
-            wire.ping(_PING_OPAQUE)
-        self._process_change()
-        self._schedule_tick()

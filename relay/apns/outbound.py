@@ -38,6 +38,10 @@ class Outbound:
         self.stream_window = frames.DEFAULT_WINDOW_BYTES
         """Octets of DATA that a new stream's window allows."""
 
+    def rest(self) -> None:
+        """Let go of what only a connection with pushes needs."""
+        self._encoder.forget_shapes()
+
     def add(self, flight: Flight) -> None:
         """Append a flight to the queue."""
         self._queue.append(flight)

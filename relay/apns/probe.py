@@ -17,10 +17,11 @@ from datetime import UTC, datetime
 from typing import Any, Final, cast
 from uuid import UUID
 
-from relay.apns.connection import ApnsConnection, Timing
+from relay.apns.connection import ApnsConnection, Submission, Timing
 from relay.apns.errors import connect_errors, credential_errors
 from relay.apns.pool import Endpoint, certificate_file, check_http2, protocol_class, tls_context
 from relay.apns.provider_token import ProviderToken
+from relay.apns.timer_wheel import TimerWheel
 from relay.core.accounts import CredentialKind
 from relay.core.delivery.sending import Answer, Credential, SendBatch
 from relay.core.push.apns_headers import PushHeaders
@@ -66,9 +67,12 @@ class Probe:
         """
         batch = SendBatch(_PAYLOAD, _HEADERS, [NO_DEVICE], [str(apns_id)], [topic])
         authorization = "" if self._provider is None else self._provider.get_header()
-        await asyncio.wait([self._connection.submit([batch], authorization).done])
+        answered = asyncio.Event()
+        submission = Submission([batch], answered.set)
+        submission.start([(self._connection, [batch])], authorization)
+        await answered.wait()
         [answer] = batch.answers
-        assert answer is not None  # every push of a `done` submission has ended
+        assert answer is not None  # the event says so
         return answer
 
 
@@ -96,7 +100,7 @@ async def probe(
             context.load_cert_chain(path)
     elif credential is not None:
         provider = signed_provider_token(credential, clock)
-    new_connection = protocol_class(endpoint, timing)
+    new_connection = protocol_class(endpoint, timing, TimerWheel(loop, timing.tick))
     connection: ApnsConnection | None = None
     started = time.perf_counter()
     try:

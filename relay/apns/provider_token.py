@@ -9,17 +9,16 @@ again after pauses: a token that young has not expired, and the cause of Apple's
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from typing import Final
 
 import msgspec
 from aioapns.connection import AuthorizationHeaderProvider
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from jwt import PyJWS
-from jwt.algorithms import ECAlgorithm
-from jwt.utils import der_to_raw_signature
 
 from relay.apns.errors import CannotSendError, credential_errors
 from relay.telemetry.metrics import JWT_RENEWALS
@@ -50,6 +49,7 @@ class ProviderToken(AuthorizationHeaderProvider):
             raise CannotSendError("BadCredential")
         self._key = private_key
         self._key_id = key_id
+        self._encoded_head = _base64url(msgspec.json.encode({"alg": "ES256", "kid": key_id, "typ": "JWT"}))
         self._team_id = team_id
         self._clock = clock
         self._header = ""
@@ -84,6 +84,11 @@ class ProviderToken(AuthorizationHeaderProvider):
             self._issue(step if step - self._issued_at >= MIN_RENEWAL_SECONDS else now - now % _GRID_SECONDS)
         return self._header
 
+    @property
+    def is_restricted(self) -> bool:
+        """Whether Apple called the token expired, or asked for no new one: to be remembered for a while."""
+        return self._expired or self._clock() < self._held_until
+
     def invalidate(self, header: str) -> None:
         """Note the answer ExpiredProviderToken to a push with that header. Answers to a former token change nothing."""
         if header != self._header or self._expired:
@@ -101,19 +106,16 @@ class ProviderToken(AuthorizationHeaderProvider):
     def _issue(self, issued_at: float) -> None:
         self._issued_at = int(issued_at)
         claims = msgspec.json.encode({"iss": self._team_id, "iat": self._issued_at})
-        token = _jws.encode(claims, self._key, algorithm="ES256", headers={"kid": self._key_id})
+        signed = f"{self._encoded_head}.{_base64url(claims)}"
+        # Deterministic (RFC 6979): the same claims are the same token, in every process.
+        der = self._key.sign(signed.encode("ascii"), ECDSA(SHA256(), deterministic_signing=True))
+        r, s = decode_dss_signature(der)
+        signature = r.to_bytes(32, "big") + s.to_bytes(32, "big")
         JWT_RENEWALS.inc()
-        self._header = f"bearer {token}"
+        self._header = f"bearer {signed}.{_base64url(signature)}"
         self._expired = False
 
 
-class _DeterministicEs256(ECAlgorithm):
-    """PyJWT's ES256 with the nonce of RFC 6979: equal claims make equal tokens."""
-
-    def sign(self, msg: bytes, key: EllipticCurvePrivateKey) -> bytes:
-        signature = key.sign(msg, ECDSA(SHA256(), deterministic_signing=True))
-        return der_to_raw_signature(signature, key.curve)
-
-
-_jws = PyJWS(algorithms=[])
-_jws.register_algorithm("ES256", _DeterministicEs256(ECAlgorithm.SHA256))
+def _base64url(octets: bytes) -> str:
+    """Return base64url without padding (RFC 7515, appendix C)."""
+    return base64.urlsafe_b64encode(octets).rstrip(b"=").decode("ascii")

@@ -86,6 +86,10 @@ class RequestEncoder:
         self._start = _POST_HTTPS + indexed_name(_PLAIN, _AUTHORITY, authority.encode("ascii"))
         self._shapes: dict[tuple[PushHeaders, bytes, int, int, int], Shape] = {}
 
+    def forget_shapes(self) -> None:
+        """Let go of all shapes: the next batch on this connection may be hours away, and look different."""
+        self._shapes.clear()
+
     def shape(
         self, headers: PushHeaders, authorization: bytes, token_size: int, topic_size: int, apns_id_size: int
     ) -> Shape:

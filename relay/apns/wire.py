@@ -136,6 +136,20 @@ class Wire:
         return len(self._streams.open)
 
     @property
+    def load(self) -> int:
+        """Pushes that have not ended."""
+        return self._outbound.queued + len(self._streams.open)
+
+    @property
+    def has_output(self) -> bool:
+        """Whether `send` may have something to write."""
+        return bool(self._control or self._outbound.queued or self._streams.partial)
+
+    def rest(self) -> None:
+        """Let go of what only a connection with pushes needs. Called when `load` is 0."""
+        self._outbound.rest()
+
+    @property
     def granted(self) -> int | None:
         """Concurrent streams in the server's SETTINGS; None if they name no number."""
         return self._granted

@@ -28,10 +28,10 @@ class ChannelCreator:
     """
 
     def __init__(
-        self, database: Database, book: CredentialCache, provider: ChannelProvider, clock: Clock
+        self, database: Database, credentials: CredentialCache, provider: ChannelProvider, clock: Clock
     ) -> None:
         self._channels = AppleChannelRepository(database)
-        self._book = book
+        self._credentials = credentials
         self._provider = provider
         self._clock = clock
         self._opening: dict[_Key, asyncio.Task[str | None]] = {}
@@ -61,8 +61,8 @@ class ChannelCreator:
 
     async def _make(self, key: _Key, *, message_storage: bool) -> str | None:
         app_id, channel_id, topic = key
-        await self._book.read()
-        credential = self._book.find(topic)
+        credentials = await self._credentials.look_up([(topic.team_id, topic.environment)])
+        credential = credentials.choose(*topic).credential
         if credential is None:
             detail = "The store has no credential that works for this copy's team."
             raise Unavailable(detail, retry_after=_NO_CREDENTIAL_PAUSE)
@@ -71,7 +71,7 @@ class ChannelCreator:
         if created.answer.status != 201:
             action = decide(created.answer)
             if action is ReasonAction.SUSPEND:
-                await self._book.suspend(credential, created.answer.reason, sent_at)
+                await self._credentials.suspend(credential, created.answer.reason, sent_at)
             if action is ReasonAction.FAIL:
                 raise Conflict(
                     f"Apple makes no channel for this copy: {created.answer.reason or 'no reason'}."

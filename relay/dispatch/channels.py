@@ -53,7 +53,7 @@ class ChannelDispatcher:
     def __init__(
         self,
         database: Database,
-        book: CredentialCache,
+        credentials: CredentialCache,
         provider: ChannelProvider,
         clock: Clock,
         settings: DispatchSettings,
@@ -65,7 +65,7 @@ class ChannelDispatcher:
         self._database = database
         self._pushes = ChannelPushRepository(database)
         self._apple_channels = AppleChannelRepository(database)
-        self._book = book
+        self._credentials = credentials
         self._provider = provider
         self._clock = clock
         self._owner = owner
@@ -109,7 +109,6 @@ class ChannelDispatcher:
         claimed = await self._pushes.lease_deliveries(self._owner, now, lease_end, min(room, _MOST_OF_ONE))
         removals = await self._apple_channels.lease_removals(now, lease_end, _MOST_REMOVALS)
         if claimed or removals:
-            await self._book.read()
             await self._begin(claimed, now)
         if removals:
             self._start(self._remove(removals))
@@ -131,17 +130,19 @@ class ChannelDispatcher:
 
     async def _begin(self, claimed: Sequence[ChannelDelivery], now: datetime) -> None:
         """Send what can be sent, by credential; settle the rest."""
+        topics = (delivery.channel.topic for delivery in claimed)
+        credentials = await self._credentials.look_up((topic.team_id, topic.environment) for topic in topics)
         legs: dict[int, tuple[Credential, list[ChannelDelivery]]] = {}
         waiting: list[SettledChannelDelivery] = []
         for delivery in claimed:
             topic = delivery.channel.topic
-            credential = self._book.find(topic)
+            credential, held_by = credentials.choose(*topic)
             if delivery.expires_at <= now:
                 waiting.append(
                     SettledChannelDelivery(delivery, delivery.attempt, None, Outcome.EXPIRED, 0, "Expired")
                 )
             elif credential is None:
-                reason = "CredentialSuspended" if self._book.is_suspended(topic) else "NoCredential"
+                reason = "CredentialSuspended" if held_by else "NoCredential"
                 waiting.append(
                     self._again(delivery, ReasonAction.RETRY, Answer(Fate.NOT_SENT, 0, reason), now)
                 )
@@ -169,7 +170,7 @@ class ChannelDispatcher:
         )
         refused = next((one for one in answers if decide(one) is ReasonAction.SUSPEND), None)
         if refused is not None:
-            await self._book.suspend(credential, refused.reason, sent_at)
+            await self._credentials.suspend(credential, refused.reason, sent_at)
 
     async def _push(self, credential: Credential, delivery: ChannelDelivery) -> Answer:
         channel = delivery.channel
@@ -225,7 +226,9 @@ class ChannelDispatcher:
         await asyncio.gather(*map(self._remove_one, channels))
 
     async def _remove_one(self, channel: AppleChannel) -> None:
-        credential = self._book.find(channel.topic)
+        topic = channel.topic
+        credentials = await self._credentials.look_up([(topic.team_id, topic.environment)])
+        credential = credentials.choose(*topic).credential
         attempt, wait = channel.attempt, self._backoff.longest_seconds
         if credential is not None:  # else nothing is tried: it may be days until there is one that works
             attempt, wait = attempt + 1, self._backoff.wait_seconds(attempt, self._spread())
@@ -241,5 +244,5 @@ class ChannelDispatcher:
         sent_at = self._clock.now()
         answer = await self._provider.delete(credential, channel.topic.bundle_id, channel.apns_channel_id)
         if decide(answer) is ReasonAction.SUSPEND:
-            await self._book.suspend(credential, answer.reason, sent_at)
+            await self._credentials.suspend(credential, answer.reason, sent_at)
         return answer.status == 204 or answer.reason in _NOTHING_THERE

@@ -1,9 +1,21 @@
-"""Settlement: what legs came to is written by one transaction at a time; what comes meanwhile goes with the next.
+"""Settlement: what was decided is written by one transaction at a time; what comes meanwhile goes with the next.
 
-Nothing waits for a timer: the first result of an idle moment is written at once, and under load the transactions
-grow by themselves. A batch row shrinks to what is still open of it, so a node that takes it over sends no more.
+The life of a lease, as this node sees it:
 
-Whatever is wrong with a batch harms no other: what cannot be written together is written piece by piece.
+=============  ==========================================  ==========================================================
+state          what happens                                where it goes
+=============  ==========================================  ==========================================================
+leased         an installation ends                        partly ended
+partly ended   the last one ends                           ended: written at once
+partly ended   `MAX_UNSETTLED` more, or `settle_interval`  leased: what ended is written, and the row shrinks
+ended          the transaction is committed                forgotten; `on_ended`
+any            the transaction says the lease was lost     forgotten: the node that has it now settles it
+any            writing fails for good, `abandon`           forgotten: due again when its lease ends
+any            `keep_leases`, every third of a lease       the same, until a lease from now
+=============  ==========================================  ==========================================================
+
+A batch row shrinks to what is still open of it, so a node that takes it over sends no more. What is wrong with a batch
+harms no other: what cannot be written together is written piece by piece.
 """
 
 from __future__ import annotations
@@ -18,11 +30,11 @@ from uuid import UUID
 from relay.core.clock import Clock
 from relay.core.delivery.plan import ClaimedBatch
 from relay.core.errors import RelayError, describe_error
-from relay.dispatch import push_log as following
+from relay.dispatch import push_log
 from relay.dispatch.decisions import Decisions
 from relay.store.database import Database
 from relay.store.push.batches import BatchRepository
-from relay.store.push.records import Retry, Settlement
+from relay.store.push.records import DeliveryOutcome, Retry, Settlement
 from relay.store.push.settlement import SettlementRepository
 from relay.telemetry import counts
 from relay.telemetry.logs import get_logger
@@ -30,30 +42,36 @@ from relay.telemetry.metrics import GROUP_SIZE, PUSH_SECONDS
 from relay.telemetry.traces import NO_TRACES, Traces
 
 _log = get_logger(__name__)
-_PAUSE = 0.5
+MAX_UNSETTLED = 1000
+"""Installations of a batch whose end may wait for the others of the batch."""
+_PAUSE_SECONDS = 0.5
 """Seconds before a settlement that could not be written is tried again."""
 _GROUP_SIZE = GROUP_SIZE.labels("settlement")
 
 
 @dataclass(slots=True)
-class _Open:
-    """A batch that is this node's: how much of it is open and, once a part of it has ended, what exactly.
+class _OpenBatch:
+    """A batch under this node's lease.
 
-    When nothing is open any more it stays until that is written: its lease has to be kept until then. `stored` is how
-    many installations its row holds, as far as we know.
+    `open_count` of its installations have not ended. `left` are these, None while nothing of it has ended. `stored` is
+    the number of installations that its row holds, as far as this node knows. When `open_count` is 0 the batch stays
+    until that is written: its lease must be kept until then.
     """
 
     batch: ClaimedBatch
-    count: int
+    open_count: int
     stored: int
     left: set[int] | None = None
+    gathered: Decisions | None = None
+    """What has ended and is not handed to a transaction yet."""
+    gathered_count: int = 0
 
 
 class Settler:
     """Writes what became of the batches of this node. `owner` is the node's lease.
 
-    `on_ended` is called with batches of which nothing is open any more, when that is written; `on_told` after something
-    was written that a publisher may want to know of.
+    `on_ended` is called with batches that have ended, when that is written; `on_messages` after messages for webhooks
+    may have been written; `wake_at` with retries, to look at the queue when they are due.
     """
 
     def __init__(
@@ -65,8 +83,9 @@ class Settler:
         *,
         lease: float,
         wake_at: Callable[[Iterable[Retry]], None],
+        settle_interval: float = 0.2,
         on_ended: Callable[[Sequence[ClaimedBatch]], None] = lambda batches: None,
-        on_told: Callable[[], None] = lambda: None,
+        on_messages: Callable[[], None] = lambda: None,
         traces: Traces = NO_TRACES,
     ) -> None:
         self._database = database
@@ -77,23 +96,28 @@ class Settler:
         self._batch_id = batch_id
         self._lease = timedelta(seconds=lease)
         self._wake_at = wake_at
+        self._settle_interval = settle_interval
         self._on_ended = on_ended
-        self._on_told = on_told
+        self._on_messages = on_messages
         self._traces = traces
-        self._open: dict[int, _Open] = {}
+        self._open: dict[int, _OpenBatch] = {}
         self.in_flight = 0
-        """Installations claimed by this node whose end has not been written: what a crash may repeat, at most."""
+        """Installations leased by this node whose end has not been written: what a crash may repeat, at most."""
         self._answered = 0
         self._gathered = Settlement()
+        self._partial: dict[int, _OpenBatch] = {}
+        """Batches of which a part has ended that is not in `_gathered` yet."""
+        self._partial_timer: asyncio.TimerHandle | None = None
         self._touched: set[int] = set()
+        """Batches whose row must shrink with the next transaction."""
         self._writing: asyncio.Task[None] | None = None
 
     def open(self, batches: Sequence[ClaimedBatch]) -> list[ClaimedBatch]:
-        """Claimed batches are on their way. Returns those that were not already.
+        """Note leased batches. Returns those that are new to this node.
 
         When the database was away for longer than a lease, what this node is sending is due again, and this node may
-        be the one that claims it: what is under way goes on, and is not begun once more. But where the row holds less
-        than we left in it, somebody else has settled a part in between: then only what was claimed counts.
+        be the one that leases it: what is under way goes on, and does not begin once more. But where the row holds
+        less than this node left in it, another has settled a part in between: then only what was leased now counts.
         """
         new = []
         for batch in batches:
@@ -103,47 +127,91 @@ class Settler:
                 if count >= known.stored:
                     continue
                 self.abandon([known.batch])
-            self._open[batch.batch_id] = _Open(batch, count, count)
+            self._open[batch.batch_id] = _OpenBatch(batch, count, count)
             self.in_flight += count
             new.append(batch)
         return new
 
-    def add(self, judged: Decisions) -> None:
-        """What a leg, or a part of one, came to."""
-        gathered = self._gathered
-        gathered.outcomes.extend(
-            one for one in judged.outcomes if self._close_part(one.batch, one.installations)
-        )
-        gathered.retries.extend(one for one in judged.again if self._close_part(one.batch, one.installations))
-        gathered.retirements.extend(judged.retirements)
-        gathered.traces.extend(judged.traces)
-        if self._writing is None:
+    def add(self, decisions: Decisions) -> None:
+        """Take what was decided on a send job, or a part of one.
+
+        It is written when its batch has ended, `MAX_UNSETTLED` installations of the batch have, or `settle_interval`
+        seconds have passed: so a batch for many teams is settled a few times and not once for each of them.
+        """
+        known: _OpenBatch | None = None
+        for outcome in decisions.outcomes:
+            if (known := self._close_part(outcome.batch, outcome.installations)) is not None:
+                _merge_outcome(known, outcome)
+        for retry in decisions.again:
+            if (known := self._close_part(retry.batch, retry.installations)) is not None:
+                _merge_retry(known, retry)
+        if known is not None:
+            gathered = _gathered_of(known)
+            gathered.retirements += decisions.retirements
+            gathered.traces += decisions.traces
+            self._hand_over_if_due(known)
+        elif decisions.retirements or decisions.traces:  # the lease was lost: they are true all the same
+            self._gathered.retirements += decisions.retirements
+            self._gathered.traces += decisions.traces
+            self._write_soon()
+
+    def _close_part(self, batch: ClaimedBatch, installations: Sequence[int]) -> _OpenBatch | None:
+        """Note that these installations have ended. None if the lease was lost, even if it came back since."""
+        known = self._ours(batch)
+        if known is None:
+            return None
+        before = known.open_count
+        if known.left is None and len(installations) >= known.open_count:
+            known.open_count = 0
+        else:
+            if known.left is None:
+                known.left = set(batch.installations)
+            known.left.difference_update(installations)
+            known.open_count = len(known.left)
+        known.gathered_count += before - known.open_count
+        return known
+
+    def _hand_over_if_due(self, known: _OpenBatch) -> None:
+        if not (known.open_count and self._settle_interval) or known.gathered_count >= MAX_UNSETTLED:
+            self._hand_over(known)
+            self._write_soon()
+        else:
+            self._partial[known.batch.batch_id] = known
+            if self._partial_timer is None:
+                loop = asyncio.get_running_loop()
+                self._partial_timer = loop.call_later(self._settle_interval, self._hand_over_partial)
+
+    def _hand_over_partial(self) -> None:
+        self._partial_timer = None
+        for known in list(self._partial.values()):
+            self._hand_over(known)
+        self._write_soon()
+
+    def _hand_over(self, known: _OpenBatch) -> None:
+        """Move what was gathered of a batch to the next transaction."""
+        batch_id = known.batch.batch_id
+        self._partial.pop(batch_id, None)
+        if known.gathered is not None:
+            self._gathered.outcomes.extend(known.gathered.outcomes)
+            self._gathered.retries.extend(known.gathered.again)
+            self._gathered.retirements.extend(known.gathered.retirements)
+            self._gathered.traces.extend(known.gathered.traces)
+            known.gathered = None
+        self._answered += known.gathered_count
+        known.gathered_count = 0
+        if known.open_count:
+            self._touched.add(batch_id)
+        else:
+            self._touched.discard(batch_id)
+            self._gathered.ended.append(known.batch)
+
+    def _write_soon(self) -> None:
+        if self._writing is None and not (self._gathered.is_empty and not self._touched):
             self._writing = asyncio.create_task(self._write_all())
 
-    def _close_part(self, batch: ClaimedBatch, installations: Sequence[int]) -> bool:
-        """Whether these installations were ours to end: not if the lease was lost, even if it came back since."""
-        one = self._ours(batch)
-        if one is None:
-            return False
-        before = one.count
-        if one.left is None and len(installations) >= one.count:
-            one.count = 0
-        else:
-            if one.left is None:
-                one.left = set(batch.installations)
-            one.left.difference_update(installations)
-            one.count = len(one.left)
-        self._answered += before - one.count
-        if one.count:
-            self._touched.add(batch.batch_id)
-        else:
-            self._touched.discard(batch.batch_id)
-            self._gathered.ended.append(batch)
-        return True
-
-    def _ours(self, batch: ClaimedBatch) -> _Open | None:
-        one = self._open.get(batch.batch_id)
-        return one if one is not None and one.batch is batch else None
+    def _ours(self, batch: ClaimedBatch) -> _OpenBatch | None:
+        known = self._open.get(batch.batch_id)
+        return known if known is not None and known.batch is batch else None
 
     async def _write_all(self) -> None:
         try:
@@ -152,9 +220,9 @@ class Settler:
                 touched, self._touched = self._touched, set()
                 answered, self._answered = self._answered, 0
                 settlement.remaining = [
-                    (one.batch, list(one.left))
-                    for one in map(self._open.get, touched)
-                    if one is not None and one.left
+                    (known.batch, self._left_of(known))
+                    for known in map(self._open.get, touched)
+                    if known is not None and known.left
                 ]
                 try:
                     await self._write(settlement)
@@ -163,6 +231,18 @@ class Settler:
                 self._wake_at(settlement.retries)
         finally:
             self._writing = None
+
+    @staticmethod
+    def _left_of(known: _OpenBatch) -> list[int]:
+        """Return what the row of a batch must hold: what is open, and what has ended but is not in the transaction."""
+        assert known.left is not None  # something of it has ended
+        left = list(known.left)
+        if known.gathered is not None:
+            for outcome in known.gathered.outcomes:
+                left.extend(outcome.installations)
+            for retry in known.gathered.again:
+                left.extend(retry.installations)
+        return left
 
     async def _write(self, settlement: Settlement) -> None:
         try:
@@ -180,7 +260,7 @@ class Settler:
                     self.abandon(batch for batch, _ in piece.remaining)
 
     async def _write_together(self, settlement: Settlement) -> None:
-        """Write it, however long the database is away. Raises what will not pass."""
+        """Write a settlement, however long the database is away. Raises what will not pass."""
         repeated = False
         while True:
             self._leave_out_lost(settlement)
@@ -195,42 +275,43 @@ class Settler:
             except RelayError as error:
                 _log.warning("a settlement waits", error=describe_error(error))
                 repeated = True
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(_PAUSE_SECONDS)
         _count(settlement, None if repeated else owned, now)
         self.abandon(settlement.ended)  # nothing is open of them, and now that is written
         self._on_ended(settlement.ended)
-        if following.is_followed():
-            following.settled(settlement)
+        if push_log.is_followed():
+            push_log.settled(settlement)
         for batch, left in settlement.remaining:
-            if (one := self._ours(batch)) is not None:
-                one.stored = len(left)
+            if (known := self._ours(batch)) is not None:
+                known.stored = len(left)
         # After a failure we can't know whether the first try was committed: then its rows look as if not ours.
         lost = [batch for batch, _ in settlement.remaining if batch.batch_id not in owned]
         if lost and not repeated:
             _log.warning("leases were lost; another node settles these batches", batches=len(lost))
             self.abandon(lost)
         if settlement.concerns_webhooks:
-            self._on_told()
+            self._on_messages()
 
     def _leave_out_lost(self, settlement: Settlement) -> None:
-        """Of a batch that was let go since, nothing may be written: it may be claimed already, as a whole."""
+        """Take out batches that this node no longer has: they may be leased elsewhere, as a whole."""
         settlement.ended = [batch for batch in settlement.ended if self._ours(batch)]
         settlement.remaining = [part for part in settlement.remaining if self._ours(part[0])]
-        settlement.outcomes = [one for one in settlement.outcomes if self._ours(one.batch)]
-        settlement.retries = [one for one in settlement.retries if self._ours(one.batch)]
+        settlement.outcomes = [outcome for outcome in settlement.outcomes if self._ours(outcome.batch)]
+        settlement.retries = [retry for retry in settlement.retries if self._ours(retry.batch)]
 
     def abandon(self, batches: Iterable[ClaimedBatch]) -> None:
         """Let go of batches: what is open of them comes back to the queue when the lease ends."""
         for batch in batches:
-            if (one := self._ours(batch)) is not None:
+            if (known := self._ours(batch)) is not None:
                 del self._open[batch.batch_id]
-                self.in_flight -= one.count
+                self._partial.pop(batch.batch_id, None)
+                self.in_flight -= known.open_count + known.gathered_count
                 self._touched.discard(batch.batch_id)
 
     async def keep_leases(self) -> None:
-        """Extend the leases of everything that is ours. Called every third of a lease."""
+        """Extend the leases of everything that is ours. Called every third of a lease. Raises Unavailable."""
         if self._open:
-            batches = [one.batch for one in self._open.values()]
+            batches = [known.batch for known in self._open.values()]
             await self._batches.extend_leases(self._owner, batches, self._clock.now() + self._lease)
 
     async def aclose(self) -> None:
@@ -238,6 +319,9 @@ class Settler:
 
         If it is cancelled, what is not written comes back when the leases end.
         """
+        if self._partial_timer is not None:
+            self._partial_timer.cancel()
+            self._hand_over_partial()
         if self._writing is not None:
             try:
                 await asyncio.shield(self._writing)
@@ -245,6 +329,39 @@ class Settler:
                 self._writing.cancel()
                 raise
         await self._batches.release_batches(self._owner, self._clock.now())
+
+
+def _gathered_of(known: _OpenBatch) -> Decisions:
+    if known.gathered is None:
+        known.gathered = Decisions()
+    return known.gathered
+
+
+def _merge_outcome(known: _OpenBatch, outcome: DeliveryOutcome) -> None:
+    """Gather an outcome: one ledger row for all installations of a batch that ended alike, whatever their teams."""
+    outcomes = _gathered_of(known).outcomes
+    for other in outcomes:
+        if (other.outcome, other.status, other.reason) == (outcome.outcome, outcome.status, outcome.reason):
+            if not isinstance(other.installations, list):
+                other.installations = list(other.installations)
+            other.installations.extend(outcome.installations)
+            return
+    outcomes.append(outcome)
+
+
+def _merge_retry(known: _OpenBatch, retry: Retry) -> None:
+    """Gather a retry: one batch for all that is tried again for one reason, whatever their teams.
+
+    What goes back without an attempt, to wait for its credential's lane, keeps a due time of its own.
+    """
+    retries = _gathered_of(known).again
+    if retry.attempt > known.batch.attempt:
+        for other in retries:
+            if (other.attempt, other.held_by, other.reason) == (retry.attempt, retry.held_by, retry.reason):
+                other.installations = [*other.installations, *retry.installations]
+                other.due_at = max(other.due_at, retry.due_at)
+                return
+    retries.append(retry)
 
 
 def _count(settlement: Settlement, owned: set[int] | None, now: datetime) -> None:

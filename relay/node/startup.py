@@ -16,7 +16,7 @@ from relay import __version__
 from relay.apns.channels import AppleChannels, ChannelEndpoints
 from relay.apns.connection import Timing
 from relay.apns.pool import Endpoint
-from relay.apns.sender import ApnsSender
+from relay.apns.sender import ApnsSender, SenderLimits
 from relay.core.accounts import Environment
 from relay.core.clock import Clock
 from relay.core.ids import NodeId
@@ -122,6 +122,7 @@ def build_parts(settings: Settings, keys: KeyRing, database: Database, roles: Ro
     signals.subscribe(NotificationTopic.WORK, dispatchers.pushes.wake, dispatchers.broadcasts.wake)
     signals.subscribe(NotificationTopic.CHANNELS, dispatchers.channels.wake)
     signals.subscribe(NotificationTopic.TOKENS, token_cache.clear)
+    signals.subscribe(NotificationTopic.CREDENTIALS, dispatchers.pushes.credentials_changed)
 
     def usage() -> Usage:
         return Usage(dispatchers.pushes.in_flight, *apple.sender.usage)
@@ -178,7 +179,11 @@ def _build_apple_connections(settings: Settings) -> AppleConnections:
     timing = Timing(connect=settings.apns.connect_timeout, response=settings.apns.response_timeout)
     sender = ApnsSender(
         {environment: _endpoint(settings.apns, environment) for environment in Environment},
-        max_connections=settings.apns.max_connections,
+        limits=SenderLimits(
+            settings.apns.max_connections,
+            settings.apns.connections_per_credential,
+            settings.apns.connects_per_second,
+        ),
         timing=timing,
     )
     channels = AppleChannels(
@@ -208,7 +213,7 @@ def _build_dispatchers(
     )
     pushes = Dispatcher(
         database=database,
-        book=credentials,
+        credentials=credentials,
         sender=apple.sender,
         clock=clock,
         settings=settings,
@@ -216,7 +221,7 @@ def _build_dispatchers(
         batch_id=random_batch_id,
         spread=random.random,
         on_ended=completion_waiter.settled,
-        on_told=webhooks.wake,
+        on_messages=webhooks.wake,
         traces=context.traces,
     )
     broadcasts = Broadcaster(
@@ -229,7 +234,7 @@ def _build_dispatchers(
     )
     channels = ChannelDispatcher(
         database=database,
-        book=credentials,
+        credentials=credentials,
         provider=apple.channels,
         clock=clock,
         settings=settings,

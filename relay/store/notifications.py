@@ -33,6 +33,8 @@ class NotificationTopic(enum.StrEnum):
     """The queue may hold something that is due."""
     TOKENS = "tokens"
     """An API token was revoked."""
+    CREDENTIALS = "credentials"
+    """Credentials were added, changed, suspended, resumed or removed. A trigger of the database sends it."""
     CHANNELS = "channels"
     """A push to a channel, or the deletion of a channel at Apple, may be due."""
 

@@ -17,7 +17,14 @@ from relay.store.schema_lock import hold_schema_lock
 
 PARTITIONED_TABLES = ("push", "delivery", "trace")
 """The tables that have a partition for each day."""
-_TABLES_BY_PUSH = ("batch", "broadcast", "channel_push", "channel_delivery")
+_TABLES_BY_PUSH = (
+    "batch",
+    "broadcast",
+    "broadcast_by_team",
+    "broadcast_move",
+    "channel_push",
+    "channel_delivery",
+)
 """Tables without partitions whose rows are deleted together with the partitions of their day."""
 _SQL = sql.load(__package__, "partitions.sql")
 

@@ -84,6 +84,17 @@ APNS_SECONDS = Histogram(
 APNS_CONNECTS = Counter(
     "push_relay_apns_connects", "Attempts to open a connection to Apple.", ["result"], registry=REGISTRY
 )
+APNS_EVICTIONS = Counter(
+    "push_relay_apns_evictions",
+    "Idle connections to Apple that were closed to make room for other teams.",
+    registry=REGISTRY,
+)
+APNS_OPENING_SECONDS = Histogram(
+    "push_relay_apns_opening_seconds",
+    "From the wish for a connection to Apple until it is open: waiting for its turn, and the handshake.",
+    buckets=_SHORT_SECONDS,
+    registry=REGISTRY,
+)
 APNS_CONNECTIONS = Gauge(
     "push_relay_apns_connections",
     "Open connections to Apple.",

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from relay.apns.connection import Timing
 from relay.apns.pool import Endpoint
-from relay.apns.sender import ApnsSender
+from relay.apns.sender import ApnsSender, SenderLimits
 from relay.core.accounts import Environment
 from relay.core.delivery.sending import Answer, Fate, SendBatch
 from relay.core.push.apns_headers import PushHeaders
@@ -70,7 +70,9 @@ class Ours:
     def __post_init__(self) -> None:
         endpoint = Endpoint("localhost", self.server.port, self.server.tls.ca_file)
         self.sender = ApnsSender(
-            dict.fromkeys(Environment, endpoint), max_connections=self.max_connections, timing=self.timing
+            dict.fromkeys(Environment, endpoint),
+            limits=SenderLimits(connections_per_credential=self.max_connections),
+            timing=self.timing,
         )
 
     async def push(

@@ -9,9 +9,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from relay.apns.connection import ApnsConnection, Timing
+from relay.apns.connection import ApnsConnection, Submission, Timing
 from relay.apns.pool import Endpoint, protocol_class, tls_context
 from relay.apns.provider_token import ProviderToken
+from relay.apns.streams import not_sent
+from relay.apns.timer_wheel import TimerWheel
+from relay.core.delivery.sending import SendBatch
 from tests.apns.clients import FAST, OK, Outcome, outcomes
 from tests.apns.scripted_server import Peer, Script, ScriptedServer, hang
 from tests.eventually import eventually, nothing_happens_for
@@ -26,8 +29,8 @@ async def connected(
 ) -> AsyncIterator[ApnsConnection]:
     """An open connection to the server, without a callback for its loss."""
     endpoint = Endpoint("localhost", server.port, server.tls.ca_file)
-    new_connection = protocol_class(endpoint, timing)
     loop = asyncio.get_running_loop()
+    new_connection = protocol_class(endpoint, timing, TimerWheel(loop, timing.tick))
     _, connection = await loop.create_connection(
         lambda: new_connection("", loop, None, provider),
         endpoint.host,
@@ -40,6 +43,26 @@ async def connected(
     finally:
         connection.close()
         await connection.lost()
+
+
+class Sent(Submission):
+    """Batches that a connection was handed."""
+
+    def __init__(self, *batches: SendBatch) -> None:
+        self.done = asyncio.Event()
+        self.ends = 0
+        super().__init__(batches, self._end)
+
+    def _end(self) -> None:
+        self.ends += 1
+        self.done.set()
+
+
+def send(connection: ApnsConnection, *batches: SendBatch, authorization: str = "") -> Sent:
+    """Hand batches to a connection."""
+    sent = Sent(*batches)
+    sent.start([(connection, batches)], authorization)
+    return sent
 
 
 def script_of(*answers: tuple[int, bytes], together: bool = False) -> Script:
@@ -57,7 +80,7 @@ async def test_streams_and_the_limit_of_the_server_are_reported(start: Start) ->
     server = await start(hang, {3: 7})
     async with connected(server) as connection:
         assert (connection.granted, connection.streams, connection.load) == (7, 0, 0)
-        connection.submit([make_send_batch(size=9)])
+        send(connection, make_send_batch(size=9))
         await eventually(lambda: connection.streams == 7)
         assert connection.load == 9
         assert connection.is_busy
@@ -73,18 +96,34 @@ async def test_a_server_that_names_no_number_of_streams(start: Start) -> None:
 async def test_an_empty_submission_is_done_at_once(start: Start) -> None:
     server = await start(hang)
     async with connected(server) as connection:
-        assert connection.submit([make_send_batch(size=0)]).done.done()
-        assert connection.submit([]).done.done()
+        assert send(connection, make_send_batch(size=0)).ends == 1
+        assert send(connection).ends == 1
 
 
-async def test_a_submission_whose_future_was_cancelled_still_ends(start: Start) -> None:
-    server = await start(script_of((200, b"")))
+async def test_a_submission_that_was_withdrawn_after_it_left_still_ends(start: Start) -> None:
+    """It ends at once, as not sent where it had not left, and the connection stays."""
+    answering = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        requests = [await peer.request()]
+        await answering.wait()
+        peer.answer(requests.pop())
+        await peer.serve()
+
+    server = await start(script, {3: 1})
     async with connected(server) as connection:
-        batch = make_send_batch()
-        submission = connection.submit([batch])
-        submission.done.cancel()
+        batch = make_send_batch(size=2)
+        sent = send(connection, batch)
+        await eventually(lambda: server.requests)
+        sent.withdraw()
+        assert batch.answers[1] == not_sent("Cancelled")
+        answering.set()
+        await sent.done.wait()
         await eventually(lambda: connection.load == 0)
-        assert outcomes(batch) == [OK]
+        assert sent.ends == 1
+        other = make_send_batch()
+        await send(connection, other).done.wait()
+        assert outcomes(other) == [OK]
 
 
 async def test_aioapns_cannot_send_through_it(start: Start) -> None:
@@ -98,13 +137,14 @@ async def test_closing_ends_pushes_in_flight_and_may_be_repeated(start: Start) -
     server = await start(hang)
     async with connected(server) as connection:
         batch = make_send_batch(size=2)
-        submission = connection.submit([batch])
+        sent = send(connection, batch)
         await eventually(lambda: connection.streams == 2)
         connection.close()
         assert connection.transport is not None
         assert connection.transport.is_closing()
         connection.close()
-        await submission.done
+        await sent.done.wait()
+        assert sent.ends == 1
         assert outcomes(batch) == [Outcome("unknown", 0, "ConnectionClosed")] * 2
         assert not connection.usable
         await connection.lost()
@@ -118,7 +158,7 @@ async def test_closing_before_there_is_a_socket() -> None:
     assert connection.is_busy
     connection.close()
     batch = make_send_batch()
-    assert connection.submit([batch]).done.done()
+    assert send(connection, batch).ends == 1
     assert outcomes(batch) == [Outcome("not_sent", 0, "ConnectionClosed")]
 
 
@@ -129,7 +169,7 @@ async def test_an_expired_provider_token_ends_the_connection_once(start: Start, 
     server = await start(script_of(expired, expired, together=True))
     async with connected(server, provider) as connection:
         batch = make_send_batch(size=2)
-        await connection.submit([batch], provider.get_header()).done
+        await send(connection, batch, authorization=provider.get_header()).done.wait()
         assert outcomes(batch) == [Outcome("answered", 403, "ExpiredProviderToken")] * 2
         assert not connection.usable
         await connection.lost()
@@ -140,7 +180,7 @@ async def test_a_shutdown_leaves_the_provider_token_alone(start: Start, key: str
     header = provider.get_header()
     server = await start(script_of((503, b'{"reason":"Shutdown"}')))
     async with connected(server, provider) as connection:
-        await connection.submit([make_send_batch()], header).done
+        await send(connection, make_send_batch(), authorization=header).done.wait()
         assert not connection.usable
         assert provider.get_header() == header
 
@@ -156,7 +196,7 @@ async def test_too_many_token_updates_hold_the_provider_token(
     now[0] += 46 * 60
     server = await start(script_of((429, b'{"reason":"TooManyProviderTokenUpdates"}')))
     async with connected(server, provider if with_provider else None) as connection:
-        await connection.submit([make_send_batch()], header).done
+        await send(connection, make_send_batch(), authorization=header).done.wait()
         assert connection.usable
     assert (provider.get_header() == header) is with_provider
     now[0] += 20 * 60
@@ -180,7 +220,7 @@ TICKS = 0.3
 async def test_pushes_in_the_queue_wait_as_long_as_the_response_may_take(start: Start) -> None:
     server = await start(hang, {3: 1})
     async with connected(server, timing=Timing(tick=0.02)) as connection:
-        connection.submit([make_send_batch(size=2)])
+        send(connection, make_send_batch(size=2))
         await nothing_happens_for(TICKS)
         assert (connection.load, connection.streams) == (2, 1)
         assert server.peers[0].pings == []
@@ -209,7 +249,7 @@ async def test_a_violation_of_http2_is_logged_and_closes_the_connection(
     server = await start(script)
     async with connected(server) as connection:
         batch = make_send_batch()
-        await connection.submit([batch]).done
+        await send(connection, batch).done.wait()
         assert outcomes(batch) == [Outcome("unknown", 0, "ProtocolError")]
         await connection.lost()
     await eventually(lambda: server.peers[0].goaway == 1)
@@ -220,11 +260,11 @@ async def test_nothing_is_written_while_the_buffer_is_full(start: Start) -> None
     server = await start(script_of((200, b"")))
     async with connected(server) as connection:
         connection.pause_writing()
-        submission = connection.submit([make_send_batch()])
+        sent = send(connection, make_send_batch())
         await nothing_happens_for(TICKS)
         assert server.requests == []
         connection.resume_writing()
-        await submission.done
+        await sent.done.wait()
 
 
 async def test_an_answered_ping_does_not_hold_the_provider_token(start: Start, key: str) -> None:
@@ -251,3 +291,24 @@ async def test_a_peer_that_reads_nothing_does_not_keep_a_closing_connection(star
         connection.close()
         async with asyncio.timeout(15):
             await connection.lost()
+
+
+async def test_a_deadline_that_comes_after_the_end_changes_nothing(start: Start) -> None:
+    server = await start(hang)
+    async with connected(server) as connection:
+        connection.close()
+        await connection.lost()
+        connection.on_deadline()
+        assert connection.wheel_slot is None
+
+
+async def test_an_idle_connection_has_one_deadline_and_that_is_its_next_ping(start: Start) -> None:
+    server = await start(script_of((200, b""), (200, b"")))
+    async with connected(server, timing=Timing(tick=0.05, idle=1_000.0)) as connection:
+        for _ in range(2):
+            await send(connection, make_send_batch()).done.wait()
+            await eventually(lambda: connection.load == 0)
+            assert connection.wheel_slot is not None
+            seconds = connection.wheel_slot * 0.05 - asyncio.get_running_loop().time()
+            assert 890.0 < seconds < 1_001.0
+            assert repr(connection) == "<ApnsConnection open, 0 in flight, 0 queued>"

@@ -235,3 +235,17 @@ def test_a_machine_without_room_for_a_file_is_no_fault_of_the_credential() -> No
     with pytest.raises(CannotSendError) as caught, credential_errors():
         raise OSError(28, "No space left on device")
     assert caught.value.reason == "NoFile"
+
+
+def test_a_provider_is_restricted_while_apple_wants_no_new_token() -> None:
+    clock = Clock()
+    provider = make(clock)
+    header = provider.get_header()
+    assert not provider.is_restricted
+    provider.hold()
+    clock.now += 19 * MINUTE
+    assert provider.is_restricted
+    clock.now += 2 * MINUTE
+    assert not provider.is_restricted
+    provider.invalidate(header)
+    assert provider.is_restricted

@@ -17,7 +17,7 @@ import trustme
 
 from relay.apns.connection import Timing
 from relay.apns.pool import Endpoint
-from relay.apns.sender import ApnsSender
+from relay.apns.sender import ApnsSender, SenderLimits
 from relay.core.accounts import Environment
 from relay.core.delivery.sending import DELIVERED, Answer, Fate, SendBatch
 from tests.apns.clients import new_key, outcomes
@@ -69,7 +69,11 @@ async def running(folder: Path, port: int, *command: str) -> AsyncIterator[ApnsS
 
         (await eventually(connect, poll_seconds=0.05)).close()
         endpoint = Endpoint("localhost", port, str(folder / "ca.pem"))
-        sender = ApnsSender(dict.fromkeys(Environment, endpoint), max_connections=2, timing=TIMING)
+        sender = ApnsSender(
+            dict.fromkeys(Environment, endpoint),
+            limits=SenderLimits(connections_per_credential=2),
+            timing=TIMING,
+        )
         yield sender
         await sender.aclose()
     finally:

@@ -16,6 +16,7 @@ from tests.api import pems
 from tests.api.front import KEYS, Front
 from tests.cli.conftest import Command
 from tests.factories import make_new_credential
+from tests.store.accounts.stored_credentials import unseal_all
 
 OLD, NEW = KEYS
 
@@ -31,7 +32,9 @@ async def test_the_key_of_credentials_is_rotated(command: Command, database: Dat
 
     done = await command("credential", "rotate-key")
     assert (done.exit_code, done.stdout[:8]) == (0, "1 of 1 c"), done.output
-    assert [credential.secret for credential in await Credentials(database, (NEW,)).load()] == [new.secret]
+    assert [
+        credential.secret for credential in await unseal_all(database, Credentials(database, (NEW,)))
+    ] == [new.secret]
     again = await command("credential", "rotate-key", credentials=(NEW,))
     assert (again.exit_code, again.stdout[:8]) == (0, "0 of 1 c"), again.output
 

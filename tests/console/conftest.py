@@ -19,7 +19,7 @@ from playwright.async_api import Browser, ConsoleMessage, Page, Request, Respons
 from relay.node.main import Relay
 from relay.store.accounts.credentials import Credentials
 from tests.conftest import find_program
-from tests.end_to_end.conftest import apns, dispatch, relay, settings, store  # noqa: F401
+from tests.end_to_end.conftest import apns, dispatch, limits, relay, roles, settings, store  # noqa: F401
 from tests.end_to_end.store import App
 from tests.eventually import eventually
 

@@ -31,7 +31,10 @@ class Node:
     """A settler with its clock, and a push of three installations to settle."""
 
     def __init__(
-        self, database: Database, on_ended: Callable[[Sequence[ClaimedBatch]], None] = lambda batches: None
+        self,
+        database: Database,
+        on_ended: Callable[[Sequence[ClaimedBatch]], None] = lambda batches: None,
+        settle_interval: float = 0.0,
     ) -> None:
         self._database = database
         self._ids = count(1)
@@ -41,6 +44,7 @@ class Node:
             HERE,
             self,
             lambda: next(self._ids),
+            settle_interval=settle_interval,
             lease=30,
             wake_at=lambda again: None,
             on_ended=on_ended,

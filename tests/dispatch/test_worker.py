@@ -40,16 +40,16 @@ class Node:
         self.ended: list[UUID] = []
         self.credentials = Credentials(database, ("a key of the credentials, for tests",))
         self.dispatcher = Dispatcher(
-            database,
-            CredentialCache(self.credentials, self),
-            ApnsSender(),
-            self,
-            DispatchSettings(poll=0.1),
-            OWNER,
-            lambda: next(self._ids),
-            lambda: 0.5,
-            self._note,
-            lambda: None,
+            database=database,
+            credentials=CredentialCache(self.credentials, self),
+            sender=ApnsSender(),
+            clock=self,
+            settings=DispatchSettings(poll=0.1),
+            owner=OWNER,
+            batch_id=lambda: next(self._ids),
+            spread=lambda: 0.5,
+            on_ended=self._note,
+            on_messages=lambda: None,
         )
 
     def now(self) -> datetime:

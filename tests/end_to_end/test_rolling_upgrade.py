@@ -31,7 +31,13 @@ from .store import Store
 _WHEEL = Path(__file__).parent / "versions" / "push_relay-0.1.0-py3-none-any.whl"
 _SECTIONS = ("database", "apns", "keys", "dispatch")
 """Sections of the settings that the first version has too."""
-_LATER = (("keys", "alias"), ("database", "connect_timeout"), ("database", "statement_timeout"))
+_LATER = (
+    ("keys", "alias"),
+    ("database", "connect_timeout"),
+    ("database", "statement_timeout"),
+    ("apns", "connections_per_credential"),
+    ("apns", "connects_per_second"),
+)
 """Fields of these sections that the first version lacks."""
 
 

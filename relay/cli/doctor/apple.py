@@ -56,7 +56,10 @@ class AppleCheck:
             for environment in Environment:
                 yield await self._examine_network(environment)
             return
-        usable = {credential.credential_id: credential for credential in await credentials.load()}
+        sealed = await credentials.find_of_teams(
+            [(one.team_id, Environment(one.environment)) for one in stored]
+        )
+        usable = {one.credential_id: credentials.unseal(one) for one in sealed}
         places = asyncio.Semaphore(_MAX_PARALLEL_CONNECTIONS)
 
         async def examine(described: CredentialDescription) -> list[Finding]:

@@ -7,9 +7,9 @@ needs no object of its own: every success is the constant `DELIVERED`.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from relay.core.accounts import CredentialKind, Environment
 from relay.core.ids import CredentialId
@@ -88,10 +88,27 @@ class Credential:
 
 
 class Sender(Protocol):
-    """The port through which dispatch sends to APNs."""
+    """The port through which dispatch sends to APNs. It never raises for what APNs or the network does."""
 
-    async def send(self, credential: Credential, batches: Sequence[SendBatch]) -> None:
-        """Send all batches; on return every `answers` entry is set. Never raises for what APNs or the network does."""
+    def submit(
+        self,
+        credential: Credential,
+        batches: Sequence[SendBatch],
+        on_done: Callable[[], None],
+        *,
+        urgent: bool = False,
+    ) -> object:
+        """Send batches, each of them once. Returns what `withdraw` takes.
+
+        `on_done` is called when every `answers` entry is set, perhaps before this returns. `urgent`: where connections
+        have to be opened, before those for submissions that are not.
+        """
+
+    def withdraw(self, submission: Any) -> None:
+        """End as NOT_SENT "Cancelled" what has not left. The answers of what has left are ignored."""
 
     async def forget(self, credential_id: CredentialId) -> None:
         """Close all connections of a credential, for example because it was suspended or replaced."""
+
+    def credential_ids(self) -> list[int]:
+        """Return the ids of the credentials that have connections or pushes."""

@@ -7,7 +7,7 @@ is resumed, replaced or removed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,6 +15,7 @@ import asyncpg
 
 from relay.core.accounts import CredentialKind, CredentialState, Environment
 from relay.core.delivery.sending import Credential
+from relay.core.ids import CredentialId
 from relay.store.database import Connection, Database
 from relay.store.encryption import SecretCipher, UndecryptableSecret
 from relay.store.key_rotation import Rotation, reencrypt_old_secrets
@@ -28,9 +29,14 @@ BY_OPERATOR = "SuspendedByOperator"
 NO_CREDENTIAL = 0
 """`held_by` of batches that wait for a credential that does not exist yet."""
 
-_LOAD = """
-SELECT credential_id, version, team_id, environment, bundle_id, kind, key_id, secret, state FROM credential
+_FIND_OF_TEAMS = """
+SELECT c.credential_id, c.version, c.team_id, c.environment, c.bundle_id, c.kind, c.key_id, c.secret, c.state
+FROM unnest($1::text[], $2::text[]) AS t(team_id, environment)
+JOIN credential c ON c.team_id = t.team_id AND c.environment = t.environment
 """
+_FIND_ACTIVE = (
+    "SELECT credential_id FROM credential WHERE credential_id = ANY($1::bigint[]) AND state = 'active'"
+)
 _PUT = """
 INSERT INTO credential AS c (team_id, environment, bundle_id, kind, key_id, secret, state_since, created_at,
                              secret_since)
@@ -115,35 +121,19 @@ class CredentialDescription:
     secret_since: datetime
 
 
-class CredentialSnapshot:
-    """All credentials at one moment, found by what a copy of an app needs."""
+@dataclass(frozen=True, slots=True, repr=False)
+class StoredCredential:
+    """A credential as it is stored: `sealed` is its encrypted secret."""
 
-    def __init__(self, credentials: Iterable[Credential], suspended: Iterable[int]) -> None:
-        self._by_route: Mapping[tuple[str, str, str], Credential] = {
-            (c.team_id, c.environment, c.bundle_id): c for c in credentials
-        }
-        self._suspended = frozenset(suspended)
-
-    def find(self, team_id: str, environment: str, bundle_id: str) -> Credential | None:
-        """The credential of that topic or, without one, of the whole team; suspended or not."""
-        return self._by_route.get((team_id, environment, bundle_id)) or self._by_route.get(
-            (team_id, environment, "")
-        )
-
-    def is_suspended(self, credential_id: int) -> bool:
-        """Whether pushes that need this credential have to wait."""
-        return credential_id in self._suspended
-
-    @property
-    def active(self) -> frozenset[int]:
-        """The ids of the credentials with which pushes are sent."""
-        return frozenset(one.credential_id for one in self) - self._suspended
-
-    def __iter__(self) -> Iterator[Credential]:
-        return iter(self._by_route.values())
-
-    def __len__(self) -> int:
-        return len(self._by_route)
+    credential_id: int
+    version: int
+    team_id: str
+    environment: Environment
+    bundle_id: str
+    kind: CredentialKind
+    key_id: str
+    sealed: bytes
+    is_suspended: bool
 
 
 class Credentials:
@@ -152,41 +142,50 @@ class Credentials:
     def __init__(self, database: Database, secret_keys: tuple[str, ...]) -> None:
         self._database = database
         self._cipher = SecretCipher(secret_keys, "credentials")
-        self._known: dict[tuple[int, int], Credential] = {}
-        """By id and version: what `load` decrypted the last time."""
 
-    async def load(self) -> CredentialSnapshot:
-        """All credentials, decrypted. One that none of our keys opens is left out and logged by its id."""
+    async def find_of_teams(self, teams: Sequence[tuple[str, Environment]]) -> list[StoredCredential]:
+        """Return the credentials of these (team, environment) pairs, in no order. Raises Unavailable."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_LOAD)
-        credentials = []
-        for row in rows:
-            known = self._known.get((row["credential_id"], row["version"]))
-            if known is not None:
-                credentials.append(known)
-                continue
-            try:
-                secret = self._cipher.decrypt_secret(row["secret"])
-            except UndecryptableSecret:
-                _log.error(
-                    "no key in keys.credentials decrypts a credential", credential_id=row["credential_id"]
-                )
-                continue
-            credentials.append(
-                Credential(
-                    credential_id=row["credential_id"],
-                    version=row["version"],
-                    team_id=row["team_id"],
-                    environment=Environment(row["environment"]),
-                    kind=CredentialKind(row["kind"]),
-                    key_id=row["key_id"],
-                    secret=secret,
-                    bundle_id=row["bundle_id"],
-                )
+            rows = await connection.fetch(
+                _FIND_OF_TEAMS, [team_id for team_id, _ in teams], [environment for _, environment in teams]
             )
-        self._known = {(one.credential_id, one.version): one for one in credentials}
-        return CredentialSnapshot(
-            credentials, (row["credential_id"] for row in rows if row["state"] == CredentialState.SUSPENDED)
+        return [
+            StoredCredential(
+                credential_id=row[0],
+                version=row[1],
+                team_id=row[2],
+                environment=Environment(row[3]),
+                bundle_id=row[4],
+                kind=CredentialKind(row[5]),
+                key_id=row[6],
+                sealed=row[7],
+                is_suspended=row[8] == CredentialState.SUSPENDED,
+            )
+            for row in rows
+        ]
+
+    async def find_inactive(self, credential_ids: Sequence[int]) -> list[int]:
+        """Return those of `credential_ids` that are suspended or gone. Raises Unavailable."""
+        async with self._database.connection() as connection:
+            active = {row[0] for row in await connection.fetch(_FIND_ACTIVE, credential_ids)}
+        return [credential_id for credential_id in credential_ids if credential_id not in active]
+
+    def unseal(self, stored: StoredCredential) -> Credential | None:
+        """Decrypt a credential. None if no key in `keys.credentials` opens it, which is logged by its id."""
+        try:
+            secret = self._cipher.decrypt_secret(stored.sealed)
+        except UndecryptableSecret:
+            _log.error("no key in keys.credentials decrypts a credential", credential_id=stored.credential_id)
+            return None
+        return Credential(
+            credential_id=CredentialId(stored.credential_id),
+            version=stored.version,
+            team_id=stored.team_id,
+            environment=stored.environment,
+            kind=stored.kind,
+            key_id=stored.key_id,
+            secret=secret,
+            bundle_id=stored.bundle_id,
         )
 
     async def put(self, new: NewCredential, now: datetime, actor: Actor) -> CredentialDescription:

@@ -20,7 +20,7 @@ SELECT state, bulk, app_id, held_by, batches, installations, oldest_due_seconds 
 WHERE rank <= $3 ORDER BY rank
 
 -- :count_others
-SELECT (SELECT count(*) FROM (SELECT FROM broadcast LIMIT $1) b),
+SELECT (SELECT count(*) FROM (SELECT FROM open_broadcast LIMIT $1) b),
        (SELECT count(*) FROM (SELECT FROM channel_delivery WHERE due_at IS NOT NULL LIMIT $1) c),
        (SELECT count(*) FROM (SELECT FROM webhook_event LIMIT $1) e)
 
@@ -40,4 +40,4 @@ SELECT push_id, batch_id, cardinality(installations) AS installations, bulk, att
 FROM waiting ORDER BY due_at, push_id, batch_id LIMIT $3
 
 -- :list_broadcasts_of_app
-SELECT push_id, pieces FROM broadcast WHERE app_id = $1 ORDER BY push_id LIMIT $2
+SELECT push_id, pieces FROM open_broadcast WHERE app_id = $1 ORDER BY push_id LIMIT $2

@@ -96,7 +96,7 @@ WHERE b.app_id = h.app_id AND b.push_id = h.push_id AND b.batch_id = h.batch_id
 -- Counts the queue of apps, each up to $2: how far beyond the limit it is does not matter, and counting that would take
 -- long. A broadcast that has not been cut to its end counts as one.
 SELECT a.app_id, (SELECT count(*) FROM (SELECT FROM batch b WHERE b.app_id = a.app_id LIMIT $2) n)
-       + (SELECT count(*) FROM (SELECT FROM broadcast c WHERE c.app_id = a.app_id LIMIT $2) n)
+       + (SELECT count(*) FROM (SELECT FROM open_broadcast c WHERE c.app_id = a.app_id LIMIT $2) n)
 FROM unnest($1::text[]) AS a(app_id)
 
 -- :release_batches

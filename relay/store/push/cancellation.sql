@@ -2,7 +2,14 @@
 
 -- :stop_cutting
 -- Waits for a piece that is being cut: afterwards its batches are in the queue.
-DELETE FROM broadcast WHERE app_id = $1 AND push_id = $2 RETURNING true
+WITH by_id AS (
+    DELETE FROM broadcast WHERE app_id = $1 AND push_id = $2 RETURNING true AS stopped
+), by_team AS (
+    DELETE FROM broadcast_by_team WHERE app_id = $1 AND push_id = $2 RETURNING true AS stopped
+), moves AS (
+    DELETE FROM broadcast_move WHERE app_id = $1 AND push_id = $2
+)
+SELECT stopped FROM by_id UNION ALL SELECT stopped FROM by_team
 
 -- :mark_cancelled
 -- A push that has ended cannot be cancelled. $4: it was a broadcast that had not been cut to its end.

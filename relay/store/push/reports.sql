@@ -3,14 +3,14 @@
 -- :find_push
 -- `growing`: it is a broadcast that has not been cut to its end, so its targets are not all counted.
 SELECT app_id, push_id, created_at, expires_at, push_type, priority, expiration, collapse_id, debug, targets, skipped,
-       cancelled_at, EXISTS (SELECT FROM broadcast b WHERE b.app_id = p.app_id AND b.push_id = p.push_id) AS growing
+       cancelled_at, EXISTS (SELECT FROM open_broadcast b WHERE b.app_id = p.app_id AND b.push_id = p.push_id) AS growing
 FROM push p WHERE app_id = ANY($1::text[]) AND push_id = $2
 
 -- :find_ended_pushes
 -- Of pushes, those that have neither a batch in the queue nor a broadcast left to cut.
 SELECT w.push_id FROM unnest($1::text[], $2::uuid[]) AS w(app_id, push_id)
 WHERE NOT EXISTS (SELECT FROM batch b WHERE b.app_id = w.app_id AND b.push_id = w.push_id)
-  AND NOT EXISTS (SELECT FROM broadcast c WHERE c.app_id = w.app_id AND c.push_id = w.push_id)
+  AND NOT EXISTS (SELECT FROM open_broadcast c WHERE c.app_id = w.app_id AND c.push_id = w.push_id)
 
 -- :count_outcomes
 SELECT outcome, reason, sum(cardinality(installations))::bigint AS count
@@ -50,7 +50,7 @@ ORDER BY t.installation_id, t.attempt LIMIT 1000
 SELECT p.push_id, p.created_at, p.push_type, p.debug, p.targets, p.cancelled_at IS NOT NULL AS cancelled,
        t.label, t.kind, e.rows, e.counts,
        EXISTS (SELECT FROM batch b WHERE b.app_id = p.app_id AND b.push_id = p.push_id)
-           OR EXISTS (SELECT FROM broadcast c WHERE c.app_id = p.app_id AND c.push_id = p.push_id) AS waiting
+           OR EXISTS (SELECT FROM open_broadcast c WHERE c.app_id = p.app_id AND c.push_id = p.push_id) AS waiting
 FROM (SELECT * FROM push WHERE app_id = $1 AND push_id < $2 ORDER BY push_id DESC LIMIT $3) p
 LEFT JOIN api_token t ON t.token_id = p.token_id
 CROSS JOIN LATERAL (

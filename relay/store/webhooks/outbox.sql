@@ -25,4 +25,4 @@ SELECT k.app_id, w.webhook_id, $4::text, $3::timestamptz, $3, k.push_id, '', 0, 
 FROM unnest($1::text[], $2::uuid[]) AS k (app_id, push_id)
 JOIN webhook w ON w.app_id = k.app_id AND w.disabled_at IS NULL AND $4 = ANY(w.events)
 WHERE NOT EXISTS (SELECT FROM batch b WHERE b.app_id = k.app_id AND b.push_id = k.push_id)
-  AND NOT EXISTS (SELECT FROM broadcast c WHERE c.app_id = k.app_id AND c.push_id = k.push_id)
+  AND NOT EXISTS (SELECT FROM open_broadcast c WHERE c.app_id = k.app_id AND c.push_id = k.push_id)

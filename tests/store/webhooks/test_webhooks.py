@@ -16,6 +16,7 @@ from relay.store.operations.audit import COMMAND_LINE, AuditRepository
 from relay.store.webhooks.records import NewWebhook
 from relay.store.webhooks.webhooks import WebhookRepository
 from tests.factories import make_new_credential
+from tests.store.accounts.stored_credentials import unseal_all
 
 OLD, NEW = "an old key of thirty-two characters..", "a new key of thirty-two characters.."
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -55,7 +56,7 @@ async def test_a_secret_is_encrypted_and_not_as_a_credential_is(database: Databa
             sealed,
             NOW,
         )
-    assert len(await Credentials(database, (OLD,)).load()) == 0
+    assert await unseal_all(database, Credentials(database, (OLD,))) == []
     assert "the secret" not in repr(
         await WebhookRepository(database, (OLD,)).find_destination("chess", WEBHOOK)
     )
